@@ -1,0 +1,56 @@
+"""Text of problems and traces: the inverse of parse, byte for byte."""
+
+from grammar.graph import Graph, Quantity
+from grammar.names import read_name
+from grammar.trace import PRELUDE, Trace
+
+
+def render_problem(graph: Graph) -> tuple[str, str]:
+    """The problem's sentences, each closed by a full stop and a space as published, and its question."""
+    return "".join(f"{render_statement(s)}. " for s in graph.statements), read_name(graph.question).question
+
+
+def render_statement(quantity: Quantity) -> str:
+    """One sentence, without its full stop.
+
+    Raises:
+        ValueError: for a total or a sum of products: a problem implies those and never says them.
+    """
+    name = read_name(quantity.name)
+    subject = f"The{name.phrase[3:]}"
+    if quantity.rule == "unknown":
+        return (
+            f"{subject} is greater than 0"
+            if name.kind == "average"
+            else f"{subject} exists, and its number is greater than 0"
+        )
+    if quantity.rule == "given":
+        return f"{subject} equals {quantity.constant}"
+    scale = f"{quantity.constant} {quantity.scale} " if quantity.scale is not None else ""
+    refs = [read_name(parent).phrase for parent in quantity.parents]
+    match quantity.rule:
+        case "copy":
+            rest = refs[0]
+        case "sum" if len(refs) == 2:
+            rest = f"the sum of {refs[0]} and {refs[1]}"
+        case "sum":
+            rest = f"the sum of {', '.join(refs[:-1])}, and {refs[-1]}"
+        case "difference":
+            rest = f"the difference between {refs[0]} and {refs[1]}"
+        case _:
+            raise ValueError(
+                f"render: {quantity.name!r} has rule {quantity.rule!r}, which a problem implies; leave it out."
+            )
+    return f"{subject} equals {scale}{rest}"
+
+
+def render_trace(trace: Trace) -> str:
+    """A trace as text: a gold solution ("... Answer: 12."), or a response (the text after `<solution>`)."""
+    parts = [PRELUDE] if trace.prelude else []
+    parts += [f"Define {step.name} as {step.letter}; {step.body}." for step in trace.steps]
+    if trace.tail:
+        parts.append(trace.tail)
+    text = " ".join(parts)
+    if trace.gold:
+        return f"{text} Answer: {trace.answer}."
+    return f" {text} </solution> <answer> {trace.answer} </answer>"
