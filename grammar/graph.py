@@ -176,16 +176,23 @@ class Graph:
         return next((name for name, quantity in self.quantities.items() if quantity.rule == "unknown"), None)
 
     @cached_property
+    def _goal(self) -> tuple[str, int | None]:
+        """Where a trace ends, and the number known of it besides its definition."""
+        if self.unknown is None:
+            return self.question, None
+        known = [s for s in self.statements if s.rule == "given" and s is not self.quantities[s.name]]
+        known.sort(key=lambda s: not isinstance(self.values.get(s.name), Linear))  # stable: the first that holds x
+        return (known[0].name, known[0].constant) if known else (self.question, None)
+
+    @property
     def end(self) -> str:
         """The name a trace ends with: the question, or in reverse the one whose number is known besides."""
-        if self.unknown is None:
-            return self.question
-        known = [
-            s.name
-            for s in self.statements
-            if s.rule == "given" and self.quantities[s.name].rule not in ("given", "unknown")
-        ]
-        return next((n for n in known if isinstance(self.values.get(n), Linear)), known[0] if known else self.question)
+        return self._goal[0]
+
+    @property
+    def known(self) -> int | None:
+        """In reverse, the number known of the end; None in a forward problem."""
+        return self._goal[1]
 
     @cached_property
     def codes(self) -> dict[str, int]:

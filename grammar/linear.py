@@ -11,7 +11,7 @@ from dataclasses import dataclass
 MAX_DIGITS = 9  # digits of a number in a text
 MAX_NUMBER = 10**MAX_DIGITS - 1
 MAX_VALUE = 10**18  # magnitude of a computed constant or coefficient
-BITS = 128
+BITS = 192
 X = 1 << BITS  # the unknown
 TOP = MAX_VALUE * X + MAX_VALUE  # largest code of a form within bounds
 _HALF = X >> 1

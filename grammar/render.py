@@ -2,7 +2,7 @@
 
 from grammar.graph import Graph, Quantity
 from grammar.names import read_name
-from grammar.trace import PRELUDE, Trace
+from grammar.trace import PRELUDE, Trace, TraceSyntaxError
 
 
 def render_problem(graph: Graph) -> tuple[str, str]:
@@ -45,12 +45,17 @@ def render_statement(quantity: Quantity) -> str:
 
 
 def render_trace(trace: Trace) -> str:
-    """A trace as text: a gold solution ("... Answer: 12."), or a response (the text after `<solution>`)."""
+    """A trace as text: a gold solution ("... Answer: 12."), or a response (the text after `<solution>`).
+
+    Raises:
+        TraceSyntaxError: if some of the text it was read from was not accepted.
+    """
+    if trace.errors:
+        error = trace.errors[0]
+        raise TraceSyntaxError(f"render_trace: character {error.start}: {error.message}; only a whole trace has a text.")
     parts = [PRELUDE] if trace.prelude else []
-    parts += [f"Define {step.name} as {step.letter}; {step.body}." for step in trace.steps]
-    if trace.tail:
-        parts.append(trace.tail)
+    parts += [f"Define {s.name} as {s.letter}; {s.shape.write(s.words)}." for s in trace.steps]
+    if trace.tail is not None:
+        parts.append(trace.tail.shape.write(trace.tail.words))
     text = " ".join(parts)
-    if trace.gold:
-        return f"{text} Answer: {trace.answer}."
-    return f" {text} </solution> <answer> {trace.answer} </answer>"
+    return f"{text} Answer: {trace.answer}." if trace.gold else f" {text} </solution> <answer> {trace.answer} </answer>"

@@ -1,36 +1,19 @@
 """The gold solution of a graph, written as the published generator writes it."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice, product
+from itertools import product
+from operator import add, mul, sub
 from string import ascii_lowercase, ascii_uppercase
 
 from grammar.graph import Graph, Quantity
 from grammar.linear import X, decode
-from grammar.trace import PRELUDE, UNKNOWN_BODY, Step, Trace
+from grammar.parse import parse_trace, require
+from grammar.tails import write_tail
+from grammar.trace import PRELUDE, UNKNOWN_BODY, Trace
+from grammar.words import is_variable
 
-_WORDS = {
-    "as",
-    "be",
-    "by",
-    "do",
-    "go",
-    "he",
-    "if",
-    "in",
-    "is",
-    "it",
-    "me",
-    "my",
-    "no",
-    "of",
-    "on",
-    "or",
-    "so",
-    "to",
-    "up",
-    "us",
-    "we",
-}
+_COMPUTE = {"+": add, "-": sub, "*": mul}
+Term = tuple[str, int]  # a letter or a number as written, and its value as an integer code (linear)
 
 
 def variables(*, reverse: bool) -> Iterator[str]:
@@ -40,7 +23,7 @@ def variables(*, reverse: bool) -> Iterator[str]:
     """
     yield from (letter for letter in ascii_uppercase + ascii_lowercase if not (reverse and letter in "xX"))
     pairs = (a + b for a, b in product(ascii_uppercase, ascii_lowercase))
-    yield from (pair for pair in pairs if "x" not in pair.lower() and pair.lower() not in _WORDS)
+    yield from (pair for pair in pairs if "x" not in pair.lower() and is_variable(pair))
 
 
 def gold_trace(graph: Graph, order: Sequence[str] | None = None, letters: Sequence[str] | None = None) -> Trace:
@@ -62,18 +45,15 @@ def gold_trace(graph: Graph, order: Sequence[str] | None = None, letters: Sequen
     if graph.answer is None:
         raise ValueError(f"gold_trace: {graph.why_not}; mend the problem.")
     order = graph.order if order is None else order
-    writer = _Writer(graph, variables(reverse=graph.unknown is not None) if letters is None else iter(letters))
-    start = len(PRELUDE) + 1 if graph.unknown is not None else 0
-    steps = []
-    for name in order:
-        step = writer.step(name, start)
-        steps.append(step)
-        start = step.end + 1
-    if len(steps) != len(graph.order) or set(order) != set(graph.order) or order[-1] != graph.end:
-        raise ValueError(
-            f"gold_trace: order {list(order)} is not an order of {list(graph.order)} ending with its last."
-        )
-    return Trace(tuple(steps), prelude=graph.unknown is not None, tail=writer.tail(), answer=graph.answer)
+    reverse = graph.unknown is not None
+    writer = _Writer(graph, variables(reverse=reverse) if letters is None else iter(letters))
+    sentences = [PRELUDE] if reverse else []
+    sentences += [writer.step(name) for name in order]
+    if len(order) != len(graph.order) or set(order) != set(graph.order) or order[-1] != graph.end:
+        raise ValueError(f"gold_trace: order {list(order)} is not an order of {list(graph.order)} ending with its last.")
+    if reverse:
+        sentences.append(writer.tail())
+    return require(parse_trace(f"{' '.join(sentences)} Answer: {graph.answer}."))
 
 
 class _Writer:
@@ -84,71 +64,66 @@ class _Writer:
         self.letters = letters
         self.letter_of: dict[str, str] = {}
         self.reverse = graph.unknown is not None
+        self.parts: list[str] = []  # statements of the step being written
 
     def draw(self) -> str:
         """The next free variable."""
-        for letter in islice(self.letters, 1):
-            return letter
-        raise ValueError(f"gold_trace: the letters ran out after {len(self.letter_of)} steps; pass one per result.")
+        letter = next(self.letters, None)
+        if letter is None:
+            raise ValueError(f"gold_trace: the letters ran out after {len(self.letter_of)} steps; pass one per result.")
+        return letter
 
-    def step(self, name: str, start: int) -> Step:
-        """The sentence that defines `name`, standing at offset `start`."""
-        graph, quantity = self.graph, self.graph.quantities[name]
+    def step(self, name: str) -> str:
+        """The sentence that defines `name`."""
+        quantity = self.graph.quantities[name]
         if name in self.letter_of or any(parent not in self.letter_of for parent in quantity.parents):
-            raise ValueError(
-                f"gold_trace: {name!r} stands before its parents or twice in the order; define parents first."
-            )
-        letter = self.letter_of[name] = "x" if quantity.rule == "unknown" else self.draw()
-        body = UNKNOWN_BODY if quantity.rule == "unknown" else self.body(quantity, letter, graph.codes[name])
-        return Step(name, letter, body, start, start + len(name) + len(letter) + len(body) + 14)
+            raise ValueError(f"gold_trace: {name!r} stands twice in the order or before its parents; put parents first.")
+        unknown = quantity.rule == "unknown"
+        letter = self.letter_of[name] = "x" if unknown else self.draw()
+        return f"Define {name} as {letter}; {UNKNOWN_BODY if unknown else self.body(quantity, letter)}."
 
-    def body(self, quantity: Quantity, letter: str, code: int) -> str:
+    def body(self, quantity: Quantity, letter: str) -> str:
         """What follows "Define .. as LETTER; "."""
+        value = self.show(self.graph.codes[quantity.name])
         if quantity.rule == "given":
-            return f"so {letter} = {code}"
+            return f"so {letter} = {value}"
+        self.parts = []
         terms = [(self.letter_of[parent], self.graph.codes[parent]) for parent in quantity.parents]
-        parts: list[str] = []
+        sign, lead = {"difference": "-", "products": "*"}.get(quantity.rule, "+"), "so "
         if quantity.rule == "products" and len(terms) > 2:
-            terms = [self.join("*", a, b, parts) for a, b in zip(terms[::2], terms[1::2], strict=True)]
-            lead = ""
-        else:
-            lead = "so "
-        sign = {"difference": "-", "products": "*"}.get(quantity.rule, "+")
+            terms = [self.join("*", self.draw(), a, b) for a, b in zip(terms[::2], terms[1::2], strict=True)]
+            sign, lead = "+", ""  # a total of several products is published without its "so"
         if quantity.scale is not None:
-            inner = self.fold(sign, terms, parts)
-            sign, constant = ("+" if quantity.scale == "plus" else "*"), quantity.constant
-            terms = [(str(constant), constant), inner]
+            inner = self.fold(sign, terms)
+            sign, terms = "+" if quantity.scale == "plus" else "*", [(str(quantity.constant), quantity.constant), inner]
         elif len(terms) > 2:
-            terms = [self.fold(sign, terms[:-1], parts), terms[-1]]
+            terms = [self.fold(sign, terms[:-1]), terms[-1]]
         if len(terms) == 1:
-            parts.append(f"{lead}{letter} = {terms[0][0]} = {self.show(code)}")
+            self.parts.append(f"{lead}{letter} = {terms[0][0]} = {value}")
         else:
-            self.join(sign, *terms, parts, target=letter, lead=lead)
-        return "; ".join(parts)
+            self.join(sign, f"{lead}{letter}", *terms)
+        return "; ".join(self.parts)
 
-    def fold(self, sign: str, terms: list[tuple[str, int]], parts: list[str]) -> tuple[str, int]:
-        """Writes terms into one intermediate letter, two at a time; returns that letter and its value."""
-        if len(terms) == 1:
-            letter, (operand, code) = self.draw(), terms[0]
-            parts.append(f"{letter} = {operand} = {self.show(code)}")
-            return letter, code
+    def fold(self, sign: str, terms: list[Term]) -> Term:
+        """Writes terms into one intermediate letter, two at a time."""
         total = terms[0]
+        if len(terms) == 1:
+            letter = self.draw()
+            self.parts.append(f"{letter} = {total[0]} = {self.show(total[1])}")
+            return letter, total[1]
         for term in terms[1:]:
-            total = self.join(sign, total, term, parts)
+            total = self.join(sign, self.draw(), total, term)
         return total
 
-    def join(
-        self, sign: str, a: tuple[str, int], b: tuple[str, int], parts: list[str], target: str = "", lead: str = ""
-    ) -> tuple[str, int]:
-        """Writes one operation, "I = U + W = 7 + 8 = 15"; returns the letter and its value."""
-        target = target or self.draw()
-        code = a[1] + b[1] if sign == "+" else a[1] - b[1] if sign == "-" else a[1] * b[1]
+    def join(self, sign: str, target: str, a: Term, b: Term) -> Term:
+        """Writes one operation, "I = U + W = 7 + 8 = 15"."""
+        code = _COMPUTE[sign](a[1], b[1])
         if self.graph.modulus is not None:
             code %= self.graph.modulus
         left, right = self.show(a[1]), self.show(b[1])
         if self.reverse and sign != "+":
             left, right = f"({left})", f"({right})"
-        parts.append(f"{lead}{target} = {a[0]} {sign} {b[0]} = {left} {sign} {right} = {self.show(code)}")
+        self.parts.append(f"{target} = {a[0]} {sign} {b[0]} = {left} {sign} {right} = {self.show(code)}")
         return target, code
 
     def show(self, code: int) -> str:
@@ -156,16 +131,10 @@ class _Writer:
         return str(decode(code)) if self.reverse else str(code)
 
     def tail(self) -> str:
-        """The equation and its solution, in reverse; empty in forward mode."""
-        if not self.reverse:
-            return ""
-        known = next(s.constant for s in self.graph.statements if s.name == self.graph.end and s.rule == "given")
-        form = decode(self.graph.codes[self.graph.end])
-        slope, rest = form.slope, known - form.constant
-        moved = decode(slope * X - rest)
-        return (
-            f"We know {self.letter_of[self.graph.end]} = {known}, so we have {form} = {known} and we solve it through the "
-            f"following steps: Simplifying the equation: {form} = {known}. Move all terms to one side: {moved} = 0. "
-            f"Isolate the term with x: {slope}*x = {rest}. Divide both sides by {slope}: x = {rest} / {slope}. "
-            f"Solution: x = {self.graph.answer}."
-        )
+        """The equation and its solution."""
+        graph, form = self.graph, decode(self.graph.codes[self.graph.end])
+        known, slope = graph.known, form.slope
+        rest = known - form.constant
+        letter, moved = self.letter_of[graph.end], decode(slope * X - rest)
+        sides = (form, known, form, known, moved, 0, f"{slope}*x", rest)
+        return write_tail(letter, known, *sides, slope, "x", rest, slope, "x", graph.answer)
