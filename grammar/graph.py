@@ -7,11 +7,15 @@ determines its answer. Not here: text (parse, render), gold solutions (solution)
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from grammar.linear import MAX_NUMBER, Linear, X, decode, in_bounds
-from grammar.names import read_name
+from grammar.names import Name, read_name
+
+if TYPE_CHECKING:
+    from grammar.blueprint import Blueprint
 
 Rule = Literal["given", "copy", "sum", "difference", "total", "products", "unknown"]
 Scale = Literal["plus", "times"]
@@ -129,8 +133,25 @@ class Graph:
             held = chosen.get(statement.name)
             if held is None or rank.get(statement.rule, 0) < rank.get(held.rule, 0):
                 chosen[statement.name] = statement
-        implied = self._implied_totals()
-        return {name: implied.get(name) or chosen[name] for name in self.mentioned if name in implied or name in chosen}
+        explicit = ("total", "products")  # never in a problem's text, but in a graph read from a solution
+        found = {n: chosen[n] if n in chosen and chosen[n].rule in explicit else self.total(n) for n in self.mentioned}
+        return {name: held for name, total in found.items() if (held := total or chosen.get(name)) is not None}
+
+    @cached_property
+    def restated(self) -> tuple[Quantity, ...]:
+        """Statements that are not the definition of their quantity, but a further equation about it."""
+        return tuple(s for s in self.statements if s.rule != "unknown" and s is not self.quantities[s.name])
+
+    @cached_property
+    def undefined(self) -> tuple[str, ...]:
+        """Names mentioned that nothing defines."""
+        return tuple(name for name in self.mentioned if name not in self.quantities)
+
+    @cached_property
+    def free(self) -> tuple[str, ...]:
+        """Names whose number only equations can fix: unknowns and undefined ones."""
+        unknowns = tuple(name for name, quantity in self.quantities.items() if quantity.rule == "unknown")
+        return unknowns + self.undefined
 
     @cached_property
     def mentioned(self) -> tuple[str, ...]:
@@ -143,32 +164,34 @@ class Graph:
         names[self.question] = None
         return tuple(names)
 
-    def _implied_totals(self) -> dict[str, Quantity]:
-        """The totals mentioned, each as the sum of what its place holds; a place that holds nothing implies none.
+    @cached_property
+    def _places(self) -> tuple[dict[str, list[str]], dict[str, list[Name]], list[set[str]]]:
+        """Place -> counts mentioned there; place -> averages mentioned there; the words of what averages count."""
+        counts: dict[str, list[str]] = {}
+        averages: dict[str, list[Name]] = {}
+        for name in map(read_name, self.mentioned):
+            if name.kind == "count":
+                counts.setdefault(name.place, []).append(name.text)
+            elif name.kind == "average":
+                averages.setdefault(name.place, []).append(name)
+        counted = {average.counted for place in averages.values() for average in place}
+        return counts, averages, [set(words.split()) for words in counted]
+
+    def total(self, name: str) -> Quantity | None:
+        """A total as the sum of what its place holds; None for another name, or a place that holds nothing.
 
         A total counts what averages count ("newborn animal children", where averages are of "newborn children") when
         all words of theirs are in its own; then it is a sum of products.
         """
-        names = [read_name(name) for name in self.mentioned]
-        totals = [name for name in names if name.kind == "total"]
-        if not totals:
-            return {}
-        averages = {(n.place, n.item): n for n in names if n.kind == "average"}
-        counted_words = [set(words.split()) for words in {n.counted for n in averages.values()}]
-        counts: dict[str, list[str]] = {}
-        for name in names:
-            if name.kind == "count":
-                counts.setdefault(name.place, []).append(name.text)
-        implied: dict[str, Quantity] = {}
-        for total in totals:
-            if any(words <= set(total.counted.split()) for words in counted_words):
-                pairs = [(_count_of(n.item, n.place), n.text) for n in averages.values() if n.place == total.place]
-                parents, rule = tuple(name for pair in pairs for name in pair), "products"
-            else:
-                parents, rule = tuple(counts.get(total.place, ())), "total"
-            if parents:
-                implied[total.text] = Quantity(total.text, rule, parents)
-        return implied
+        total = read_name(name)
+        if total.kind != "total":
+            return None
+        counts, averages, counted = self._places
+        if any(words <= set(total.counted.split()) for words in counted):
+            pairs = [(_count_of(average), average.text) for average in averages.get(total.place, ())]
+            return Quantity(name, "products", tuple(part for pair in pairs for part in pair)) if pairs else None
+        parents = counts.get(total.place)
+        return Quantity(name, "total", tuple(parents)) if parents else None
 
     @cached_property
     def unknown(self) -> str | None:
@@ -180,7 +203,7 @@ class Graph:
         """Where a trace ends, and the number known of it besides its definition."""
         if self.unknown is None:
             return self.question, None
-        known = [s for s in self.statements if s.rule == "given" and s is not self.quantities[s.name]]
+        known = [s for s in self.restated if s.rule == "given"]
         known.sort(key=lambda s: not isinstance(self.values.get(s.name), Linear))  # stable: the first that holds x
         return (known[0].name, known[0].constant) if known else (self.question, None)
 
@@ -195,10 +218,15 @@ class Graph:
         return self._goal[1]
 
     @cached_property
+    def sorted_names(self) -> tuple[str, ...]:
+        """All that is defined without a cycle, parents first; what depends on undefined names included."""
+        return tuple(_topological(self.quantities, self.quantities, self.undefined))
+
+    @cached_property
     def codes(self) -> dict[str, int]:
         """Name -> value as an integer code (`linear`), for all that can be computed from the problem's sentences."""
         codes: dict[str, int] = {}
-        for name in _topological(self.quantities, self.quantities):
+        for name in self.sorted_names:
             quantity = self.quantities[name]
             if all(parent in codes for parent in quantity.parents):
                 code = quantity.compute(codes, self.modulus)
@@ -222,35 +250,45 @@ class Graph:
         return sum(self.quantities[name].op for name in self.order)
 
     @cached_property
-    def verdict(self) -> "tuple[int | None, str | None]":
-        """The answer and None, or None and why the text determines no answer."""
+    def verdict(self) -> tuple[Fraction | None, str | None]:
+        """The number that the text fixes for the question, and why it is not an answer; None for what there is not."""
         from grammar.solve import solve  # solve reads graphs
 
         return solve(self)
 
     @property
     def answer(self) -> int | None:
-        """The number asked for; None where the text does not determine it."""
-        return self.verdict[0]
+        """The number asked for; None where the text does not determine an integer."""
+        number, why_not = self.verdict
+        return int(number) if why_not is None else None
 
     @property
     def well_posed(self) -> bool:
         """Whether the text alone determines the answer."""
-        return self.verdict[0] is not None
+        return self.verdict[1] is None
 
     @property
     def why_not(self) -> str | None:
         """Why the text determines no answer; None where it does."""
         return self.verdict[1]
 
+    @cached_property
+    def blueprint(self) -> "Blueprint":
+        """What a solution is checked against."""
+        from grammar.blueprint import Blueprint  # blueprints read graphs
 
-def _count_of(item: str, place: str) -> str:
-    return f"{item} in {place}" if place else item
+        return Blueprint(self)
 
 
-def _topological(quantities: Mapping[str, Quantity], goals: Iterable[str]) -> list[str]:
-    """Goals and their ancestors, parents first; whatever depends on a cycle or on an undefined name is left out."""
-    done: dict[str, bool] = {}  # name -> usable; absent while untouched, False while its parents are being visited
+def _count_of(average: Name) -> str:
+    return f"{average.item} in {average.place}" if average.place else average.item
+
+
+def _topological(quantities: Mapping[str, Quantity], goals: Iterable[str], leaves: Iterable[str] = ()) -> list[str]:
+    """Goals and their ancestors, parents first; whatever depends on a cycle is left out, and on no leaf but `leaves`."""
+    done: dict[str, bool] = dict.fromkeys(
+        leaves, True
+    )  # name -> usable; absent while untouched, False while its parents are being visited
     order: list[str] = []
     for goal in goals:
         stack: list[tuple[str, Sequence[str], int]] = [(goal, (), -1)]

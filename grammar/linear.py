@@ -49,8 +49,8 @@ def decode(code: int) -> "int | Linear":
     return Linear(slope, code - slope * X)
 
 
-def in_bounds(code: int) -> bool:
-    """Whether a computed integer stands for a linear form of admitted size."""
+def in_bounds(code: float) -> bool:
+    """Whether a computed number stands for a linear form of admitted size; NaN does not."""
     if -MAX_VALUE <= code <= MAX_VALUE:
         return True
     if not -TOP <= code <= TOP:

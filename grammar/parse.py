@@ -5,16 +5,21 @@ becomes an error with its place while those around it are read. Any text is read
 """
 
 import re
-from typing import NoReturn
+from collections.abc import Callable
+from typing import TypeVar
 
 from lark.exceptions import UnexpectedInput
 
+from grammar.graph import Graph
 from grammar.names import read_name
+from grammar.sentences import ProblemSyntaxError, read_question, read_sentence
 from grammar.shapes import Shape, read_body
 from grammar.tails import read_tail
 from grammar.trace import PRELUDE, UNKNOWN_BODY, Step, StepError, Tail, Trace, TraceSyntaxError
 from grammar.words import is_variable
 
+T = TypeVar("T")
+MAX_PROBLEM = 1_048_576  # characters of a problem
 MAX_TEXT = 65_536  # characters of a response; the longest published one has 2,600
 
 _UNKNOWN = Shape((), UNKNOWN_BODY, ())
@@ -37,6 +42,50 @@ _TERMINALS = {
     "UNKNOWN": repr(UNKNOWN_BODY),
     "$END": "the end of the statement",
 }
+
+
+def parse_problem(problem: str, question: str = "", *, modulus: int | None = None) -> Graph:
+    """Reads a problem.
+
+    Args:
+        problem:  its sentences, each closed by a full stop.
+        question: the question; when empty, the problem's last sentence is.
+        modulus:  what its context computes modulo; None in ordinary arithmetic.
+
+    Returns:
+        The graph that the text states. Whether it determines an answer is `Graph.well_posed`.
+
+    Raises:
+        ProblemSyntaxError: at the first sentence that `problem.lark` does not accept.
+    """
+    if len(problem) > MAX_PROBLEM:
+        raise ProblemSyntaxError(f"problem: {len(problem)} characters; at most {MAX_PROBLEM} are read.")
+    text = problem.strip()
+    if not question:
+        text, stop, question = text.rpartition(". ")
+        text += stop.strip()
+    if text and not text.endswith("."):
+        raise ProblemSyntaxError(f"problem: expected '.' at its end, found {text[-20:]!r}; close each sentence.")
+    sentences = text[:-1].split(". ") if text else []
+    statements = tuple(_sentence(read_sentence, s, f"sentence {i}") for i, s in enumerate(sentences))
+    try:
+        return Graph(statements, _sentence(read_question, question.strip(), "question"), modulus)
+    except ProblemSyntaxError:
+        raise
+    except ValueError as error:
+        raise ProblemSyntaxError(f"problem: {error}") from error
+
+
+def _sentence(read: Callable[[str], T], text: str, where: str) -> T:
+    """What one sentence says, or a `ProblemSyntaxError` that says where it is wrong."""
+    try:
+        return read(text)
+    except UnexpectedInput as error:
+        place, expected, found = explain(error, text)
+        message = f"problem, {where}, character {place}: expected {expected}; found {found}"
+        raise ProblemSyntaxError(f"{message}\n    {text[:200]}") from error
+    except ValueError as error:
+        raise ProblemSyntaxError(f"problem, {where}: {error}") from error
 
 
 def parse_trace(text: str) -> Trace:
@@ -118,7 +167,13 @@ class _Reader:
             match = _HEAD.match(part)
             if match is None or not is_variable(match[2]):
                 shown = part[:40].strip()
-                return self.error("syntax", None, f"expected 'NAME as LETTER; ...' after 'Define', found {shown!r}", start, start + 7 + len(part))
+                return self.error(
+                    "syntax",
+                    None,
+                    f"expected 'NAME as LETTER; ...' after 'Define', found {shown!r}",
+                    start,
+                    start + 7 + len(part),
+                )
             name, letter, rest = match[1], match[2], part[match.end() :]
         offset = start + 7 + len(part) - len(rest)
         body, stop, after = rest.partition(".")
@@ -147,11 +202,7 @@ class _Reader:
 
     def malformed(self, problem: UnexpectedInput, text: str, offset: int, step: int | None) -> None:
         """Notes what Lark did not accept, where, and what it expected."""
-        place = problem.pos_in_stream
-        place = len(text) if place is None or place < 0 else place
-        names = getattr(problem, "accepts", None) or getattr(problem, "expected", None) or getattr(problem, "allowed", ())
-        expected = ", ".join(sorted(_TERMINALS.get(name, name.strip("_").lower()) for name in names or ())) or "nothing"
-        found = repr(text[place : place + 20]) if text[place:] else "the end"
+        place, expected, found = explain(problem, text)
         self.error("syntax", step, f"expected {expected}; found {found}", offset + place, offset + len(text))
 
     def after(self, text: str, start: int) -> None:
@@ -171,14 +222,18 @@ class _Reader:
     def answer(self, opened: int) -> int | None:
         """The answer in the first closed tag, else in the last open one; `opened` is where the first one stands."""
         if opened < 0:
-            self.error("answer", None, "expected '<answer> N </answer>', found no <answer>", len(self.text), len(self.text))
+            self.error(
+                "answer", None, "expected '<answer> N </answer>', found no <answer>", len(self.text), len(self.text)
+            )
             return None
         closed = self.text.find("</answer>", opened)
         start = opened + 8 if closed >= 0 else self.text.rfind("<answer>") + 8
         content = self.text[start : closed if closed >= 0 else len(self.text)]
         match = _INTEGER.fullmatch(content)
         if match is None:
-            self.error("answer", None, f"expected an integer in <answer>, found {content[:40]!r}", start, start + len(content))
+            self.error(
+                "answer", None, f"expected an integer in <answer>, found {content[:40]!r}", start, start + len(content)
+            )
             return None
         return int(match[1])
 
@@ -190,10 +245,15 @@ def require(trace: Trace) -> Trace:
         TraceSyntaxError: if any of its text was not accepted.
     """
     if trace.errors:
-        _refuse(trace.errors[0])
+        error = trace.errors[0]
+        raise TraceSyntaxError(f"trace, step {error.step}, character {error.start}: {error.message}")
     return trace
 
 
-def _refuse(error: StepError) -> NoReturn:
-    where = f"step {error.step}, " if error.step is not None else ""
-    raise TraceSyntaxError(f"trace, {where}character {error.start}: {error.message}")
+def explain(error: UnexpectedInput, text: str) -> tuple[int, str, str]:
+    """Where Lark stopped, what it expected there, and what it found."""
+    place = error.pos_in_stream
+    place = len(text) if place is None or place < 0 else place
+    names = getattr(error, "accepts", None) or getattr(error, "expected", None) or getattr(error, "allowed", None) or ()
+    expected = " or ".join(sorted({_TERMINALS.get(name, name.strip("_").lower()) for name in names}))
+    return place, expected or "nothing", repr(text[place : place + 20]) if text[place:] else "the end"

@@ -52,7 +52,9 @@ def render_trace(trace: Trace) -> str:
     """
     if trace.errors:
         error = trace.errors[0]
-        raise TraceSyntaxError(f"render_trace: character {error.start}: {error.message}; only a whole trace has a text.")
+        raise TraceSyntaxError(
+            f"render_trace: character {error.start}: {error.message}; only a whole trace has a text."
+        )
     parts = [PRELUDE] if trace.prelude else []
     parts += [f"Define {s.name} as {s.letter}; {s.shape.write(s.words)}." for s in trace.steps]
     if trace.tail is not None:

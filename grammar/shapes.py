@@ -51,14 +51,17 @@ class Side:
 class Chain:
     """One chain of equalities, "so C = A + B = 7 + 8 = 15".
 
-    values: picks its values out of the statement's words, the variable it defines first.
-    sides:  what follows its equals signs, at least one.
+    target: place of the variable it defines among the statement's words.
+    values: picks the values of its sides out of the statement's words.
+    sides:  what follows its equals signs, at least one; `earlier` is all but the last.
     substitutions: pairs of neighbouring sides where the second is to be the first with values for its letters, and
         whether they have the same text but for values.
     """
 
+    target: int
     values: Callable[[Sequence[str]], tuple[str, ...]]
     sides: tuple[Side, ...]
+    earlier: tuple[Side, ...]
     substitutions: tuple[tuple[Side, Side, bool], ...]
 
 
@@ -137,13 +140,21 @@ def _build(tree: Tree, words: list[str]) -> Shape:
             return Shape((), equation.value, ())
         sides: list[Side] = []
         for side in equation.children[2:]:
-            sides.append(read_side(tokens_of(side), sides[-1].last if sides else 1))
+            sides.append(read_side(tokens_of(side), sides[-1].last if sides else 0))
         pairs = tuple((a, b, a.text == b.text) for a, b in pairwise(sides) if a.letters and not b.plain)
         count = sides[-1].last
-        chains.append(Chain(itemgetter(*places[at : at + count]), tuple(sides), pairs))
-        at += count
+        chains.append(
+            Chain(places[at], _picker(places[at + 1 : at + 1 + count]), tuple(sides), tuple(sides[:-1]), pairs)
+        )
+        at += 1 + count
     values = frozenset(places)
     return Shape(tuple(chains), join(["%s" if i in values else word for i, word in enumerate(words)]), tuple(places))
+
+
+def _picker(places: list[int]) -> Callable[[Sequence[str]], tuple[str, ...]]:
+    if len(places) == 1:
+        return lambda words: (words[places[0]],)
+    return itemgetter(*places)
 
 
 def read_side(tokens: list[Token], place: int) -> Side:

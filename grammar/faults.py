@@ -1,0 +1,79 @@
+"""What exactly is wrong with a chain or a definition that failed; called by verify only then."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from grammar.blueprint import Fact
+from grammar.linear import decode, in_bounds
+from grammar.numbers import letter_of
+from grammar.shapes import Chain, Side
+from grammar.trace import Statement, StepError
+
+if TYPE_CHECKING:
+    from grammar.verify import _Checker
+
+Values = tuple[Sequence[str], Sequence[float]]  # the values of a chain, as words and as numbers
+
+
+def show(number: float) -> str:
+    """A computed number as text; "?" for one that is not known or beyond bounds."""
+    return str(decode(number)) if in_bounds(number) else "?"
+
+
+def substituted(a: Side, b: Side, values: Values, *, reverse: bool) -> bool:
+    """Whether side b is side a with values for its letters, written as published."""
+    words, numbers = values
+    filled = (a.filled if reverse else a.text) % tuple(map(show, numbers[a.first : a.last]))
+    return filled.replace(" ", "") == b.text % tuple(words[b.first : b.last])
+
+
+def chain_faults(checker: "_Checker", index: int, statement: Statement, chain: Chain, values: Values) -> None:
+    """Notes letters not declared, equalities that are false, substitutions that are not exact."""
+    words, numbers = values
+
+    def note(kind: str, message: str) -> None:
+        checker.errors.append(
+            StepError(kind, index, f"{message}, in {statement.text!r}", statement.start, statement.end)
+        )
+
+    strangers = {letter_of(words[i]) for side in chain.sides for i in side.letters} - checker.masks.keys()
+    if (
+        checker.book.reverse
+        and strangers & {"x"}
+        and not any(letter_of(words[i]) == "x" for i in chain.sides[0].letters)
+    ):
+        strangers.discard("x")  # a value in x
+    for letter in sorted(strangers):
+        note("letters", f"{letter!r} is used before it is declared")
+    modulus = checker.book.modulus
+    results = [side.run(numbers) if modulus is None else side.run(numbers) % modulus for side in chain.sides]
+    if modulus is not None and not 0 <= chain.sides[-1].run(numbers) < modulus:
+        note("arithmetic", f"the result is not reduced modulo {modulus}")
+    for side, result in zip(chain.sides, results, strict=True):
+        if result == result and not in_bounds(result):
+            note("arithmetic", f"{_text(side, words)!r} is not a linear form of admitted size")
+        elif result == result and results[-1] == results[-1] and result != results[-1]:
+            note("arithmetic", f"{_text(side, words)!r} is {show(result)}, not {_text(chain.sides[-1], words)!r}")
+    for a, b, _ in chain.substitutions:
+        known = all(number == number for number in numbers[a.first : a.last])
+        if known and not substituted(a, b, values, reverse=checker.book.reverse):
+            filled = (a.filled if checker.book.reverse else a.text) % tuple(map(show, numbers[a.first : a.last]))
+            note("arithmetic", f"{_text(b, words)!r} is not {_text(a, words)!r} with values: {filled!r}")
+
+
+def _text(side: Side, words: Sequence[str]) -> str:
+    return side.text % tuple(words[side.first : side.last])
+
+
+def node_faults(checker: "_Checker", index: int, fact: Fact, said: tuple[int, float, float]) -> None:
+    """Notes how a definition differs from the problem's; `said` is its mask of parents, value and formula."""
+    mask, value, formula = said
+    names = checker.book.names
+    step = checker.trace.steps[index]
+    if value != fact.code:
+        checker.error("value", index, f"{step.name!r} is {show(fact.code)}, not {show(value)}")
+    if mask != fact.parents:
+        message = f"{step.name!r} is made of {names(fact.parents)}, not of {names(mask)}"
+        checker.error("parents", index, message)
+    elif formula == formula and formula != fact.formula and fact.parents:
+        checker.error("arithmetic", index, f"the problem computes {step.name!r} otherwise from {names(mask)}")

@@ -1,0 +1,38 @@
+"""Report -> accepted or not: three graders, each asking more than the one before.
+
+answer:     the answer is right.
+paper:      the answer is right, and every gold quantity is present with the right value and the right parents
+            (arXiv:2512.07783; on forward traces the published scorer).
+executable: paper, and nothing that the solution says is wrong.
+"""
+
+from collections.abc import Callable
+
+from grammar.report import Report
+
+
+def _answer(report: Report) -> bool:
+    return report.answer_correct
+
+
+def _paper(report: Report) -> bool:
+    return report.answer_correct and report.process_accuracy == 1
+
+
+def _executable(report: Report) -> bool:
+    return report.answer_correct and not report.errors
+
+
+_GRADERS: dict[str, Callable[[Report], bool]] = {"answer": _answer, "paper": _paper, "executable": _executable}
+GRADERS = tuple(_GRADERS)
+
+
+def grade(report: Report, grader: str) -> bool:
+    """Whether a grader accepts.
+
+    Raises:
+        ValueError: for a grader there is not.
+    """
+    if grader not in _GRADERS:
+        raise ValueError(f"grader {grader!r}: unknown; choose from {', '.join(GRADERS)}.")
+    return _GRADERS[grader](report)
