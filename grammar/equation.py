@@ -18,9 +18,7 @@ def tail_faults(checker: "_Checker") -> None:
         at = checker.trace.length
         checker.errors.append(StepError("equation", None, "expected 'We know ...': x is never solved for", at, at))
     elif not book.reverse:
-        checker.errors.append(
-            StepError("equation", None, "the problem has no unknown to solve for", tail.start, tail.end)
-        )
+        checker.errors.append(StepError("equation", None, "the problem has no unknown to solve for", tail.start, tail.end))
     else:
         message = _fault(checker, tail)
         if message:

@@ -32,16 +32,10 @@ def chain_faults(checker: "_Checker", index: int, statement: Statement, chain: C
     words, numbers = values
 
     def note(kind: str, message: str) -> None:
-        checker.errors.append(
-            StepError(kind, index, f"{message}, in {statement.text!r}", statement.start, statement.end)
-        )
+        checker.errors.append(StepError(kind, index, f"{message}, in {statement.text!r}", statement.start, statement.end))
 
     strangers = {letter_of(words[i]) for side in chain.sides for i in side.letters} - checker.masks.keys()
-    if (
-        checker.book.reverse
-        and strangers & {"x"}
-        and not any(letter_of(words[i]) == "x" for i in chain.sides[0].letters)
-    ):
+    if checker.book.reverse and strangers & {"x"} and not any(letter_of(words[i]) == "x" for i in chain.sides[0].letters):
         strangers.discard("x")  # a value in x
     for letter in sorted(strangers):
         note("letters", f"{letter!r} is used before it is declared")

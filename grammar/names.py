@@ -74,9 +74,7 @@ def read_name(text: str) -> Name:
     if text.startswith(_AVERAGE):
         counted, per, rest = text[len(_AVERAGE) :].partition(" per ")
         if not per:
-            raise ValueError(
-                f"name {text!r}: an average is 'average number of THINGS per ITEM in PLACE'; add 'per ITEM'."
-            )
+            raise ValueError(f"name {text!r}: an average is 'average number of THINGS per ITEM in PLACE'; add 'per ITEM'.")
         item, _, place = rest.partition(" in ")
         return Name(text, "average", counted, item, place)
     item, _, place = text.partition(" in ")

@@ -222,18 +222,14 @@ class _Reader:
     def answer(self, opened: int) -> int | None:
         """The answer in the first closed tag, else in the last open one; `opened` is where the first one stands."""
         if opened < 0:
-            self.error(
-                "answer", None, "expected '<answer> N </answer>', found no <answer>", len(self.text), len(self.text)
-            )
+            self.error("answer", None, "expected '<answer> N </answer>', found no <answer>", len(self.text), len(self.text))
             return None
         closed = self.text.find("</answer>", opened)
         start = opened + 8 if closed >= 0 else self.text.rfind("<answer>") + 8
         content = self.text[start : closed if closed >= 0 else len(self.text)]
         match = _INTEGER.fullmatch(content)
         if match is None:
-            self.error(
-                "answer", None, f"expected an integer in <answer>, found {content[:40]!r}", start, start + len(content)
-            )
+            self.error("answer", None, f"expected an integer in <answer>, found {content[:40]!r}", start, start + len(content))
             return None
         return int(match[1])
 

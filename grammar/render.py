@@ -19,11 +19,7 @@ def render_statement(quantity: Quantity) -> str:
     name = read_name(quantity.name)
     subject = f"The{name.phrase[3:]}"
     if quantity.rule == "unknown":
-        return (
-            f"{subject} is greater than 0"
-            if name.kind == "average"
-            else f"{subject} exists, and its number is greater than 0"
-        )
+        return f"{subject} is greater than 0" if name.kind == "average" else f"{subject} exists, and its number is greater than 0"
     if quantity.rule == "given":
         return f"{subject} equals {quantity.constant}"
     scale = f"{quantity.constant} {quantity.scale} " if quantity.scale is not None else ""
@@ -38,9 +34,7 @@ def render_statement(quantity: Quantity) -> str:
         case "difference":
             rest = f"the difference between {refs[0]} and {refs[1]}"
         case _:
-            raise ValueError(
-                f"render: {quantity.name!r} has rule {quantity.rule!r}, which a problem implies; leave it out."
-            )
+            raise ValueError(f"render: {quantity.name!r} has rule {quantity.rule!r}, which a problem implies; leave it out.")
     return f"{subject} equals {scale}{rest}"
 
 
@@ -52,9 +46,7 @@ def render_trace(trace: Trace) -> str:
     """
     if trace.errors:
         error = trace.errors[0]
-        raise TraceSyntaxError(
-            f"render_trace: character {error.start}: {error.message}; only a whole trace has a text."
-        )
+        raise TraceSyntaxError(f"render_trace: character {error.start}: {error.message}; only a whole trace has a text.")
     parts = [PRELUDE] if trace.prelude else []
     parts += [f"Define {s.name} as {s.letter}; {s.shape.write(s.words)}." for s in trace.steps]
     if trace.tail is not None:

@@ -143,9 +143,7 @@ def _build(tree: Tree, words: list[str]) -> Shape:
             sides.append(read_side(tokens_of(side), sides[-1].last if sides else 0))
         pairs = tuple((a, b, a.text == b.text) for a, b in pairwise(sides) if a.letters and not b.plain)
         count = sides[-1].last
-        chains.append(
-            Chain(places[at], _picker(places[at + 1 : at + 1 + count]), tuple(sides), tuple(sides[:-1]), pairs)
-        )
+        chains.append(Chain(places[at], _picker(places[at + 1 : at + 1 + count]), tuple(sides), tuple(sides[:-1]), pairs))
         at += 1 + count
     values = frozenset(places)
     return Shape(tuple(chains), join(["%s" if i in values else word for i, word in enumerate(words)]), tuple(places))

@@ -50,9 +50,7 @@ def gold_trace(graph: Graph, order: Sequence[str] | None = None, letters: Sequen
     sentences = [PRELUDE] if reverse else []
     sentences += [writer.step(name) for name in order]
     if len(order) != len(graph.order) or set(order) != set(graph.order) or order[-1] != graph.end:
-        raise ValueError(
-            f"gold_trace: order {list(order)} is not an order of {list(graph.order)} ending with its last."
-        )
+        raise ValueError(f"gold_trace: order {list(order)} is not an order of {list(graph.order)} ending with its last.")
     if reverse:
         sentences.append(writer.tail())
     return require(parse_trace(f"{' '.join(sentences)} Answer: {graph.answer}."))
@@ -79,9 +77,7 @@ class _Writer:
         """The sentence that defines `name`."""
         quantity = self.graph.quantities[name]
         if name in self.letter_of or any(parent not in self.letter_of for parent in quantity.parents):
-            raise ValueError(
-                f"gold_trace: {name!r} stands twice in the order or before its parents; put parents first."
-            )
+            raise ValueError(f"gold_trace: {name!r} stands twice in the order or before its parents; put parents first.")
         unknown = quantity.rule == "unknown"
         letter = self.letter_of[name] = "x" if unknown else self.draw()
         return f"Define {name} as {letter}; {UNKNOWN_BODY if unknown else self.body(quantity, letter)}."

@@ -10,9 +10,7 @@ from grammar.tails import TailShape
 UNKNOWN_BODY = "we don't know its value yet but will find it out later"
 PRELUDE = "The question is difficult, so we use equations to solve it."
 
-ErrorKind = Literal[
-    "syntax", "missing", "value", "parents", "arithmetic", "letters", "ungrounded", "equation", "answer"
-]
+ErrorKind = Literal["syntax", "missing", "value", "parents", "arithmetic", "letters", "ungrounded", "equation", "answer"]
 
 
 class TraceSyntaxError(ValueError):

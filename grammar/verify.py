@@ -179,9 +179,7 @@ class _Checker:
             number = side.run(numbers)
             if (number if modulus is None else number % modulus) != value:
                 return False
-        if not (-MAX_VALUE <= value <= MAX_VALUE or in_bounds(value)) or (
-            modulus is not None and not 0 <= value < modulus
-        ):
+        if not (-MAX_VALUE <= value <= MAX_VALUE or in_bounds(value)) or (modulus is not None and not 0 <= value < modulus):
             return False
         return all(
             (alike and numbers[a.first : a.last] == numbers[b.first : b.last])

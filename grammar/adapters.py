@@ -1,0 +1,40 @@
+"""The verifier as other trainers call a reward: TRL's `reward_funcs`, verl's `compute_score`."""
+
+from collections.abc import Callable, Sequence
+
+from grammar.graders import grade
+from grammar.parse import parse_problem, parse_response
+from grammar.verify import verify
+
+
+def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
+    """A function for TRL's `GRPOTrainer(reward_funcs=...)`: 1.0 for a completion that the grader accepts, else 0.0.
+
+    The data set has columns `problem` and `question`; prompts end with `<solution>`. Completions are texts or one-message
+    conversations.
+    """
+
+    def reward(completions: Sequence, problem: Sequence[str], question: Sequence[str], **columns: object) -> list[float]:
+        texts = [done if isinstance(done, str) else done[-1]["content"] for done in completions]
+        return [_score(text, p, q, grader) for text, p, q in zip(texts, problem, question, strict=True)]
+
+    reward.__name__ = f"interplay_{grader}"
+    return reward
+
+
+def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: dict | None = None) -> float:
+    """verl's `custom_reward_function`: `ground_truth` is the problem with its question as its last sentence.
+
+    Args:
+        data_source:  not used; verl passes it.
+        solution_str: the response, after `<solution>`.
+        ground_truth: the problem's text.
+        extra_info:   `grader` (default executable) and `modulus`, where given.
+    """
+    extra = extra_info or {}
+    return _score(solution_str, ground_truth, "", extra.get("grader", "executable"), extra.get("modulus"))
+
+
+def _score(response: str, problem: str, question: str, grader: str, modulus: int | None = None) -> float:
+    graph = parse_problem(problem, question, modulus=modulus)
+    return float(grade(verify(parse_response(response), graph), grader))

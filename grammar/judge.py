@@ -1,0 +1,169 @@
+"""`python main.py verify`: judges a file of responses, row by row.
+
+A row has `response` (what a model wrote after `<solution>`; without it the row's own `solution` is judged) and what to
+judge it against: `problem` and `question`, or `solution`, the gold trace, or both. See `judge_row` for which counts.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+
+from grammar.gold import graph_of
+from grammar.graders import GRADERS, grade
+from grammar.graph import Graph
+from grammar.parse import parse_problem, parse_response, parse_trace, require
+from grammar.verify import verify
+
+_CHUNK = 256  # rows handed to a worker at a time
+
+Row = dict[str, object]
+
+
+def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
+    """Judges one row.
+
+    The problem's text is the authority. Where it is absent, or determines no number, the gold trace's graph is.
+
+    Args:
+        row:     `response` and/or `solution`, `problem` and `question`; `modulus` overrides the argument.
+        grader:  one of `GRADERS`.
+        modulus: what the row's context computes modulo.
+
+    Returns:
+        id, accepted, answer_correct, process_accuracy, basis, well_posed, nodes, errors; as in the contract.
+
+    Raises:
+        ValueError: if the row cannot be judged.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {type(row).__name__}")
+    modulus = _field(row, "modulus", int) or modulus
+    graph, basis, well_posed = _authority(row, modulus)
+    response = _field(row, "response", str)
+    if response is None and row.get("solution") is None:
+        raise ValueError("expected 'response' or 'solution', found neither")
+    report = verify(parse_response(response) if response is not None else parse_trace(row["solution"]), graph)
+    facts = report.to_dict()
+    return {
+        "id": row.get("id"),
+        "accepted": grade(report, grader),
+        "answer_correct": report.answer_correct,
+        "process_accuracy": report.process_accuracy,
+        "basis": basis,
+        "well_posed": well_posed,
+        "nodes": facts["nodes"],
+        "errors": facts["errors"],
+    }
+
+
+def _field(row: Row, key: str, kind: type) -> object:
+    value = row.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"expected {key!r} to be {kind.__name__}, found {type(value).__name__}")
+    return value
+
+
+def _authority(row: Row, modulus: int | None) -> tuple[Graph, str, bool | None]:
+    """The graph to judge by, where it is from, and whether the problem is well posed (None without one)."""
+    text, solution = _field(row, "problem", str), _field(row, "solution", str)
+    gold = parse_trace(solution) if solution is not None else None
+    well_posed = None
+    if text is not None:
+        graph = parse_problem(text, _field(row, "question", str) or "", modulus=modulus)
+        well_posed = graph.well_posed and (gold is None or gold.answer is None or gold.answer == graph.answer)
+        if graph.verdict[0] is not None:
+            return graph, "problem", well_posed
+        if gold is None:
+            raise ValueError(f"{graph.why_not}, and there is no gold 'solution' to judge by")
+    if gold is None:
+        raise ValueError("expected 'problem' and 'question', or 'solution', found neither")
+    return graph_of(require(gold), modulus=modulus), "gold", well_posed
+
+
+def _judge_line(item: tuple[int, str], grader: str, modulus: int | None) -> tuple[int, Row | None, str]:
+    """The line's number, its verdict, and why it has none."""
+    number, line = item
+    try:
+        return number, judge_row(json.loads(line), grader, modulus), ""
+    except (ValueError, RecursionError) as error:  # JSON, problem and trace errors; json recurses on deep nesting
+        return number, None, str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _judge_all(lines: Iterable[tuple[int, str]], arguments: argparse.Namespace) -> Iterator[tuple[int, Row | None, str]]:
+    work = partial(_judge_line, grader=arguments.grader, modulus=arguments.modulus)
+    if arguments.workers <= 1:
+        yield from map(work, lines)
+        return
+    with get_context("spawn").Pool(arguments.workers) as pool:
+        lines = iter(lines)
+        while batch := list(islice(lines, _CHUNK * arguments.workers)):
+            yield from pool.imap(work, batch, chunksize=_CHUNK)
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="main.py verify", description="Judge the responses in a JSONL file.")
+    parser.add_argument("file", type=Path, help="rows with `response` and what to judge it against")
+    parser.add_argument("--grader", choices=GRADERS, default="executable")
+    parser.add_argument("--workers", type=int, default=1, help="processes")
+    parser.add_argument("--out", type=Path, help="where to write one verdict per row (JSONL)")
+    parser.add_argument("--modulus", type=int, help="what the rows' context computes modulo")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    """Judges a file; returns 0, 1 if some row could not be judged, 2 if the file could not be read or written."""
+    arguments = _arguments(argv)
+    partial_file = None
+    try:
+        if arguments.out is not None:
+            partial_file = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")
+        with arguments.file.open(encoding="utf-8", errors="replace") as source:
+            lines = ((number, line) for number, line in enumerate(source, 1) if line.strip())
+            tally = _write(_judge_all(lines, arguments), partial_file, arguments)
+        if partial_file is not None:
+            partial_file.replace(arguments.out)
+    except OSError as error:
+        print(f"verify: {error.filename}: {error.strerror}; give a file that can be opened.", file=sys.stderr)
+        return 2
+    finally:
+        if partial_file is not None:
+            partial_file.unlink(missing_ok=True)
+    return _summary(tally, arguments.grader)
+
+
+def _write(judged: Iterable, out: Path | None, arguments: argparse.Namespace) -> dict[str, float]:
+    """Writes verdicts, reports rows that have none, and counts."""
+    tally = dict.fromkeys(("rows", "failed", "accepted", "answers", "process", "gold", "ill"), 0.0)
+    with open(out if out is not None else os.devnull, "w", encoding="utf-8") as sink:
+        for number, verdict, problem in judged:
+            if verdict is None:
+                tally["failed"] += 1
+                print(f"{arguments.file}, line {number}: not judged: {problem}", file=sys.stderr)
+                continue
+            tally["rows"] += 1
+            tally["accepted"] += verdict["accepted"]
+            tally["answers"] += verdict["answer_correct"]
+            tally["process"] += verdict["process_accuracy"]
+            tally["gold"] += verdict["basis"] == "gold"
+            tally["ill"] += verdict["well_posed"] is False
+            sink.write(json.dumps(verdict, ensure_ascii=False) + "\n")
+    return tally
+
+
+def _summary(tally: dict[str, float], grader: str) -> int:
+    rows = int(tally["rows"])
+    print(f"rows judged       {rows}")
+    if rows:
+        print(f"accepted          {tally['accepted'] / rows:.4f}  by {grader}")
+        print(f"answer correct    {tally['answers'] / rows:.4f}")
+        print(f"process accuracy  {tally['process'] / rows:.4f}")
+        print(f"judged by gold    {int(tally['gold'])}")
+        print(f"not well posed    {int(tally['ill'])}")
+    print(f"not judged        {int(tally['failed'])}")
+    return 1 if tally["failed"] else 0
