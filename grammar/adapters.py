@@ -23,7 +23,7 @@ def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
 
 
 def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: dict | None = None) -> float:
-    """verl's `custom_reward_function`: `ground_truth` is the problem with its question as its last sentence.
+    """A reward as verl's `custom_reward_function`; `ground_truth` is the problem with its question as its last sentence.
 
     Args:
         data_source:  not used; verl passes it.

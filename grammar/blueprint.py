@@ -84,5 +84,5 @@ class Blueprint:
 @lru_cache(maxsize=256)
 def points(count: int) -> tuple[int, ...]:
     """The first numbers of a fixed sequence of 48-bit numbers."""
-    draw = random.Random(2512_07783)  # noqa: S311 (no secret: a model cannot choose names or points)
+    draw = random.Random(2512_07783)
     return tuple(draw.getrandbits(48) | 1 for _ in range(count))

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from grammar.faults import show
-from grammar.linear import X, Linear, decode, encode, in_bounds
+from grammar.linear import Linear, X, decode, encode, in_bounds
 from grammar.numbers import NAN, Numbers
 from grammar.trace import StepError, Tail
 

@@ -5,7 +5,6 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedInput
 
 from grammar.graph import Quantity, Rule, Scale
 from grammar.names import read_name

@@ -10,8 +10,7 @@ VARIABLE, INTEGER, NEGATIVE, TERM = 0, 1, 2, 3
 VALUE_KINDS = frozenset((VARIABLE, INTEGER, NEGATIVE, TERM))
 
 RESERVED = frozenset(
-    ("as", "be", "by", "do", "go", "he", "if", "in", "is", "it", "me", "my", "no", "of", "on", "or", "so", "to", "up")
-    + ("us", "we")
+    ("as", "be", "by", "do", "go", "he", "if", "in", "is", "it", "me", "my", "no", "of", "on", "or", "so", "to", "up", "us", "we")
 )
 _PATTERNS = (
     (VARIABLE, re.compile(r"[A-Za-z]{1,2}")),

@@ -1,0 +1,117 @@
+"""`trace.lark` and `problem.lark` are the specification: their headers are true, and reading fast is reading by Lark."""
+
+import random
+from pathlib import Path
+
+import pytest
+from grammar_cases import needs_reference, random_graph, response_of, rows
+from lark.exceptions import UnexpectedInput
+
+from grammar import ProblemSyntaxError, gold_trace, parse_problem, parse_trace, render_problem, render_trace
+from grammar import sentences, shapes, tails
+
+FOLDER = Path(shapes.__file__).parent
+
+
+def header(file: str, word: str) -> list[str]:
+    mark = f"// {word}: "
+    lines = (FOLDER / file).read_text(encoding="utf-8").splitlines()
+    return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
+
+
+def plainly(text: str) -> bool:
+    """Oracle: whole text, plain Lark, nothing remembered."""
+    try:
+        shapes.parser("trace").parse(text)
+    except UnexpectedInput:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("line", header("trace.lark", "accepts"))
+def test_trace_header_accepts(line):
+    assert plainly(line) and not parse_trace(line).errors
+
+
+@pytest.mark.parametrize("line", header("trace.lark", "rejects"))
+def test_trace_header_rejects(line):
+    assert not plainly(line) and (parse_trace(line).errors or not parse_trace(line).steps)
+
+
+@pytest.mark.parametrize("line", header("problem.lark", "accepts"))
+def test_problem_header_accepts(line):
+    sentences.parser("problem").parse(line)
+    graph = parse_problem(line)
+    assert " ".join(render_problem(graph)).replace("  ", " ") == line
+
+
+@pytest.mark.parametrize("line", header("problem.lark", "rejects"))
+def test_problem_header_rejects(line):
+    with pytest.raises(UnexpectedInput):
+        sentences.parser("problem").parse(line)
+    with pytest.raises(ProblemSyntaxError):
+        parse_problem(line)
+
+
+def agree(text: str) -> None:
+    """The fast path and plain Lark accept the same, and make the same of it."""
+    trace = parse_trace(text)
+    assert (not trace.errors and bool(trace.steps)) == plainly(text), (text, trace.errors)
+    for step in trace.steps:
+        if step.shape is not None and step.shape.chains:
+            assert shapes.read_plainly(step.body) == (step.shape, list(step.words))
+
+
+def spoil(rng: random.Random, text: str) -> str:
+    """The text with one character or one word changed, in ways that reach the grammar's corners."""
+    pieces = text.split(" ")
+    i = rng.randrange(len(pieces))
+    match rng.randrange(5):
+        case 0:
+            del pieces[i]
+        case 1:
+            pieces[i] = rng.choice(pieces)
+        case 2:
+            pieces.insert(i, rng.choice(["", "so", "x", "=", "+", "-", "*", "4", "-2", "2*x", "ab", "0", ";", "(", "."]))
+        case 3:
+            pieces[i] = pieces[i] + rng.choice(";.:,()*-x19é'\t")
+        case _:
+            pieces[i] = pieces[i][1:] or "="
+    return " ".join(pieces)
+
+
+def test_the_fast_path_agrees_with_lark_on_random_and_spoilt_solutions():
+    rng = random.Random(5)
+    for number in range(60):
+        text = render_trace(gold_trace(random_graph(rng, reverse=number % 2 == 0)))
+        agree(text)
+        for _ in range(6):
+            agree(spoil(rng, text))
+
+
+@needs_reference
+def test_the_fast_path_agrees_with_lark_on_published_solutions():
+    for row in rows("op")[::9] + rows("depth3")[::3]:
+        agree(row["solution"])
+        agree(response_of(row["solution"]).strip())
+
+
+@needs_reference
+def test_sentences_read_fast_are_sentences_read_by_lark():
+    for row in rows("op")[::9] + rows("depth3")[::3]:
+        for sentence in row["problem"].strip()[:-1].split(". "):
+            assert sentences.read_sentence(sentence) == sentences.read_plainly(sentence)
+
+
+def test_a_word_in_the_wrong_place_is_not_taken_for_a_letter_of_a_known_shape():
+    tail = (
+        "We know l = 6, so we have 2*x = 6 and we solve it through the following steps: Simplifying the equation: 2*x = 6. "
+        "Move all terms to one side: 2*x - 6 = 0. Isolate the term with x: 2*x = 6. Divide both sides by 2: x = 6 / 2. "
+        "Solution: x = 3."
+    )
+    tails.read_tail(tail)
+    for old, new in (("with x:", "with y:"), ("so we have", "so be have"), ("following", "xx"), ("to one", "at one")):
+        with pytest.raises(UnexpectedInput):
+            tails.read_tail(tail.replace(old, new))
+    with pytest.raises(UnexpectedInput):
+        shapes.read_body("as k = 3")
