@@ -1,0 +1,37 @@
+PYTHON ?= python3
+SEED ?= 0
+OUT ?= runs/quickstart/seed$(SEED)
+BIN = .venv/bin
+READY = .venv/.ready
+# two processes that share cores must not spin while they wait
+export OMP_WAIT_POLICY = passive
+
+.PHONY: quickstart test test-long check bench setup clean
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: $(READY)
+	$(BIN)/python main.py run configs/recipe/quickstart.yaml --out $(OUT) --seed $(SEED)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-long: $(READY)
+	$(BIN)/python -m pytest -m long
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --quiet tests/test_layout.py
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.verify_speed
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,64 @@
+"""What a run was made with and what it cost."""
+
+import json
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from callbacks.files import write_text
+
+PACKAGES = ("torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit and hardware of this process."""
+    root = Path(__file__).parent.parent
+    git = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "commit": git.stdout.strip() or None,
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+class RunRecord(Callback):
+    """Write `environment.json` when a run starts, and `training.json` (steps, tokens, seconds) when training ends."""
+
+    def __init__(self) -> None:
+        """The clock starts with training."""
+        self.started = 0.0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the environment."""
+        if trainer.is_global_zero and trainer.log_dir:
+            write_text(Path(trainer.log_dir) / "environment.json", json.dumps(environment(), indent=1))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.started = perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what training cost."""
+        if trainer.is_global_zero and trainer.log_dir:
+            cost = {
+                "steps": trainer.global_step,
+                "tokens": int(pl_module.tokens_seen),
+                "seconds": round(perf_counter() - self.started, 1),
+            }
+            write_text(Path(trainer.log_dir) / "training.json", json.dumps(cost, indent=1))

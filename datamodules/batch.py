@@ -1,0 +1,49 @@
+"""What the loaders hand to the modules. Shapes: B rows or prompts, T tokens."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from datamodules.synthesis import Example
+
+IGNORE = -100  # label of a position that carries no loss (torch.nn.functional.cross_entropy's default)
+
+
+@dataclass(slots=True)
+class PackedBatch:
+    """Rows of whole documents.
+
+    tokens_BT:    int64 ids; padding at the end of a row.
+    labels_BT:    the id that position t should predict (already shifted), or IGNORE.
+    document_BT:  number of the document a token belongs to, from 1 within its row; 0 is padding.
+    position_BT:  position within the document, from 0.
+    """
+
+    tokens_BT: Tensor
+    labels_BT: Tensor
+    document_BT: Tensor
+    position_BT: Tensor
+
+    def to(self, device: torch.device, **kwargs: bool) -> Self:
+        """Move every tensor, as Lightning's transfer asks."""
+        return type(self)(*(getattr(self, f.name).to(device, **kwargs) for f in fields(self)))
+
+    @property
+    def tokens(self) -> Tensor:
+        """Number of real tokens, padding left out."""
+        return (self.document_BT > 0).sum()
+
+
+@dataclass(slots=True)
+class PromptBatch:
+    """B problems to sample solutions for; `indices` number them within their split."""
+
+    examples: list[Example]
+    prompt_ids: list[list[int]]
+    indices: list[int]
+
+    def to(self, device: torch.device, **kwargs: bool) -> Self:
+        """Nothing to move: the rollout engine builds its own tensors."""
+        return self

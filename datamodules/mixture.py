@@ -1,0 +1,103 @@
+"""A mixture: weights over operations x contexts x modes, checked when it is built.
+
+Not here: drawing the problem of a cell (`synthesis.py`).
+"""
+
+import re
+from bisect import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from math import isclose
+from random import Random
+
+from datamodules.context import load_context
+
+MODES = ("normalforward",)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One kind of problem: what a mixture gives weight to."""
+
+    op: int
+    context: str
+    mode: str = "normalforward"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A block of cells that share a weight evenly.
+
+    ops:      "5", "2-4" or "2-4,8": operation counts, both ends included.
+    contexts: names of contexts (`datamodules/contexts/`).
+    modes:    names of modes.
+    weight:   share of the mixture, in examples.
+    """
+
+    ops: str
+    contexts: Sequence[str]
+    modes: Sequence[str] = ("normalforward",)
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a weight or a mode that no mixture can hold."""
+        if self.weight < 0:
+            raise ValueError(f"mixture: weight {self.weight} of ops {self.ops} is negative; set it to 0 or more.")
+        for mode in self.modes:
+            if mode not in MODES:
+                raise ValueError(f"mixture: mode {mode!r} is unknown; choose from {list(MODES)}.")
+
+    def cells(self) -> list[Cell]:
+        """Return the cells of this block."""
+        return [Cell(op, context, mode) for op in parse_ops(self.ops) for context in self.contexts for mode in self.modes]
+
+
+def parse_ops(text: str | int) -> list[int]:
+    """Read "2-4,8" as [2, 3, 4, 8].
+
+    Raises:
+        ValueError: not of that form, or a range that runs backwards.
+    """
+    ops: list[int] = []
+    for part in str(text).split(","):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip())
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if low > high:
+            raise ValueError(f"ops {text!r}: expected a number or a range such as 2-4 or 2-4,8.")
+        ops.extend(range(low, high + 1))
+    return ops
+
+
+class Mixture:
+    """A probability for each cell; `draw` picks one."""
+
+    def __init__(self, components: Sequence[Component]) -> None:
+        """Check weights, contexts and emptiness, and flatten the components into cells.
+
+        Raises:
+            ValueError: weights that do not sum to 1, an unknown context, or a component without cells.
+        """
+        total = sum(component.weight for component in components)
+        if not isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"mixture: weights sum to {total:g}, not 1; mend `data.init_args.mixture`.")
+        weights: dict[Cell, float] = {}
+        for component in components:
+            cells = component.cells()
+            if not cells:
+                raise ValueError(f"mixture: component {component} holds no cell; give it ops, contexts and modes.")
+            for cell in cells:
+                load_context(cell.context)
+                weights[cell] = weights.get(cell, 0.0) + component.weight / len(cells)
+        self.weights = weights
+        self._cells = list(weights)
+        self._cumulative = list(accumulate(weights.values()))
+
+    def draw(self, rng: Random) -> Cell:
+        """Pick a cell by weight."""
+        return self._cells[min(bisect(self._cumulative, rng.random() * self._cumulative[-1]), len(self._cells) - 1)]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells, in the order of the components."""
+        return self._cells

@@ -1,0 +1,51 @@
+"""Data of pre-training: endless packed documents."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from datamodules.documents import PackedRows
+from datamodules.graph_spec import GraphSpec
+from datamodules.mixture import Component
+from datamodules.reasoning import HeldOut, ReasoningDataModule
+
+
+class PretrainDataModule(ReasoningDataModule):
+    """Packed documents of a mixture; validation reads packed documents and held-out problems."""
+
+    def __init__(
+        self, mixture: Sequence[Component], tokenizer: str, *, row_length: int = 2048, batch_rows: int = 16,
+        loss_on: Literal["all", "solution"] = "all", validation_batches: int = 4, graph: GraphSpec = GraphSpec(),
+        random_letters: bool = True, seed: int = 0, held_out: HeldOut = HeldOut(),
+    ) -> None:  # fmt: skip
+        """Keep the settings.
+
+        Args:
+            mixture: which problems training sees, and how often; weights sum to 1.
+            tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            row_length: tokens of a row; no document may be longer.
+            batch_rows: rows of a batch on each device.
+            loss_on: "all" tokens, or those of the "solution" and the answer only.
+            validation_batches: packed batches of the validation loss.
+            graph: the shape of the problems' graphs.
+            random_letters: name steps by random letters; false: A, B, C ... in order.
+            seed: of the training data.
+            held_out: problems to evaluate on.
+        """
+        super().__init__(mixture, tokenizer, graph=graph, random_letters=random_letters, seed=seed, held_out=held_out)
+        self.row_length, self.batch_rows, self.loss_on = row_length, batch_rows, loss_on
+        self.validation_batches = validation_batches
+
+    def _packed(self, split: str, batches: int) -> PackedRows:
+        return PackedRows(
+            self.synthesis, split, self.tokenizer, row_length=self.row_length, batch_rows=self.batch_rows,
+            solution_only=self.loss_on == "solution", batches=batches,
+        )  # fmt: skip
+
+    def train_dataloader(self) -> PackedRows:
+        """As many batches as the trainer takes steps."""
+        return self._packed("train", max(1, self.trainer.max_steps * self.trainer.accumulate_grad_batches))
+
+    def val_dataloader(self) -> list[Any]:
+        """Packed documents of the validation split, then held-out problems."""
+        loaders: list[Any] = [self._packed("validation", self.validation_batches)]
+        return [*loaders, super().val_dataloader()] if self.bands else loaders

@@ -1,0 +1,86 @@
+"""Builds and loads the causal language models of `transformers`; one place that knows checkpoint formats.
+
+Not here: training (pretrain.py, midtrain.py, grpo.py), sampling (rollout/).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+
+def build_language_model(architecture: Mapping[str, Any]) -> PreTrainedModel:
+    """Build a causal LM with fresh weights (on the meta device too).
+
+    Args:
+        architecture: `model_type` and keys of that type's transformers config, e.g. {"model_type": "qwen2",
+            "hidden_size": 128, ...}.
+
+    Raises:
+        ValueError: no model_type, a key that the type does not know, or head counts that do not divide.
+    """
+    return AutoModelForCausalLM.from_config(_config(dict(architecture)))
+
+
+def _config(architecture: dict[str, Any]) -> PretrainedConfig:
+    kind = architecture.pop("model_type", None)
+    where = "`model.init_args.architecture`"
+    if kind is None:
+        raise ValueError(f"{where} names no model_type; add e.g. `model_type: qwen2`.")
+    try:
+        known = AutoConfig.for_model(kind)
+    except ValueError as err:
+        raise ValueError(f"{where}: model_type {kind!r} is none that transformers knows; try qwen2.") from err
+    # rope_theta is read by transformers but kept under another name
+    unknown = [key for key in architecture if not hasattr(known, key) and key != "rope_theta"]
+    if unknown:
+        raise ValueError(f"{where}: {unknown} are no keys of {type(known).__name__}; check the spelling.")
+    config = AutoConfig.for_model(kind, **architecture)
+    hidden, heads, shared = config.hidden_size, config.num_attention_heads, config.num_key_value_heads
+    if hidden % heads or heads % shared:
+        raise ValueError(
+            f"{where}: hidden_size {hidden} must be a multiple of num_attention_heads {heads}, "
+            f"and that of num_key_value_heads {shared}."
+        )
+    return config
+
+
+def load_language_model(init_from: str) -> PreTrainedModel:
+    """Open a language model: a Hugging Face folder, or a `.ckpt` of one of our modules.
+
+    Raises:
+        ValueError: neither is there, or the file is no checkpoint of ours.
+    """
+    path = Path(init_from)
+    if (path / "config.json").is_file():
+        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).train()
+    if not path.is_file():
+        raise ValueError(
+            f"init_from {init_from!r} is neither a Hugging Face folder (with config.json) nor a .ckpt file; "
+            "train the stage before, or set `model.init_args.init_from`."
+        )
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    if "language_model_config" not in checkpoint:
+        raise ValueError(f"init_from {init_from!r} was not written by one of our modules; export it to a Hugging Face folder.")
+    config = dict(checkpoint["language_model_config"])
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
+    prefix = "language_model."
+    weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    model.load_state_dict(weights)
+    return model
+
+
+def document_mask(document_BT: Tensor) -> Tensor:
+    """Let a token see earlier tokens of its own document only.
+
+    Args:
+        document_BT: [B, T] document numbers; 0 is padding, which sees itself and other padding.
+
+    Returns:
+        [B, 1, T, T] bool, true where the query (third axis) may look at the key (last axis).
+    """
+    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
+    return same_BTT.tril()[:, None]

@@ -1,0 +1,84 @@
+"""Optimisers as injected parts: an object that turns a model's parameters into one `torch.optim.Optimizer`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+
+class OptimizerFactory(ABC):
+    """Builds the optimiser of a model. Subclass it in a file of your own and name it by `class_path`."""
+
+    @abstractmethod
+    def __call__(self, model: nn.Module) -> Optimizer:
+        """Return an optimiser over all parameters of `model` that require gradients."""
+
+
+class AdamW(OptimizerFactory):
+    """AdamW; weight decay on matrices only (arXiv:1711.05101)."""
+
+    def __init__(
+        self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.1, eps: float = 1e-8
+    ) -> None:
+        """Keep the settings; `lr` is the peak that the schedule scales."""
+        self.lr, self.betas, self.weight_decay, self.eps = lr, betas, weight_decay, eps
+
+    def __call__(self, model: nn.Module) -> Optimizer:
+        """Return torch.optim.AdamW with one group for matrices and one, without decay, for the rest."""
+        matrices, rest = _split(model, lambda name, p: p.ndim >= 2)
+        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=self.betas, eps=self.eps)
+
+
+class Muon(OptimizerFactory):
+    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and norms (kellerjordan.github.io/posts/muon)."""
+
+    def __init__(
+        self, lr: float = 0.02, adamw_lr: float = 3e-3, momentum: float = 0.95, weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.95),
+    ) -> None:  # fmt: skip
+        """Keep the settings; both rates are peaks that the schedule scales."""
+        self.lr, self.adamw_lr, self.momentum, self.weight_decay, self.betas = lr, adamw_lr, momentum, weight_decay, betas
+
+    def __call__(self, model: nn.Module) -> Optimizer:
+        """Return one optimiser with two parameter groups."""
+        matrices, rest = _split(model, lambda name, p: p.ndim == 2 and "embed" not in name and "lm_head" not in name)
+        muon = torch.optim.Muon(matrices, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        return Chained(muon, torch.optim.AdamW(rest, lr=self.adamw_lr, betas=self.betas, weight_decay=0.0))
+
+
+class Chained(Optimizer):
+    """Several optimisers over disjoint parameters that look like one: `global_step` counts each update once."""
+
+    def __init__(self, *parts: Optimizer) -> None:
+        """Take over the groups of `parts`, each of which has one."""
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._share()
+
+    def _share(self) -> None:
+        for part, group in zip(self.parts, self.param_groups, strict=True):
+            part.param_groups, part.state = [group], self.state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore as any optimiser; the parts see the restored state."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Update the parameters of every part once; the closure runs once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+
+def _split(model: nn.Module, first: Callable[[str, nn.Parameter], bool]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return [p for name, p in trained if first(name, p)], [p for name, p in trained if not first(name, p)]

@@ -1,0 +1,62 @@
+"""Learning-rate schedules: a function of the step, as a factor of the peak rate. Safe at one step and without warm-up."""
+
+from abc import ABC, abstractmethod
+from math import cos, pi
+
+
+class Schedule(ABC):
+    """A factor in [0, 1] for each of `steps` updates: a linear warm-up, then what the subclass says."""
+
+    def __init__(self, warmup: float = 0.0, floor: float = 0.0) -> None:
+        """Keep the settings.
+
+        Args:
+            warmup: share of all steps with a rising rate.
+            floor: factor at the end.
+        """
+        if not (0 <= warmup < 1 and 0 <= floor <= 1):
+            raise ValueError(f"schedule: warmup={warmup} must be in [0, 1) and floor={floor} in [0, 1].")
+        self.warmup, self.floor = warmup, floor
+
+    def __call__(self, step: int, steps: int) -> float:
+        """Return the factor of update `step`, from 0, out of `steps`."""
+        warm = self.warmup * steps
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        progress = (step - warm) / max(1.0, steps - warm)
+        return self.floor + (1 - self.floor) * self.after_warmup(min(progress, 1.0))
+
+    @abstractmethod
+    def after_warmup(self, progress: float) -> float:
+        """Return a factor in [0, 1] for `progress` in [0, 1]."""
+
+
+class Constant(Schedule):
+    """The peak rate throughout."""
+
+    def after_warmup(self, progress: float) -> float:
+        """1, always."""
+        return 1.0
+
+
+class Cosine(Schedule):
+    """Half a cosine down to the floor (arXiv:1608.03983)."""
+
+    def after_warmup(self, progress: float) -> float:
+        """(1 + cos(pi * progress)) / 2."""
+        return (1 + cos(pi * progress)) / 2
+
+
+class WSD(Schedule):
+    """Warm-up, stable, decay (arXiv:2404.06395): the peak rate, then linearly down to the floor."""
+
+    def __init__(self, warmup: float = 0.02, decay: float = 0.3, floor: float = 0.0) -> None:
+        """Keep the settings; `decay` is the share of the steps after the warm-up in which the rate falls."""
+        super().__init__(warmup, floor)
+        if not 0 < decay <= 1:
+            raise ValueError(f"schedule: decay={decay} must be in (0, 1].")
+        self.decay = decay
+
+    def after_warmup(self, progress: float) -> float:
+        """1 until the decay begins, then a line to 0."""
+        return min(1.0, (1 - progress) / self.decay)

@@ -1,0 +1,75 @@
+"""The one front door: `python main.py COMMAND --help`.
+
+fit | validate | test | predict   one stage, from a config (LightningCLI)
+run                               a multi-stage experiment, from a recipe
+tokenizer                         train a tokenizer
+verify                            judge responses in a JSONL file
+
+Exit status: 0 done; 1 done, with rows or arms that failed; 2 usage or config error (`--traceback` shows where it was raised).
+"""
+
+import sys
+from argparse import ArgumentError
+from collections.abc import Callable, Sequence
+
+STAGES = ("fit", "validate", "test", "predict")
+
+
+def stage(argv: list[str]) -> int:
+    """Run one stage through LightningCLI."""
+    from recipes.cli import run_stage
+
+    return run_stage(argv)
+
+
+def run(argv: list[str]) -> int:
+    """Run a recipe."""
+    from recipes.pipeline import main as run_recipe
+
+    return run_recipe(argv[1:])
+
+
+def tokenizer(argv: list[str]) -> int:
+    """Train a tokenizer."""
+    from datamodules.tokenizer_command import main as train
+
+    return train(argv[1:])
+
+
+def verify(argv: list[str]) -> int:
+    """Judge a file of responses."""
+    from grammar.judge import main as judge
+
+    return judge(argv[1:])
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    **dict.fromkeys(STAGES, stage), "run": run, "tokenizer": tokenizer, "verify": verify,
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Dispatch a command; config errors become one line on stderr and exit status 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    traceback = "--traceback" in arguments
+    arguments = [a for a in arguments if a != "--traceback"]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(__doc__)
+        return 0
+    if arguments[0] not in COMMANDS:
+        return _fail(f"{arguments[0]!r} is no command; choose one of {', '.join(COMMANDS)}.")
+    try:
+        return COMMANDS[arguments[0]](arguments)
+    except (ValueError, ArgumentError, FileNotFoundError) as err:
+        if traceback:
+            raise
+        return _fail(str(err))
+
+
+def _fail(message: str) -> int:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Experiments of several stages: run them in order, then draw tables and curves from the files they left."""

@@ -1,0 +1,33 @@
+"""Small things that several tests need."""
+
+import pytest
+import torch
+
+from datamodules.documents import encode_prompts
+from datamodules.graph_spec import GraphSpec
+from datamodules.mixture import Component, Mixture
+from datamodules.synthesis import Synthesis
+from datamodules.tokenizer import load_tokenizer
+from lightning_modules.language_model import build_language_model
+from tests_support import TINY
+
+
+@pytest.fixture
+def tokenizer():
+    return load_tokenizer("garden")
+
+
+@pytest.fixture
+def tiny_model():
+    torch.manual_seed(0)
+    return build_language_model(TINY).eval()
+
+
+@pytest.fixture
+def synthesis():
+    return Synthesis(Mixture([Component("2-5", ["garden"])]), GraphSpec(constants=0.2), random_letters=False)
+
+
+@pytest.fixture
+def prompts(synthesis, tokenizer):
+    return encode_prompts([synthesis.example("train", i) for i in range(5)], list(range(5)), tokenizer)

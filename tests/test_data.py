@@ -1,0 +1,190 @@
+"""Contexts, mixtures, the sampler, synthesis, packing."""
+
+from random import Random
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datamodules.context import context_names, load_context
+from datamodules.documents import PackedRows, encode
+from datamodules.graph_spec import GraphSpec
+from datamodules.mixture import Cell, Component, Mixture, parse_ops
+from datamodules.packing import pack
+from datamodules.sampler import sample_graph
+from datamodules.synthesis import SPLITS, Synthesis, canonical_hash, check_gold, split_of
+from datamodules.tokenizer import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
+from grammar import Graph
+
+
+def needed(graph: Graph) -> set[str]:
+    """Oracle: what the question needs, by walking parents from it; totals are the items of their place."""
+    stated = {s.name: s for s in graph.statements}
+    todo, found = [graph.question], set()
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.add(name)
+        todo += stated[name].parents if name in stated else [n for n in stated if n.endswith(f" in {name.split(' in ')[1]}")]
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(2, 40), st.sampled_from(["garden", "crazy_zootopia", "movie_festival_awards"]), st.integers(0, 10**9))
+def test_sampled_graph_has_exactly_op_operations_and_nothing_unneeded(op, name, seed):
+    drawn = sample_graph(op, load_context(name), GraphSpec(), Random(seed))
+    assert drawn.graph.op == op
+    assert {s.name for s in drawn.graph.statements} <= needed(drawn.graph) == set(drawn.order)
+    assert drawn.graph.well_posed
+    if drawn.graph.modulus is None:
+        assert all(1 <= drawn.graph.values[n] <= 1000 for n in drawn.order)
+
+
+@pytest.mark.parametrize("name", context_names())
+def test_context_loads(name):
+    assert load_context(name).name == name
+
+
+def test_a_graph_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="op=1"):
+        sample_graph(1, load_context("garden"), GraphSpec(), Random(0))
+    with pytest.raises(ValueError, match=r"op=400 cannot be built in context 'crazy_zootopia'"):
+        sample_graph(400, load_context("crazy_zootopia"), GraphSpec(), Random(0))
+
+
+@pytest.mark.parametrize("text", ["", "a", "4-2", "2-", "2-4-6"])
+def test_ops_that_cannot_be_read_are_refused(text):
+    with pytest.raises(ValueError, match="ops"):
+        parse_ops(text)
+
+
+def test_mixture_checks_weights_contexts_and_modes():
+    with pytest.raises(ValueError, match=r"sum to 1\.8"):
+        Mixture([Component("2", ["garden"], weight=1.8)])
+    with pytest.raises(ValueError, match="nowhere"):
+        Mixture([Component("2", ["nowhere"])])
+    with pytest.raises(ValueError, match="sideways"):
+        Component("2", ["garden"], modes=["sideways"])
+    with pytest.raises(ValueError, match="no cell"):
+        Mixture([Component("2", [])])
+
+
+def test_mixture_draws_by_weight():
+    mixture = Mixture([Component("2-3", ["garden"], weight=0.5), Component("4", ["garden"], weight=0.5)])
+    rng = Random(0)
+    drawn = [mixture.draw(rng).op for _ in range(6000)]
+    assert [drawn.count(op) / 6000 for op in (2, 3, 4)] == pytest.approx([0.25, 0.25, 0.5], abs=0.03)
+
+
+def test_example_is_a_function_of_split_seed_and_index(synthesis):
+    again = Synthesis(synthesis.mixture, synthesis.graph, random_letters=False)
+    assert [synthesis.example("train", i) for i in (3, 1)] == [again.example("train", i) for i in (3, 1)]
+    assert synthesis.example("train", 3) != synthesis.example("train", 4)
+
+
+def test_every_gold_solution_is_accepted():
+    contexts = ["garden", "crazy_zootopia", "teachers_in_school", "movie_festival_awards"]
+    synthesis = Synthesis(Mixture([Component("2-20", contexts)]))
+    for i in range(300):
+        check_gold(synthesis.example("train", i))
+
+
+def sentences(example) -> tuple[str, ...]:
+    """Oracle: a problem up to sentence order, from its text."""
+    return (*sorted(example.problem.strip().split(". ")), example.question)
+
+
+def test_splits_share_no_problem(synthesis):
+    cell = Cell(2, "garden")  # the smallest cell: collisions would be likely
+    texts = {
+        split: {tuple(s.rstrip(".") for s in sentences(synthesis.example(split, i, cell))) for i in range(700)}
+        for split in SPLITS
+    }
+    assert not texts["train"] & texts["test"]
+    assert not texts["train"] & texts["validation"]
+    assert not texts["validation"] & texts["test"]
+
+
+def test_canonical_hash_forgets_sentence_order(synthesis):
+    graph = synthesis.example("train", 0, Cell(5, "garden")).graph
+    turned = Graph(graph.statements[::-1], graph.question, graph.modulus)
+    assert canonical_hash(turned) == canonical_hash(graph)
+    assert split_of(turned) == split_of(graph)
+
+
+@given(st.lists(st.integers(1, 64), max_size=60))
+def test_packing_keeps_every_document_whole(lengths):
+    rows = pack(lengths, 64)
+    assert sorted(i for row in rows for i in row) == list(range(len(lengths)))
+    assert all(sum(lengths[i] for i in row) <= 64 for row in rows)
+
+
+def test_packing_refuses_what_does_not_fit():
+    with pytest.raises(ValueError, match="row_length"):
+        pack([65], 64)
+
+
+def packed(synthesis, tokenizer, batches, *, solution_only=False):
+    return PackedRows(synthesis, "train", tokenizer, row_length=256, batch_rows=4, solution_only=solution_only, batches=batches)
+
+
+def test_packed_rows_hold_whole_documents_and_shifted_labels(synthesis, tokenizer):
+    batch = next(iter(packed(synthesis, tokenizer, 1)))
+    whole = {tuple(d.ids) for d in encode([synthesis.example("train", i) for i in range(PackedRows.WINDOW)], tokenizer)}
+    for tokens, labels, document, position in zip(
+        batch.tokens_BT, batch.labels_BT, batch.document_BT, batch.position_BT, strict=True
+    ):
+        for number in range(1, int(document.max()) + 1):
+            here = document == number
+            assert tuple(tokens[here].tolist()) in whole
+            assert position[here].tolist() == list(range(int(here.sum())))
+            assert labels[here].tolist() == [*tokens[here].tolist()[1:], -100]
+    assert (batch.labels_BT[batch.document_BT == 0] == -100).all()
+
+
+def test_loss_on_the_solution_begins_after_the_prompt(synthesis, tokenizer):
+    batch = next(iter(packed(synthesis, tokenizer, 1, solution_only=True)))
+    solution = tokenizer.convert_tokens_to_ids("<solution>")
+    for row in range(4):
+        here = batch.document_BT[row] == 1
+        first = batch.tokens_BT[row][here].tolist().index(solution)
+        assert (batch.labels_BT[row][here][:first] == -100).all()
+        assert (batch.labels_BT[row][here][first:-1] >= 0).all()
+
+
+def test_packed_rows_resume_where_they_stopped(synthesis, tokenizer):
+    whole = [b.tokens_BT for b in packed(synthesis, tokenizer, 40)]
+    first = packed(synthesis, tokenizer, 40)
+    batches = iter(first)
+    for _ in range(33):  # past a window
+        next(batches)
+    second = packed(synthesis, tokenizer, 7)
+    second.load_state_dict(first.state_dict())
+    assert all(torch.equal(a, b.tokens_BT) for a, b in zip(whole[33:], second, strict=True))
+
+
+def test_rows_are_nearly_full(synthesis, tokenizer):
+    batches = list(packed(synthesis, tokenizer, 20))
+    assert sum(int(b.tokens) for b in batches) / (20 * 4 * 256) > 0.85
+
+
+@pytest.mark.parametrize("name", ["garden", "published"])
+def test_shipped_tokenizer_has_the_published_special_ids_and_round_trips(name):
+    tokenizer = load_tokenizer(name)
+    assert tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == list(range(10))
+    context = "garden" if name == "garden" else "movie_festival_awards"
+    example = Synthesis(Mixture([Component("2-8", [context])])).example("train", 5)
+    text = example.prompt + example.response
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_training_a_tokenizer_is_deterministic(synthesis):
+    texts = [synthesis.example("train", i).prompt for i in range(200)]
+    assert train_tokenizer(texts, 400).get_vocab() == train_tokenizer(texts, 400).get_vocab()
+
+
+def test_a_missing_tokenizer_names_the_shipped_ones():
+    with pytest.raises(ValueError, match="garden"):
+        load_tokenizer("nowhere")

@@ -1,0 +1,68 @@
+"""Optimisers and schedules."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_modules.optimizers import Chained, Muon
+from lightning_modules.schedules import WSD, Constant, Cosine
+
+
+def models() -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6), nn.Linear(6, 6))
+    return model, copy.deepcopy(model)
+
+
+def step(model: nn.Module, optimizers: list[torch.optim.Optimizer], seed: int) -> None:
+    model(torch.randn(4, 6, generator=torch.Generator().manual_seed(seed))).square().sum().backward()
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def apart(model: nn.Module) -> list[torch.optim.Optimizer]:
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    rest = [p for p in model.parameters() if p.ndim != 2]
+    return [
+        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.0),
+        torch.optim.AdamW(rest, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def test_chained_equals_its_parts_apart():
+    one, other = models()
+    chained, parts = Muon()(one), apart(other)
+    for seed in range(3):
+        step(one, [chained], seed)
+        step(other, parts, seed)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_chained_resumes_exactly():
+    one, other = models()
+    first = Muon()(one)
+    step(one, [first], 0)
+    other.load_state_dict(one.state_dict())
+    second = Muon()(other)
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    step(one, [first], 1)
+    step(other, [second], 1)
+    assert isinstance(second, Chained)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("schedule", [Constant(), Cosine(warmup=0.1, floor=0.1), WSD()])
+@pytest.mark.parametrize("steps", [1, 2, 100])
+def test_schedules_stay_within_bounds(schedule, steps):
+    factors = [schedule(step, steps) for step in range(steps + 1)]
+    assert all(0 <= f <= 1 for f in factors)
+    assert max(factors[:-1]) > 0
+
+
+def test_wsd_decays_to_its_floor():
+    schedule = WSD(warmup=0.1, decay=0.5, floor=0.1)
+    assert schedule(20, 100) == 1.0
+    assert schedule(100, 100) == pytest.approx(0.1)

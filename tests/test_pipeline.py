@@ -1,0 +1,116 @@
+"""The recipe runner, end to end with a minute model."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import main
+from datamodules.synthesis import canonical_hash
+from grammar import parse_problem
+from recipes.recipe import load_recipe
+from recipes.table import result_table
+from tests_support import TINY
+
+ROOT = Path(__file__).parent.parent
+STAGES = ("pretrain", "midtrain", "grpo")
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """The quickstart's recipe with two steps a stage; returns its folder and the recipe's path."""
+    folder = tmp_path_factory.mktemp("experiment")
+    recipe = {"about": "A test.\n", "stages": {}}
+    for before, stage in zip((None, *STAGES), STAGES, strict=False):
+        source = ROOT / f"configs/experiment/quickstart_{stage}.yaml"
+        config = yaml.safe_load(source.read_text())
+        for part in ("model", "data"):
+            config[part] = yaml.safe_load((source.parent / config[part]).read_text())
+        config["trainer"] |= {"max_steps": 2, "limit_val_batches": 0, "enable_progress_bar": False, "log_every_n_steps": 1}
+        model, data = config["model"]["init_args"], config["data"]["init_args"]
+        model["evaluation"] = {"samples": 8, "sampling": {"max_new_tokens": 6}}
+        data["held_out"] |= {"problems": 4}
+        if stage == "pretrain":
+            model["architecture"] = TINY
+        if stage == "grpo":
+            model["sampling"]["max_new_tokens"] = 6
+            data["prompts_per_rollout"] = 2
+        (folder / f"{stage}.yaml").write_text(yaml.safe_dump(config))
+        recipe["stages"][stage] = {"config": f"{stage}.yaml"} | ({"init_from": before} if before else {})
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    assert main.main(["run", str(folder / "recipe.yaml"), "--out", str(folder / "out"), "--seed", "3"]) == 0
+    return folder
+
+
+def test_every_stage_leaves_its_files(experiment):
+    for stage in STAGES:
+        run = experiment / "out" / stage
+        for name in ("config.yaml", "environment.json", "metrics.csv", "training.json", "huggingface/model.safetensors",
+                     "huggingface/tokenizer.json", "checkpoints/last.ckpt", "test/pass_at_k.json",
+                     "test/samples/test.jsonl"):  # fmt: skip
+            assert (run / name).is_file(), f"{stage}/{name}"
+        assert list(run.glob("events.out.tfevents*"))
+        assert not list(run.rglob("*.part"))
+    assert (experiment / "out/curves.png").stat().st_size > 10_000
+
+
+def test_stages_start_from_one_another_with_the_given_seed(experiment):
+    config = yaml.safe_load((experiment / "out/grpo/config.yaml").read_text())
+    assert config["model"]["init_args"]["init_from"] == str(experiment / "out/midtrain/huggingface")
+    assert config["seed_everything"] == config["data"]["init_args"]["seed"] == 3
+
+
+def test_all_stages_are_tested_on_the_same_problems_and_none_is_trained_on(experiment):
+    def problems(stage):
+        rows = (experiment / f"out/{stage}/test/samples/test.jsonl").read_text().splitlines()
+        return {(row["problem"], row["question"]) for row in map(json.loads, rows)}
+
+    tested = problems("pretrain")
+    assert len(tested) == 12
+    assert all(problems(stage) == tested for stage in STAGES)
+    assert {json.loads(line)["id"].split("-")[0] for line in (experiment / "out/grpo/test/samples/test.jsonl").open()} == {"test"}
+    assert len({canonical_hash(parse_problem(*problem, modulus=10)) for problem in tested}) == 12
+
+
+def test_the_table_is_made_from_the_samples(experiment):
+    """Oracle: pass@1 is the plain mean over samples."""
+    table = result_table(experiment / "out", list(STAGES))
+    for stage in STAGES:
+        rows = [json.loads(line) for line in (experiment / f"out/{stage}/test/samples/test.jsonl").open()]
+        passes = json.loads((experiment / f"out/{stage}/test/pass_at_k.json").read_text())
+        for op in {row["op"] for row in rows}:
+            right = [row["accepted"]["answer"] for row in rows if row["op"] == op]
+            assert passes[f"op{op}"]["answer"]["pass@1"]["mean"] == pytest.approx(sum(right) / len(right))
+        assert f"{json.loads((experiment / f'out/{stage}/training.json').read_text())['tokens'] / 1e6:.2f}M" in table
+    assert [line.split()[0] for line in table.splitlines()[2::3]] == list(STAGES)
+
+
+def test_logged_metrics_cover_loss_reward_and_throughput(experiment):
+    with (experiment / "out/grpo/metrics.csv").open() as file:
+        columns = set(next(csv.reader(file)))
+    assert {"train/loss", "train/reward", "train/reward/process", "train/executable", "train/tokens_per_s"} <= columns
+
+
+def test_started_again_it_does_nothing_twice(experiment):
+    stamps = {path: path.stat().st_mtime_ns for path in (experiment / "out").rglob("*.json")}
+    assert main.main(["run", str(experiment / "recipe.yaml"), "--out", str(experiment / "out"), "--seed", "3"]) == 0
+    assert stamps == {path: path.stat().st_mtime_ns for path in (experiment / "out").rglob("*.json")}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("stages: 3", "stages"), ("stages: {a: {confg: x}}", "confg"), ("stages: {a: {config: nowhere.yaml}}", "nowhere"),
+        ("stages: {a: {config: r.yaml, init_from: b}}", "'b'"),
+    ],
+)  # fmt: skip
+def test_a_bad_recipe_is_refused(tmp_path, text, message):
+    (tmp_path / "r.yaml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        load_recipe(tmp_path / "r.yaml")
+
+
+def test_the_quickstart_recipe_loads():
+    assert [stage.name for stage in load_recipe(ROOT / "configs/recipe/quickstart.yaml").stages] == list(STAGES)
