@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from grammar.graph import Graph
+from grammar.names import MAX_LENGTH, read_name
 from grammar.report import NodeVerdict
 
 
@@ -42,6 +43,8 @@ class Blueprint:
         names = graph.mentioned
         self._bits = {name: 1 << i for i, name in enumerate(names)}
         self._points = dict(zip(names, points(len(names)), strict=True))
+        self._kinds = {n.counted for n in map(read_name, names) if n.kind == "total"}
+        self._places = {n.place for n in map(read_name, names) if n.kind != "total"}
         self.facts: dict[str, Fact] = {}
         for name in names:
             self.facts[name] = self._fact(name)
@@ -68,8 +71,8 @@ class Blueprint:
 
         Its place must hold something, and it must count what a total in the problem counts.
         """
-        kinds = {n.partition(" in ")[0] for n in self._bits if n.startswith("total number of ")}
-        if name in self._bits or name.partition(" in ")[0] not in kinds or self._graph.total(name) is None:
+        kind, _, place = name.removeprefix("total number of ").partition(" in ")
+        if not name.startswith("total number of ") or kind not in self._kinds or place not in self._places or len(name) > MAX_LENGTH:
             return None
         self._bits[name] = 1 << len(self._bits)
         self._points[name] = points(len(self._bits))[-1]

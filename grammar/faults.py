@@ -21,8 +21,10 @@ def show(number: float) -> str:
 
 
 def substituted(a: Side, b: Side, values: Values, *, reverse: bool) -> bool:
-    """Whether side b is side a with values for its letters, written as published."""
+    """Whether side b is side a with values for its letters, written as published, or in reverse a bare value in x."""
     words, numbers = values
+    if b.plain and reverse and all(letter_of(words[i]) == "x" for i in b.letters):
+        return True
     filled = (a.filled if reverse else a.text) % tuple(map(show, numbers[a.first : a.last]))
     return filled.replace(" ", "") == b.text % tuple(words[b.first : b.last])
 

@@ -33,7 +33,7 @@ class Side:
     run:     computes it from the numbers that the chain's values stand for.
     first, last: its values, `last` excluded.
     letters: places of values that stand for quantities: variables, and terms in x.
-    plain:   whether it is a bare value: a number, a letter, or a linear form with its constant in published place.
+    plain:   whether it is a bare value, a number or a linear form as published, if its letter is x.
     text:    its text without blanks, %s for each value.
     filled:  `text` as published once values stand for letters in reverse: each in parentheses unless all are added.
     """
@@ -54,8 +54,8 @@ class Chain:
     target: place of the variable it defines among the statement's words.
     values: picks the values of its sides out of the statement's words.
     sides:  what follows its equals signs, at least one; `earlier` is all but the last.
-    substitutions: pairs of neighbouring sides where the second is to be the first with values for its letters, and
-        whether they have the same text but for values.
+    substitutions: pairs of neighbouring sides where the second is to be the first with values for its letters (or a
+        bare value in x), and whether they have the same text but for values, the second without letters.
     """
 
     target: int
@@ -141,7 +141,11 @@ def _build(tree: Tree, words: list[str]) -> Shape:
         sides: list[Side] = []
         for side in equation.children[2:]:
             sides.append(read_side(tokens_of(side), sides[-1].last if sides else 0))
-        pairs = tuple((a, b, a.text == b.text) for a, b in pairwise(sides) if a.letters and not b.plain)
+        pairs = tuple(
+            (a, b, a.text == b.text and not b.letters)
+            for a, b in pairwise(sides)
+            if a.letters and not (b.plain and not b.letters)
+        )
         count = sides[-1].last
         chains.append(Chain(places[at], _picker(places[at + 1 : at + 1 + count]), tuple(sides), tuple(sides[:-1]), pairs))
         at += 1 + count

@@ -181,8 +181,9 @@ class _Checker:
                 return False
         if not (-MAX_VALUE <= value <= MAX_VALUE or in_bounds(value)) or (modulus is not None and not 0 <= value < modulus):
             return False
-        return all(
-            (alike and numbers[a.first : a.last] == numbers[b.first : b.last])
-            or substituted(a, b, (values, numbers), reverse=self.book.reverse)
-            for a, b, alike in chain.substitutions
-        )
+        for a, b, alike in chain.substitutions:
+            if alike and numbers[a.first : a.last] == numbers[b.first : b.last]:
+                continue
+            if not substituted(a, b, (values, numbers), reverse=self.book.reverse):
+                return False
+        return True

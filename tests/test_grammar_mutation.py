@@ -1,0 +1,67 @@
+"""Every single-token change of a gold trace that changes its meaning is rejected; one that does not is accepted."""
+
+import random
+import re
+
+import pytest
+from grammar_cases import needs_reference, random_graph, rows
+
+from grammar import gold_trace, grade, parse_problem, parse_trace, render_trace, verify
+from grammar_oracle import still_right
+
+TOKENS = re.compile(r"\d+|\w+|[^\w\s]")
+
+
+def mutants(text: str, rng: random.Random, count: int) -> set[str]:
+    """The text with one token replaced by another of its sort, or by any of the text's, or left out."""
+    places = list(TOKENS.finditer(text))
+    pool = sorted({place[0] for place in places} | set("+-*=;.0129kqxZ"))
+    found = set()
+    for _ in range(count):
+        place = rng.choice(places)
+        sort = rng.random()
+        if place[0].isdigit() and sort < 0.6:
+            new = str(max(0, int(place[0]) + rng.choice((-1, 1, 10, -int(place[0])))))
+        elif len(place[0]) == 1 and sort < 0.8:
+            new = rng.choice([token for token in pool if len(token) == 1])
+        else:
+            new = rng.choice([*pool, ""])
+        found.add(text[: place.start()] + new + text[place.end() :])
+    return found - {text}
+
+
+def check(graph, gold: str, rng: random.Random, count: int) -> int:
+    """Compares our judgement with the oracle's; returns how many mutants were still right."""
+    assert still_right(gold, gold), gold
+    right = 0
+    for text in mutants(gold, rng, count):
+        report = verify(parse_trace(text), graph)
+        expected = still_right(gold, text)
+        assert grade(report, "executable") == expected, f"{text}\n{report.errors}\nof {gold}"
+        right += expected
+    return right
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_single_token_changes_of_our_solutions(reverse):
+    rng = random.Random(11 + reverse)
+    for _ in range(60):
+        graph = random_graph(rng, reverse=reverse)
+        check(graph, render_trace(gold_trace(graph)), rng, 40)
+
+
+@needs_reference
+def test_single_token_changes_of_published_solutions():
+    rng = random.Random(13)
+    ill = {row["id"] for row in rows("well_posed") if not row["well_posed"]}
+    for row in [row for row in rows("op") if row["id"] not in ill][::5] + list(rows("depth3"))[::3]:
+        check(parse_problem(row["problem"], row["question"]), row["solution"], rng, 12)
+
+
+@pytest.mark.long
+@needs_reference
+def test_many_single_token_changes_of_published_solutions():
+    rng = random.Random(17)
+    ill = {row["id"] for row in rows("well_posed") if not row["well_posed"]}
+    for row in [row for row in rows("op") if row["id"] not in ill] + list(rows("depth3")):
+        check(parse_problem(row["problem"], row["question"]), row["solution"], rng, 100)
