@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from grammar.blueprint import Fact
 from grammar.linear import decode, in_bounds
-from grammar.numbers import letter_of
-from grammar.shapes import Chain, Side
-from grammar.trace import Statement, StepError
+from grammar.numbers import POINT_BOUND, letter_of
+from grammar.shapes import Side
+from grammar.trace import StepError
 
 if TYPE_CHECKING:
     from grammar.verify import _Checker
@@ -29,9 +29,11 @@ def substituted(a: Side, b: Side, values: Values, *, reverse: bool) -> bool:
     return filled.replace(" ", "") == b.text % tuple(words[b.first : b.last])
 
 
-def chain_faults(checker: "_Checker", index: int, statement: Statement, chain: Chain, values: Values) -> None:
-    """Notes letters not declared, equalities that are false, substitutions that are not exact."""
+def chain_faults(checker: "_Checker", index: int, place: int, values: Values, formula: float) -> None:
+    """Notes what is wrong with a step's chain: letters not declared, false equalities, substitutions not exact."""
     words, numbers = values
+    step = checker.trace.steps[index]
+    chain, statement = step.shape.chains[place], step.statements[place]
 
     def note(kind: str, message: str) -> None:
         checker.errors.append(StepError(kind, index, f"{message}, in {statement.text!r}", statement.start, statement.end))
@@ -41,6 +43,8 @@ def chain_faults(checker: "_Checker", index: int, statement: Statement, chain: C
         strangers.discard("x")  # a value in x
     for letter in sorted(strangers):
         note("letters", f"{letter!r} is used before it is declared")
+    if formula == formula and not -POINT_BOUND < formula < POINT_BOUND:
+        note("arithmetic", "what it is made of is not a polynomial of admitted size")
     modulus = checker.book.modulus
     results = [side.run(numbers) if modulus is None else side.run(numbers) % modulus for side in chain.sides]
     if modulus is not None and not 0 <= chain.sides[-1].run(numbers) < modulus:

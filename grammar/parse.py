@@ -249,7 +249,8 @@ def require(trace: Trace) -> Trace:
 def explain(error: UnexpectedInput, text: str) -> tuple[int, str, str]:
     """Where Lark stopped, what it expected there, and what it found."""
     place = error.pos_in_stream
-    place = len(text) if place is None or place < 0 else place
+    if place is None or place < 0 or getattr(getattr(error, "token", None), "type", "") == "$END":
+        place = len(text)
     names = getattr(error, "accepts", None) or getattr(error, "expected", None) or getattr(error, "allowed", None) or ()
     expected = " or ".join(sorted({_TERMINALS.get(name, name.strip("_").lower()) for name in names}))
     return place, expected or "nothing", repr(text[place : place + 20]) if text[place:] else "the end"

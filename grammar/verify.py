@@ -160,12 +160,16 @@ class _Checker:
         mask = 0
         for i in first.letters:
             mask |= self.masks.get(letter_of(values[i]), 0)
-        if not -POINT_BOUND < formula < POINT_BOUND:  # NAN too
-            formula = NAN
-        if formula is NAN or not self.fine(chain, values, numbers, value):
-            chain_faults(self, index, step.statements[place], chain, (values, numbers))
-            value = value if in_bounds(value) else NAN
-        return mask, value if self.states(chain, values) else NAN, formula
+        bounded = -POINT_BOUND < formula < POINT_BOUND  # NAN is not
+        if not bounded or not self.fine(chain, values, numbers, value):
+            chain_faults(self, index, place, (values, numbers), formula)
+            value, formula = (value if in_bounds(value) else NAN), (formula if bounded else NAN)
+        if not self.states(chain, values):
+            step_says = step.statements[place]
+            message = f"{step_says.text!r} ends without a value"
+            self.errors.append(StepError("arithmetic", index, message, step_says.start, step_says.end))
+            value = NAN
+        return mask, value, formula
 
     def states(self, chain: Chain, values: Sequence[str]) -> bool:
         """Whether the last side is a value: free of letters but the unknown."""
