@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from grammar.graph import Graph
-from grammar.names import MAX_LENGTH, read_name
+from grammar.names import MAX_LENGTH, TOTAL, read_name
 from grammar.report import NodeVerdict
 
 
@@ -71,8 +71,10 @@ class Blueprint:
 
         Its place must hold something, and it must count what a total in the problem counts.
         """
-        kind, _, place = name.removeprefix("total number of ").partition(" in ")
-        if not name.startswith("total number of ") or kind not in self._kinds or place not in self._places or len(name) > MAX_LENGTH:
+        if not name.startswith(TOTAL) or len(name) > MAX_LENGTH:
+            return None
+        kind, _, place = name[len(TOTAL) :].partition(" in ")
+        if kind not in self._kinds or place not in self._places:
             return None
         self._bits[name] = 1 << len(self._bits)
         self._points[name] = points(len(self._bits))[-1]

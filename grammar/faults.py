@@ -1,12 +1,12 @@
 """What exactly is wrong with a chain or a definition that failed; called by verify only then."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from grammar.blueprint import Fact
 from grammar.linear import decode, in_bounds
 from grammar.numbers import POINT_BOUND, letter_of
-from grammar.shapes import Side
+from grammar.shapes import Chain, Side
 from grammar.trace import StepError
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def chain_faults(checker: "_Checker", index: int, place: int, values: Values, fo
     def note(kind: str, message: str) -> None:
         checker.errors.append(StepError(kind, index, f"{message}, in {statement.text!r}", statement.start, statement.end))
 
-    strangers = {letter_of(words[i]) for side in chain.sides for i in side.letters} - checker.masks.keys()
-    if checker.book.reverse and strangers & {"x"} and not any(letter_of(words[i]) == "x" for i in chain.sides[0].letters):
-        strangers.discard("x")  # a value in x
+    strangers = _strangers(checker, chain, words)
     for letter in sorted(strangers):
         note("letters", f"{letter!r} is used before it is declared")
     if formula == formula and not -POINT_BOUND < formula < POINT_BOUND:
@@ -52,13 +50,27 @@ def chain_faults(checker: "_Checker", index: int, place: int, values: Values, fo
     for side, result in zip(chain.sides, results, strict=True):
         if result == result and not in_bounds(result):
             note("arithmetic", f"{_text(side, words)!r} is not a linear form of admitted size")
-        elif result == result and results[-1] == results[-1] and result != results[-1]:
+        elif result != results[-1] and result == result and results[-1] == results[-1]:  # NAN: unknown, reported before
             note("arithmetic", f"{_text(side, words)!r} is {show(result)}, not {_text(chain.sides[-1], words)!r}")
+    for message in _inexact(chain, values, reverse=checker.book.reverse):
+        note("arithmetic", message)
+
+
+def _inexact(chain: Chain, values: Values, *, reverse: bool) -> Iterator[str]:
+    """What is wrong with substitutions whose operands are known."""
+    words, numbers = values
     for a, b, _ in chain.substitutions:
-        known = all(number == number for number in numbers[a.first : a.last])
-        if known and not substituted(a, b, values, reverse=checker.book.reverse):
-            filled = (a.filled if checker.book.reverse else a.text) % tuple(map(show, numbers[a.first : a.last]))
-            note("arithmetic", f"{_text(b, words)!r} is not {_text(a, words)!r} with values: {filled!r}")
+        operands = numbers[a.first : a.last]
+        if all(number == number for number in operands) and not substituted(a, b, values, reverse=reverse):
+            filled = (a.filled if reverse else a.text) % tuple(map(show, operands))
+            yield f"{_text(b, words)!r} is not {_text(a, words)!r} with values: {filled!r}"
+
+
+def _strangers(checker: "_Checker", chain: Chain, words: Sequence[str]) -> set[str]:
+    """Letters used before they are declared; in reverse the x of a value is none."""
+    used = {letter_of(words[i]) for side in chain.sides for i in side.letters}
+    made_of_x = any(letter_of(words[i]) == "x" for i in chain.sides[0].letters)
+    return used - checker.masks.keys() - ({"x"} if checker.book.reverse and not made_of_x else set())
 
 
 def _text(side: Side, words: Sequence[str]) -> str:

@@ -56,7 +56,8 @@ class Quantity:
         """Refuses what no sentence can say."""
         if self.rule not in _PARENTS:
             raise ValueError(f"Quantity {self.name!r}: unknown rule {self.rule!r}; choose from {', '.join(_PARENTS)}.")
-        read_name(self.name)
+        for name in (self.name, *self.parents):
+            read_name(name)
         fewest, most = _PARENTS[self.rule]
         if not fewest <= len(self.parents) <= most or (self.rule == "products" and len(self.parents) % 2):
             raise ValueError(f"Quantity {self.name!r}: rule {self.rule!r} does not take {len(self.parents)} parents.")

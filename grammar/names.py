@@ -21,7 +21,7 @@ _RESERVED = re.compile(
     r"^(?:the|sum|difference|Define)\b"
     r"|\b(?:as|does|equals|exists|Define|are there|and the|plus the|times the|is greater than)\b"
 )
-_TOTAL = "total number of "
+TOTAL = "total number of "
 _AVERAGE = "average number of "
 
 
@@ -68,8 +68,8 @@ def read_name(text: str) -> Name:
             f"{MAX_LENGTH} characters, without phrases of the language such as 'as', 'does', 'equals' or 'and the'; "
             "rename it in its context."
         )
-    if text.startswith(_TOTAL):
-        counted, _, place = text[len(_TOTAL) :].partition(" in ")
+    if text.startswith(TOTAL):
+        counted, _, place = text[len(TOTAL) :].partition(" in ")
         return Name(text, "total", counted, "", place)
     if text.startswith(_AVERAGE):
         counted, per, rest = text[len(_AVERAGE) :].partition(" per ")

@@ -7,8 +7,17 @@ import pytest
 from grammar_cases import needs_reference, random_graph, response_of, rows
 from lark.exceptions import UnexpectedInput
 
-from grammar import ProblemSyntaxError, gold_trace, parse_problem, parse_trace, render_problem, render_trace
-from grammar import sentences, shapes, tails
+from grammar import (
+    ProblemSyntaxError,
+    gold_trace,
+    parse_problem,
+    parse_trace,
+    render_problem,
+    render_trace,
+    sentences,
+    shapes,
+    tails,
+)
 
 FOLDER = Path(shapes.__file__).parent
 

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 from grammar_cases import needs_reference, response_of, rows
 
-from grammar import grade, gold_trace, parse_problem, parse_response, parse_trace, render_problem, render_trace, verify
+from grammar import gold_trace, grade, parse_problem, parse_response, parse_trace, render_problem, render_trace, verify
 from grammar.gold import graph_of
 from grammar.judge import judge_row
 

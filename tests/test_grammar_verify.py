@@ -1,11 +1,23 @@
 """What verify finds in responses a model might write, forward, reverse and hostile."""
 
+import json
 import time
+from itertools import pairwise
 
 import pytest
 
-from grammar import Graph, ProblemSyntaxError, Quantity, TraceSyntaxError, grade, parse_problem, parse_response, parse_trace
-from grammar import render_trace, verify
+from grammar import (
+    Graph,
+    ProblemSyntaxError,
+    Quantity,
+    TraceSyntaxError,
+    grade,
+    parse_problem,
+    parse_response,
+    parse_trace,
+    render_trace,
+    verify,
+)
 
 GRAPH = Graph(
     (
@@ -16,7 +28,10 @@ GRAPH = Graph(
     ),
     "oaks",
 )
-GOLD = "Define roses as A; so A = 7. Define tulips as B; C = A = 7; so B = 2 * C = 2 * 7 = 14. Define oaks as D; so D = A + B = 7 + 14 = 21."
+GOLD = (
+    "Define roses as A; so A = 7. Define tulips as B; C = A = 7; so B = 2 * C = 2 * 7 = 14. "
+    "Define oaks as D; so D = A + B = 7 + 14 = 21."
+)
 REVERSE = parse_problem(
     "The number of a in Z exists, and its number is greater than 0. The number of b in Z equals 3 times the number of a in Z. "
     "The total number of c in Z equals 8. How many a does Z have?"
@@ -137,7 +152,7 @@ def test_a_malformed_step_says_where_and_what_and_its_neighbours_are_read():
 
 def test_a_modulus_reduces_every_result():
     graph = Graph(GRAPH.statements, "oaks", 10)
-    text = "Define roses as A; so A = 7. Define tulips as B; C = A = 7; so B = 2 * C = 2 * 7 = 4. Define oaks as D; so D = A + B = 7 + 4 = 1."
+    text = GOLD.replace("= 14.", "= 4.").replace("7 + 14 = 21", "7 + 4 = 1")
     assert judged(text, graph, "<answer> 1 </answer>") == (set(), True, True)
     assert "arithmetic" in judged(text.replace("= 4.", "= 14."), graph, "<answer> 1 </answer>")[0]
 
@@ -172,7 +187,7 @@ def test_hostile_text_is_judged_or_refused_within_a_second(text):
 
 def test_powers_by_steps_stay_bounded():
     letters = ["A"] + [a + b for a in "QRST" for b in "bcdefghjk"]
-    chains = "; ".join(f"{b} = {a} * {a} = 9 * 9 = 81" for a, b in zip(letters, letters[1:], strict=False))
+    chains = "; ".join(f"{b} = {a} * {a} = 9 * 9 = 81" for a, b in pairwise(letters))
     report = verify(parse_response(f"Define roses as A; so A = 7. Define tulips as B; {chains}; so B = Qb = 14."), GRAPH)
     assert any("admitted size" in error.message for error in report.errors)
 
@@ -212,8 +227,6 @@ def test_a_problem_says_why_it_determines_no_answer(text, why):
 
 
 def test_facts_go_to_json():
-    import json
-
     facts = json.loads(json.dumps(verify(parse_response(GOLD.replace("= 21", "= 22")), GRAPH).to_dict()))
     assert [node["status"] for node in facts["nodes"]] == ["correct", "correct", "wrong_value"]
     assert {"kind", "step", "message", "start", "end"} == set(facts["errors"][0])
