@@ -9,15 +9,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 def as_markdown(problem: str, question: str, response: str, report: Any) -> str:
     """One sample as markdown: the problem, its steps with verdicts, the answer."""
-    errors: dict[int | None, list[str]] = {}
-    for error in report.errors:
-        errors.setdefault(error.step, []).append(f"{error.kind}: {error.message}")
     lines = [f"**{problem.strip()} {question}**", ""]
-    for number, step in enumerate(report.steps):
-        wrong = errors.pop(number, [])
-        mark = "✗" if wrong or not step.correct else "✓"
-        lines.append(f"- {mark} {response[step.start : step.end].strip()}" + "".join(f" — *{reason}*" for reason in wrong))
-    lines += [f"- ✗ *{reason}*" for reasons in errors.values() for reason in reasons]
+    for step in report.steps:
+        reason = "" if step.correct else f" — *{step.reason}*"
+        lines.append(f"- {'✓' if step.correct else '✗'} {response[step.start : step.end].strip()}{reason}")
+    lines += [f"- ✗ *{error.kind}: {error.message}*" for error in report.errors if error.step is None]
     lines += ["", f"{'✓' if report.answer_correct else '✗'} answer {report.answer}"]
     return "\n".join(lines)
 

@@ -10,8 +10,10 @@ class GraphSpec:
     """What kind of graphs to draw.
 
     number_range: leaves and added constants are 1 ... number_range-1, factors 2 ... number_range-1 (published: 5).
+    max_terms:    operands of one definition, 1 ... 4 (published: 4); three at most next to a constant. Totals have their own.
     max_value:    no value exceeds this; no effect under a modulus.
     reuse:        chance that an operand is a quantity which is already waiting, where there is one. 0 gives trees.
+    differences:  chance that a definition of two terms is their difference, where bounds allow; else it is their sum.
     constants:    chance that a definition gets a constant (`c plus ...`, `c times ...`).
     totals:       chance that a reference is to the total of a place, where the context has places.
     question_total: chance that the question asks for a total (published data: 0.83).
@@ -19,8 +21,10 @@ class GraphSpec:
     """
 
     number_range: int = 5
+    max_terms: int = 4
     max_value: int = 1000
     reuse: float = 0.3
+    differences: float = 0.5
     constants: float = 0.3
     totals: float = 0.2
     question_total: float = 0.8
@@ -30,7 +34,9 @@ class GraphSpec:
         """Refuse numbers no graph can have."""
         if self.number_range < 3:
             raise ValueError(f"GraphSpec: number_range={self.number_range} leaves no factor; set it to at least 3.")
-        for name in ("reuse", "constants", "totals", "question_total"):
+        if not 1 <= self.max_terms <= 4:
+            raise ValueError(f"GraphSpec: max_terms={self.max_terms} is not within 1 and 4.")
+        for name in ("reuse", "differences", "constants", "totals", "question_total"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"GraphSpec: {name}={getattr(self, name)} is no probability; set it within 0 and 1.")
 

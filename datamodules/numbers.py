@@ -42,7 +42,7 @@ def _variants(blank: Quantity, values: dict[str, int], modulus: int | None, spec
     """Yield the ways to fill in `blank`, in random order: sum or difference, plus or times."""
     rules = [blank.rule]
     if blank.rule == "sum" and len(blank.parents) == 2:
-        rules = rng.sample(["sum", "difference"], 2)
+        rules = ["difference", "sum"] if rng.random() < spec.differences else ["sum", "difference"]
     scales = rng.sample(["plus", "times"], 2) if blank.scale else [None]
     for rule in rules:
         parents = blank.parents

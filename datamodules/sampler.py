@@ -17,7 +17,6 @@ from datamodules.graph_spec import Drawn, GraphSpec, OutOfRoom
 from datamodules.numbers import with_numbers
 from grammar import Quantity
 
-MAX_TERMS = 4  # operands of one definition in the published language; three next to a constant
 MAX_TOTAL = 5  # operands of a total in the published data
 ATTEMPTS = 64  # redraws when names or numbers run out, before the spec is called impossible
 
@@ -161,7 +160,7 @@ class _Plan:
             return self._finish(name, (), with_constant=False)  # an early leaf
         with_constant = slack > 0 and self.rng.random() < self.spec.constants
         parents: list[str] = []
-        limit = self.rng.choice((1, 2, 2, 2, 3) if with_constant else (1, 2, 2, 2, 3, 4))
+        limit = min(self.spec.max_terms, self.rng.choice((1, 2, 2, 2, 3) if with_constant else (1, 2, 2, 2, 3, 4)))
         while len(parents) < limit:
             room = self.budget - len(parents) - 1 - with_constant - self.need
             operand = self._operand(room, parents)

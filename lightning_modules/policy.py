@@ -104,6 +104,7 @@ class PolicyModule(Reasoner):
         per_batch = mask_NT.sum() / self.minibatches
         batches = []
         for rows in torch.arange(len(tokens_NT)).chunk(self.minibatches):
+            rows = self._that_matter(rows, advantage_N)
             width = int(mask_NT[rows].any(dim=0).nonzero().max()) + 2  # last predicted token included
             tokens, mask = tokens_NT[rows, :width], mask_NT[rows, : width - 1]
             with torch.no_grad(), self.trainer.precision_plugin.forward_context():
@@ -111,6 +112,13 @@ class PolicyModule(Reasoner):
                 ref = self.token_logp(tokens, self._reference()) if self.beta else None
             batches.append(ExperienceBatch(tokens, mask, advantage_N[rows, None].expand_as(mask), old, ref, per_batch))
         return batches
+
+    def _that_matter(self, rows: Tensor, advantage_N: Tensor) -> Tensor:
+        """Leave out rows without advantage where nothing else pulls at them: their gradient is exactly 0. One row stays."""
+        if self.beta:
+            return rows
+        kept = rows[advantage_N[rows].cpu() != 0]
+        return kept if len(kept) else rows[:1]
 
     def _reference(self) -> PreTrainedModel:
         if not self.reference:

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datamodules.batch import PromptBatch
 from datamodules.synthesis import Example
-from grammar import GRADERS, Report, grade, parse_trace, verify
+from grammar import GRADERS, Report, grade, parse_response, verify
 from lightning_modules.language_model import build_language_model, load_language_model
 from lightning_modules.metrics import pass_at_k
 from lightning_modules.optimizers import OptimizerFactory
@@ -137,7 +137,7 @@ class Reasoner(LightningModule):
         texts = tokenizer.batch_decode(done.rows(), skip_special_tokens=False)
         responses = [texts[i : i + group_size] for i in range(0, len(texts), group_size)]
         reports = [
-            [verify(parse_trace(text), example.graph) for text in group]
+            [verify(parse_response(text), example.graph) for text in group]
             for example, group in zip(batch.examples, responses, strict=True)
         ]
         return Rollout(batch.examples, batch.indices, done, responses, reports)

@@ -52,6 +52,11 @@ class ExperimentCLI(LightningCLI):
             config["logger"] = [kind(folder, name="", version="") for kind in (TensorBoardLogger, CSVLogger)]
         return super()._instantiate_trainer(config, always_on)
 
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        """Predictions go to `samples/predict.jsonl`; none are kept in memory."""
+        kwargs = super()._prepare_subcommand_kwargs(subcommand)
+        return kwargs | {"return_predictions": False} if subcommand == "predict" else kwargs
+
     def _parse_ckpt_path(self) -> None:
         """A checkpoint brings weights and states; its hyper-parameters never override what the user wrote."""
 

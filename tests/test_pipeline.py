@@ -5,11 +5,15 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import main
 from datamodules.synthesis import canonical_hash
 from grammar import parse_problem
+from lightning_modules.language_model import load_language_model
 from recipes.recipe import load_recipe
 from recipes.table import result_table
 from tests_support import TINY
@@ -91,6 +95,24 @@ def test_logged_metrics_cover_loss_reward_and_throughput(experiment):
     with (experiment / "out/grpo/metrics.csv").open() as file:
         columns = set(next(csv.reader(file)))
     assert {"train/loss", "train/reward", "train/reward/process", "train/executable", "train/tokens_per_s"} <= columns
+
+
+def test_the_exported_folder_opens_and_equals_the_checkpoint(experiment):
+    run = experiment / "out/grpo"
+    exported = AutoModelForCausalLM.from_pretrained(run / "huggingface")
+    kept = load_language_model(str(run / "checkpoints/last.ckpt"))
+    assert all(torch.equal(a, b) for a, b in zip(exported.parameters(), kept.parameters(), strict=True))
+    assert AutoTokenizer.from_pretrained(run / "huggingface").convert_tokens_to_ids("</answer>") == 9
+
+
+def test_tensorboard_has_scalars_and_sample_texts(experiment):
+    events = EventAccumulator(str(experiment / "out/grpo/test"))
+    events.Reload()
+    assert "test/executable/pass@1/ID" in events.Tags()["scalars"]
+    texts = [tag for tag in events.Tags()["tensors"] if tag.startswith("samples/")]
+    assert len(texts) == 4
+    shown = events.Tensors(texts[0])[0].tensor_proto.string_val[0].decode()
+    assert "✗" in shown and "How many" in shown
 
 
 def test_started_again_it_does_nothing_twice(experiment):

@@ -1,0 +1,55 @@
+"""Callbacks, apart from a Trainer."""
+
+import pytest
+import torch
+
+from callbacks.files import new_folder, write_text
+from callbacks.pass_at_k import MeanByOp, summary
+from callbacks.sample_log import as_markdown
+from grammar import parse_problem, parse_response, verify
+
+PROBLEM = "The number of roses equals 3. The number of oaks equals the number of roses. "
+QUESTION = "How many oaks are there?"
+
+
+def markdown(response: str) -> list[str]:
+    report = verify(parse_response(response), parse_problem(PROBLEM, QUESTION, modulus=5))
+    return as_markdown(PROBLEM, QUESTION, response, report).splitlines()
+
+
+def test_a_right_sample_is_marked_right():
+    lines = markdown(" Define roses as A; so A = 3. Define oaks as B; so B = A = 3. </solution> <answer> 3 </answer>")
+    assert [line[:3] for line in lines if line.startswith("- ")] == ["- ✓", "- ✓"]
+    assert lines[-1] == "✓ answer 3"
+
+
+def test_a_wrong_step_is_marked_with_its_reason():
+    lines = markdown(" Define roses as A; so A = 3. Define oaks as B; so B = A = 4. </solution> <answer> 4 </answer>")
+    steps = [line for line in lines if line.startswith("- ")]
+    assert steps[0].startswith("- ✓")
+    assert steps[1].startswith("- ✗") and "—" in steps[1]
+    assert lines[-1] == "✗ answer 4"
+
+
+def test_mean_by_op_equals_the_plain_mean_and_its_standard_error():
+    metric = MeanByOp()
+    metric.update(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([2, 2, 3]))
+    metric.update(torch.tensor([0.0, 1.0]), torch.tensor([3, 9]))
+    values = torch.tensor([1.0, 0.0, 1.0, 0.0])  # ops 2 and 3
+    band = summary(metric.compute(), [2, 3])
+    assert band["problems"] == 4
+    assert band["mean"] == values.mean().item()
+    assert band["standard_error"] == pytest.approx(values.std().item() / 2)
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path):
+    write_text(tmp_path / "a/b.txt", "x")
+    assert (tmp_path / "a/b.txt").read_text() == "x"
+    with pytest.raises(RuntimeError), new_folder(tmp_path / "folder") as part:  # noqa: PT012
+        (part / "half").write_text("x")
+        raise RuntimeError
+    assert not (tmp_path / "folder").exists()
+    with new_folder(tmp_path / "folder") as part:
+        (part / "whole").write_text("x")
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["whole"]
+    assert not list(tmp_path.glob("*.part"))
