@@ -1,8 +1,9 @@
 """The language of problems and solutions: read it, write it, judge it. Plain Python and lark."""
 
 from grammar.graders import GRADERS, grade
-from grammar.graph import Graph, Quantity
+from grammar.graph import Graph
 from grammar.parse import parse_problem, parse_response, parse_trace
+from grammar.quantity import Quantity
 from grammar.render import render_problem, render_trace
 from grammar.report import Report
 from grammar.sentences import ProblemSyntaxError

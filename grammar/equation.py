@@ -20,9 +20,16 @@ def tail_faults(checker: "_Checker") -> None:
     elif not book.reverse:
         checker.errors.append(StepError("equation", None, "the problem has no unknown to solve for", tail.start, tail.end))
     else:
+        words = tail.shape.values(tail.words)
+        key = (checker.meanings.get(words[0]), checker.trace.answer, tail.shape.text, words[1:])
+        if key in checker.memory.tails:
+            return
+        checker.settle()
         message = _fault(checker, tail)
         if message:
             checker.errors.append(StepError("equation", None, message, tail.start, tail.end))
+        else:
+            checker.memory.keep_tail(key)
 
 
 def _fault(checker: "_Checker", tail: Tail) -> str:

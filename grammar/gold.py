@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
-from grammar.graph import Graph, Quantity, Rule
+from grammar.graph import Graph
 from grammar.names import read_name
 from grammar.parse import require
+from grammar.quantity import Quantity, Rule
 from grammar.shapes import Chain
 from grammar.trace import Step, Trace, TraceSyntaxError
 from grammar.words import is_variable

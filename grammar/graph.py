@@ -9,95 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from grammar.linear import MAX_NUMBER, Linear, X, decode, in_bounds
+from grammar.linear import Linear, decode, in_bounds
 from grammar.names import Name, read_name
+from grammar.quantity import Quantity
 
 if TYPE_CHECKING:
     from grammar.blueprint import Blueprint
-
-Rule = Literal["given", "copy", "sum", "difference", "total", "products", "unknown"]
-Scale = Literal["plus", "times"]
-
-_PARENTS: dict[str, tuple[int, float]] = {  # rule -> fewest and most parents
-    "given": (0, 0),
-    "unknown": (0, 0),
-    "copy": (1, 1),
-    "sum": (2, float("inf")),
-    "difference": (2, 2),
-    "total": (1, float("inf")),
-    "products": (2, float("inf")),
-}
-_SCALABLE = ("copy", "sum", "difference")
-
-
-@dataclass(frozen=True, slots=True)
-class Quantity:
-    """One node, or one sentence about it.
-
-    name:     what it is called ("adult owl in South Zoo", "total number of movies in Verdi Movie Festival", "roses").
-    rule:     how its value comes about. "products" sums products of parents taken two by two (count, average, ...).
-    parents:  names in reading order; empty exactly for "given" and "unknown".
-    constant: the number of a "given", or c of "c plus ..." and "c times ..."; else None.
-    scale:    "plus" or "times" where such a c stands before the rest; else None.
-
-    Raises:
-        ValueError: for a combination that no sentence can say.
-    """
-
-    name: str
-    rule: Rule
-    parents: tuple[str, ...] = ()
-    constant: int | None = None
-    scale: Scale | None = None
-
-    def __post_init__(self) -> None:
-        """Refuses what no sentence can say."""
-        if self.rule not in _PARENTS:
-            raise ValueError(f"Quantity {self.name!r}: unknown rule {self.rule!r}; choose from {', '.join(_PARENTS)}.")
-        for name in (self.name, *self.parents):
-            read_name(name)
-        fewest, most = _PARENTS[self.rule]
-        if not fewest <= len(self.parents) <= most or (self.rule == "products" and len(self.parents) % 2):
-            raise ValueError(f"Quantity {self.name!r}: rule {self.rule!r} does not take {len(self.parents)} parents.")
-        if self.scale is not None and (self.scale not in ("plus", "times") or self.rule not in _SCALABLE):
-            raise ValueError(f"Quantity {self.name!r}: scale {self.scale!r} does not fit rule {self.rule!r}.")
-        if (self.constant is not None) != (self.rule == "given" or self.scale is not None):
-            raise ValueError(
-                f"Quantity {self.name!r}: constant={self.constant} does not fit rule {self.rule!r} with scale={self.scale}; "
-                "a 'given' and a scaled quantity have one, others have none."
-            )
-        if self.constant is not None and not 0 <= self.constant <= MAX_NUMBER:
-            raise ValueError(f"Quantity {self.name!r}: constant {self.constant} is not within 0..{MAX_NUMBER}.")
-
-    @property
-    def op(self) -> int:
-        """Operand count: a leaf 1, the unknown 1, each reference 1, a constant 1."""
-        return len(self.parents) + (self.constant is not None) or 1
-
-    def compute(self, codes: Mapping[str, int], modulus: int | None = None) -> int:
-        """Its value as an integer code (`linear`), from the codes of its parents.
-
-        Raises:
-            KeyError: if a parent has no value.
-        """
-        match self.rule:
-            case "given":
-                value = self.constant
-            case "unknown":
-                return X
-            case "difference":
-                value = codes[self.parents[0]] - codes[self.parents[1]]
-            case "products":
-                value = sum(codes[a] * codes[b] for a, b in zip(self.parents[::2], self.parents[1::2], strict=True))
-            case _:
-                value = sum(codes[parent] for parent in self.parents)
-        if self.scale == "plus":
-            value += self.constant
-        elif self.scale == "times":
-            value *= self.constant
-        return value if modulus is None else value % modulus
 
 
 @dataclass(frozen=True)

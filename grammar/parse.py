@@ -13,16 +13,15 @@ from lark.exceptions import UnexpectedInput
 from grammar.graph import Graph
 from grammar.names import read_name
 from grammar.sentences import ProblemSyntaxError, read_question, read_sentence
-from grammar.shapes import Shape, read_body
+from grammar.shapes import Shape, read_body, read_unknown
 from grammar.tails import read_tail
-from grammar.trace import PRELUDE, UNKNOWN_BODY, Step, StepError, Tail, Trace, TraceSyntaxError
-from grammar.words import is_variable
+from grammar.trace import PRELUDE, Step, StepError, Tail, Trace, TraceSyntaxError
+from grammar.words import UNKNOWN_BODY, is_variable
 
 T = TypeVar("T")
 MAX_PROBLEM = 1_048_576  # characters of a problem
 MAX_TEXT = 65_536  # characters of a response; the longest published one has 2,600
 
-_UNKNOWN = Shape((), UNKNOWN_BODY, ())
 _HEAD = re.compile(r"\s*(\S.*?)\s+as\s+([A-Za-z]{1,2})\s*;\s*", re.DOTALL)
 _ANSWER = re.compile(r"Answer:\s*(-?[0-9]{1,9})\s*\.\s*$")
 _INTEGER = re.compile(r"\s*(-?[0-9]{1,9})\s*\.?\s*")
@@ -193,7 +192,7 @@ class _Reader:
     def body(self, body: str, offset: int) -> tuple[Shape | None, object]:
         """The shape and words of a step's body; None and an error where it is malformed."""
         if body == UNKNOWN_BODY:
-            return _UNKNOWN, ()
+            return read_unknown(), ()
         try:
             return read_body(body)
         except UnexpectedInput as problem:

@@ -1,7 +1,8 @@
 """Text of problems and traces: the inverse of parse, byte for byte."""
 
-from grammar.graph import Graph, Quantity
+from grammar.graph import Graph
 from grammar.names import read_name
+from grammar.quantity import Quantity
 from grammar.trace import PRELUDE, Trace, TraceSyntaxError
 
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from lark import Lark, Token, Tree
 
-from grammar.graph import Quantity, Rule, Scale
 from grammar.names import read_name
+from grammar.quantity import Quantity, Rule, Scale
 
 _LIMIT = 4096  # shapes remembered; the published corpus has about 60
 _SHAPES: "dict[tuple, SentenceShape]" = {}

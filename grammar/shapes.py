@@ -13,7 +13,7 @@ from operator import itemgetter
 
 from lark import Lark, Token, Tree
 
-from grammar.words import INTEGER, KINDS, NEGATIVE, TERM, VALUE_KINDS, VARIABLE, cut, join
+from grammar.words import INTEGER, KINDS, NEGATIVE, TERM, UNKNOWN_BODY, VALUE_KINDS, VARIABLE, cut, join
 
 _LIMIT = 4096  # shapes remembered; the published corpus has about 500
 Factor = list[tuple[int, int]]  # signs and places of values added up
@@ -67,15 +67,33 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A kind of statement: its chains (none: "we don't know its value yet ..."), and its text, %s for each value."""
+    """A kind of statement.
+
+    chains: its chains of equalities; none in "we don't know its value yet ...".
+    text:   its text in published spacing, %s for each value.
+    values: picks all its values out of its words.
+    inner:  places of the variables that all chains but the last define; `final` is that of the last.
+    sample: a statement of this kind.
+    """
 
     chains: tuple[Chain, ...]
     text: str
-    values: tuple[int, ...]
+    values: Callable[[Sequence[str]], tuple[str, ...]]
+    inner: tuple[int, ...] = ()
+    final: int = 0
+    sample: str = ""
+
+    def __reduce__(self) -> tuple:
+        """Pickles as a statement of its kind: what computes its sides does not pickle."""
+        return _shape_of, (self.sample,)
 
     def write(self, words: Sequence[str]) -> str:
         """The statement in published spacing."""
-        return self.text % tuple(map(words.__getitem__, self.values))
+        return self.text % self.values(words)
+
+
+def _shape_of(sample: str) -> Shape:
+    return read_body(sample)[0]
 
 
 def read_body(body: str) -> tuple[Shape, Sequence[str]]:
@@ -87,6 +105,12 @@ def read_body(body: str) -> tuple[Shape, Sequence[str]]:
     words = cut(body)
     shape = _SHAPES.get(tuple(map(KINDS.__getitem__, words)))
     return (shape, words) if shape is not None else read_plainly(body)
+
+
+@cache
+def read_unknown() -> Shape:
+    """The shape of the statement that leaves a value open."""
+    return read_plainly(UNKNOWN_BODY)[0]
 
 
 def read_plainly(body: str) -> tuple[Shape, Sequence[str]]:
@@ -137,7 +161,7 @@ def _build(tree: Tree, words: list[str]) -> Shape:
     chains, at = [], 0
     for equation in tree.children:
         if isinstance(equation, Token):
-            return Shape((), equation.value, ())
+            return Shape((), equation.value, _picker([]), sample=equation.value)
         sides: list[Side] = []
         for side in equation.children[2:]:
             sides.append(read_side(tokens_of(side), sides[-1].last if sides else 0))
@@ -149,13 +173,14 @@ def _build(tree: Tree, words: list[str]) -> Shape:
         count = sides[-1].last
         chains.append(Chain(places[at], _picker(places[at + 1 : at + 1 + count]), tuple(sides), tuple(sides[:-1]), pairs))
         at += 1 + count
-    values = frozenset(places)
-    return Shape(tuple(chains), join(["%s" if i in values else word for i, word in enumerate(words)]), tuple(places))
+    values, targets = frozenset(places), [chain.target for chain in chains]
+    text = join(["%s" if i in values else word for i, word in enumerate(words)])
+    return Shape(tuple(chains), text, _picker(places), tuple(targets[:-1]), targets[-1], join(words))
 
 
 def _picker(places: list[int]) -> Callable[[Sequence[str]], tuple[str, ...]]:
-    if len(places) == 1:
-        return lambda words: (words[places[0]],)
+    if len(places) < 2:
+        return lambda words: tuple(words[place] for place in places)
     return itemgetter(*places)
 
 

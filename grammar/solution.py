@@ -5,12 +5,13 @@ from itertools import product
 from operator import add, mul, sub
 from string import ascii_lowercase, ascii_uppercase
 
-from grammar.graph import Graph, Quantity
+from grammar.graph import Graph
 from grammar.linear import X, decode
 from grammar.parse import parse_trace, require
+from grammar.quantity import Quantity
 from grammar.tails import write_tail
-from grammar.trace import PRELUDE, UNKNOWN_BODY, Trace
-from grammar.words import is_variable
+from grammar.trace import PRELUDE, Trace
+from grammar.words import UNKNOWN_BODY, is_variable
 
 _COMPUTE = {"+": add, "-": sub, "*": mul}
 Term = tuple[str, int]  # a letter or a number as written, and its value as an integer code (linear)

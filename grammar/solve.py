@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from grammar.linear import MAX_VALUE
 
 if TYPE_CHECKING:
-    from grammar.graph import Graph, Quantity
+    from grammar.graph import Graph
+from grammar.quantity import Quantity
 
 _MAX_FREE = 64  # free quantities; more are not solved for
 

@@ -29,12 +29,17 @@ class TailShape:
     values:     picks its values out of its words: V, K, those of four equalities (given, simplified, moved, isolated),
         then the divisor, x, the two numbers of the quotient, x, N.
     equalities: left and right side of each.
-    text:       the tail with a %s for each value.
+    text:       the tail with a %s for each value; `sample` one with values.
     """
 
     values: Callable[[Sequence[str]], tuple[str, ...]]
     equalities: tuple[tuple[Side, Side], ...]
     text: str
+    sample: str
+
+    def __reduce__(self) -> tuple:
+        """Pickles as a tail of its kind."""
+        return _shape_of, (self.sample,)
 
     def write(self, words: Sequence[str]) -> str:
         """The tail in published spacing."""
@@ -44,6 +49,10 @@ class TailShape:
 def write_tail(*parts: object) -> str:
     """The tail with its parts: V, K, both sides of four equalities, the divisor, x, the two of the quotient, x, N."""
     return _TEXT.format(*parts)
+
+
+def _shape_of(sample: str) -> TailShape:
+    return read_tail(sample)[0]
 
 
 def read_tail(tail: str) -> tuple[TailShape, Sequence[str]]:
@@ -93,8 +102,9 @@ def _build(tree: Tree, words: list[str]) -> TailShape:
             right = read_side(tokens_of(child.children[1]), left.last)
             equalities.append((left, right))
             at = right.last
-    values = frozenset(places)
-    text = " ".join("%s" if i in values else word for i, word in enumerate(words))
+    held = frozenset(places)
+    text = " ".join("%s" if i in held else word for i, word in enumerate(words))
     for mark in (" .", " ,", " :", " )"):
         text = text.replace(mark, mark[1:])
-    return TailShape(itemgetter(*places), tuple(equalities), text.replace("( ", "("))
+    text, values = text.replace("( ", "("), itemgetter(*places)
+    return TailShape(values, tuple(equalities), text, text % values(words))

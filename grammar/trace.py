@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 from grammar.shapes import Shape
 from grammar.tails import TailShape
 
-UNKNOWN_BODY = "we don't know its value yet but will find it out later"
 PRELUDE = "The question is difficult, so we use equations to solve it."
 
 ErrorKind = Literal["syntax", "missing", "value", "parents", "arithmetic", "letters", "ungrounded", "equation", "answer"]

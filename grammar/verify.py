@@ -12,6 +12,7 @@ from grammar.equation import tail_faults
 from grammar.faults import chain_faults, node_faults, substituted
 from grammar.graph import Graph
 from grammar.linear import MAX_VALUE, X, in_bounds
+from grammar.memory import memory_of
 from grammar.numbers import NAN, POINT_BOUND, Numbers, letter_of
 from grammar.report import NodeVerdict, Report
 from grammar.shapes import Chain
@@ -19,6 +20,7 @@ from grammar.trace import Step, StepError, Trace
 
 _STRAY_BIT = 4096  # masks of names that are in no problem begin here
 _STRAY_POINT = 0x1F35_A7BD_3B9D
+_RIGHT = (True, True)
 _STATUS = {(True, True): "correct", (False, True): "wrong_value", (True, False): "wrong_parents"}
 
 
@@ -66,6 +68,8 @@ class _Checker:
     codes:  letter -> the value stated for it, as an integer code.
     points: letter -> what it comes to at the blueprint's points.
     masks:  letter -> the mask of names that it is made of; its keys are the letters declared.
+    meanings: letter -> a number that stands for a name and the value stated for it; see `Memory`.
+    recalled: steps recognised whose letters are in `meanings` alone so far.
     found:  name -> whether its last definition has the right value and the right parents.
     """
 
@@ -75,6 +79,9 @@ class _Checker:
         self.errors: list[StepError] = list(trace.errors)
         self.codes, self.points = Numbers(), Numbers()
         self.masks: dict[str, int] = {}
+        self.memory = memory_of(book)
+        self.meanings: dict[str, object] = {}
+        self.recalled: list[int] = []
         self.found: dict[str, tuple[bool, bool]] = {}
         if book.reverse:
             self.codes["x"] = X
@@ -85,11 +92,66 @@ class _Checker:
         self.errors.append(StepError(kind, index, message, step.start, step.end))
 
     def step(self, index: int, step: Step) -> None:
+        """Checks one step, or recognises it as one found without fault before."""
+        shape = step.shape
+        if shape is None or step.letter in self.meanings or step.name in self.found:
+            self.settle()
+            return self.check(index, step)
+        if not shape.chains:
+            return self.check(index, step)  # it needs no other letter
+        key, steps = self.key(step), self.memory.steps
+        meaning = steps.get(key)
+        if meaning is not None:
+            self.meanings[step.letter] = meaning
+            for place in shape.inner:
+                self.meanings[step.words[place]] = object()
+            self.found[step.name] = _RIGHT
+            return self.recalled.append(index)
+        faults = len(self.errors)
+        self.settle()
+        self.check(index, step)
+        if len(self.errors) == faults and key is not None:
+            self.memory.keep(key, self.meanings[step.letter], step)
+        return None
+
+    def key(self, step: Step) -> tuple | None:
+        """What decides whether a step is right: its name, its text but for letters, and what its letters mean.
+
+        Letters that it defines itself are told apart by their place. None where only a full check will do.
+        """
+        shape, words, meanings, letter = step.shape, step.words, self.meanings, step.letter
+        own = [words[place] for place in shape.inner]
+        if words[shape.final] != letter or (self.book.reverse and (letter == "x" or "x" in own)):
+            return None
+        if own and (letter in own or len(set(own)) < len(own) or not meanings.keys().isdisjoint(own)):
+            return None
+        meanings[letter] = 0
+        for place, inner in enumerate(own, 1):
+            meanings[inner] = -place
+        values = shape.values(words)
+        key = (step.name, shape.text, *map(meanings.get, values, values))
+        for inner in own:
+            del meanings[inner]
+        del meanings[letter]
+        return key
+
+    def settle(self) -> None:
+        """Goes through recognised steps again, for a step that has to know what their letters stand for."""
+        recalled, self.recalled = self.recalled, []
+        for index in recalled:
+            step = self.trace.steps[index]
+            del self.found[step.name]
+            self.check(index, step)
+
+    def fact(self, index: int, name: str) -> Fact:
+        """What the problem says of a name; a stray fact and an error where it says nothing."""
+        fact = self.book.facts.get(name) or self.book.total(name)
+        return self.stray(index, name) if fact is None or fact.code is None else fact
+
+    def check(self, index: int, step: Step) -> None:
         """Checks one step and declares its letter."""
         name, letter, shape = step.name, step.letter, step.shape
-        fact = self.book.facts.get(name) or self.book.total(name)
-        if fact is None or fact.code is None:
-            fact = self.stray(index, name)
+        fact = self.fact(index, name)
         if letter in self.masks:
             self.error("letters", index, f"{letter!r} already stands for something else; take a new letter")
         if name in self.found:
@@ -103,8 +165,9 @@ class _Checker:
             mask, value, formula = self.chains(index, step, fact)
             self.declare(letter, fact, value)
             self.found[name] = verdict = (value == fact.code, mask == fact.parents)
-            if fact.code is not None and (verdict != (True, True) or formula != fact.formula):
+            if fact.code is not None and (verdict != _RIGHT or formula != fact.formula):
                 node_faults(self, index, fact, (mask, value, formula))
+        self.meanings[letter] = object() if fact.code is None else self.memory.meaning(name, self.codes[letter])
 
     def stray(self, index: int, name: str) -> Fact:
         """A fact for a name of which the problem says nothing."""
@@ -142,6 +205,7 @@ class _Checker:
             if target in self.masks or (self.book.reverse and target == "x"):
                 self.error("letters", index, f"{target!r} already stands for something else; take a new letter")
             self.masks[target], value, self.points[target] = said
+            self.meanings[target] = object()  # like nothing else
             if not (self.book.reverse and target == "x"):
                 self.codes[target] = value
         if says is None:
@@ -164,11 +228,12 @@ class _Checker:
         if not bounded or not self.fine(chain, values, numbers, value):
             chain_faults(self, index, place, (values, numbers), formula)
             value, formula = (value if in_bounds(value) else NAN), (formula if bounded else NAN)
-        if not self.states(chain, values):
-            step_says = step.statements[place]
-            message = f"{step_says.text!r} ends without a value"
-            self.errors.append(StepError("arithmetic", index, message, step_says.start, step_says.end))
-            value = NAN
+        stated = self.states(chain, values)
+        if not (stated and sides[-1].plain):
+            said = step.statements[place]
+            message = f"{said.text!r} ends without a plain value"
+            self.errors.append(StepError("arithmetic", index, message, said.start, said.end))
+            value = value if stated else NAN
         return mask, value, formula
 
     def states(self, chain: Chain, values: Sequence[str]) -> bool:

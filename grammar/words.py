@@ -6,6 +6,7 @@ two statements with one key differ in their letters and numbers alone, so the gr
 
 import re
 
+UNKNOWN_BODY = "we don't know its value yet but will find it out later"
 VARIABLE, INTEGER, NEGATIVE, TERM = 0, 1, 2, 3
 VALUE_KINDS = frozenset((VARIABLE, INTEGER, NEGATIVE, TERM))
 

@@ -160,7 +160,7 @@ def meaning(text):
                 if reverse and "+" not in operands and len(operands) > 1:
                     filled = [part if part in "+-*" else f"({part})" for part in filled]
                 need(sides[1] == " ".join(filled) or sides[1] == sides[2])
-            need(len(sides) <= 3)
+            need(len(sides) <= 3 and sides[-1] == written(results[-1]))
             need(set(re.findall(r"[A-Za-z]{1,2}", sides[-1])) <= ({"x"} if reverse else set()))
             if target == letter:
                 formulas[name], made[letter] = made_of, {(name,): 1}

@@ -6,7 +6,8 @@ import re
 import pytest
 from grammar_cases import needs_reference, random_graph, rows
 
-from grammar import gold_trace, grade, parse_problem, parse_trace, render_trace, verify
+from grammar import Graph, gold_trace, grade, parse_problem, parse_trace, render_trace, verify
+from grammar.solution import variables
 from grammar_oracle import still_right
 
 TOKENS = re.compile(r"\d+|\w+|[^\w\s]")
@@ -65,3 +66,21 @@ def test_many_single_token_changes_of_published_solutions():
     ill = {row["id"] for row in rows("well_posed") if not row["well_posed"]}
     for row in [row for row in rows("op") if row["id"] not in ill] + list(rows("depth3")):
         check(parse_problem(row["problem"], row["question"]), row["solution"], rng, 100)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_is_remembered_of_other_solutions_changes_no_report(reverse):
+    rng = random.Random(19 + reverse)
+    for _ in range(40):
+        graph = random_graph(rng, reverse=reverse)
+        letters = list(variables(reverse=reverse))[:120]
+        texts = []
+        for _ in range(6):
+            rng.shuffle(letters)
+            text = render_trace(gold_trace(graph, letters=letters))
+            texts += [text, *mutants(text, rng, 15)]
+        rng.shuffle(texts)
+        for text in texts:
+            trace = parse_trace(text)
+            fresh = Graph(graph.statements, graph.question)
+            assert verify(trace, graph)[:5] == verify(trace, fresh)[:5], text

@@ -1,5 +1,6 @@
 """Printer and parser are one pair, and solutions written from a graph are accepted against its text."""
 
+import pickle
 import random
 from itertools import pairwise
 
@@ -122,3 +123,13 @@ def test_orders_and_letters_that_do_not_fit_are_refused():
 def test_a_response_renders_as_a_response():
     text = " Define a as A; so A = 1. </solution> <answer> 1 </answer>"
     assert render_trace(parse_response(text)) == text
+
+
+def test_everything_pickles():
+    for reverse in (False, True):
+        graph = random_graph(random.Random(1), reverse=reverse)
+        report = verify(gold_trace(graph), graph)
+        again = pickle.loads(pickle.dumps((graph, report)))
+        assert again[0] == graph and again[1].steps == report.steps
+        assert render_trace(again[1].trace) == render_trace(report.trace)
+        assert grade(verify(again[1].trace, again[0]), "executable")
