@@ -5,19 +5,14 @@ A judgement is reading a response, verifying it and grading it. Garbage collecti
 """
 
 import random
-import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for random problems and reference rows
-
-from grammar_cases import REFERENCE, random_graph, response_of, rows
 
 from grammar import Graph, gold_trace, grade, parse_problem, parse_response, render_problem, render_trace, verify
 from grammar.sentences import read_sentence
 from grammar.shapes import parser
 from grammar.solution import variables
+from tests.grammar_cases import REFERENCE, random_graph, response_of, rows
 
 GROUP = 128
 Case = tuple[str, str, Graph]
@@ -112,9 +107,8 @@ def main() -> None:
             0,
         ),
     ]
-    print(
-        f"{len(unique)} unique traces, {len(groups) // GROUP} groups; mean {sum(len(t) for t, _ in unique) / len(unique):.0f} characters"
-    )
+    length = sum(len(text) for text, _ in unique) / len(unique)
+    print(f"{len(unique)} unique traces, {len(groups) // GROUP} groups; mean {length:.0f} characters")
     print(f"{'case':34} {'per second':>10} {'target':>8} {'ratio':>6}")
     for name, speed, target in table:
         ratio = f"{speed / target:6.2f}" if target else f"{'':6}"

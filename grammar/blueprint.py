@@ -39,6 +39,7 @@ class Blueprint:
         self.modulus = graph.modulus
         self.answer = graph.answer
         self.end, self.known = graph.end, graph.known
+        self.used = False  # whether a solution was checked against it before
         self._graph = graph
         names = graph.mentioned
         self._bits = {name: 1 << i for i, name in enumerate(names)}

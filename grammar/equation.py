@@ -22,13 +22,13 @@ def tail_faults(checker: "_Checker") -> None:
     else:
         words = tail.shape.values(tail.words)
         key = (checker.meanings.get(words[0]), checker.trace.answer, tail.shape.text, words[1:])
-        if key in checker.memory.tails:
+        if checker.memory is not None and key in checker.memory.tails:
             return
         checker.settle()
         message = _fault(checker, tail)
         if message:
             checker.errors.append(StepError("equation", None, message, tail.start, tail.end))
-        else:
+        elif checker.memory is not None:
             checker.memory.keep_tail(key)
 
 

@@ -13,10 +13,10 @@ from lark.exceptions import UnexpectedInput
 from grammar.graph import Graph
 from grammar.names import read_name
 from grammar.sentences import ProblemSyntaxError, read_question, read_sentence
-from grammar.shapes import Shape, read_body, read_unknown
+from grammar.shapes import read_body, read_unknown
 from grammar.tails import read_tail
 from grammar.trace import PRELUDE, Step, StepError, Tail, Trace, TraceSyntaxError
-from grammar.words import UNKNOWN_BODY, is_variable
+from grammar.words import KINDS, UNKNOWN_BODY, VARIABLE
 
 T = TypeVar("T")
 MAX_PROBLEM = 1_048_576  # characters of a problem
@@ -162,22 +162,20 @@ class _Reader:
         """Reads one step, whose "Define " stands at `start` and is followed by `part`, and what comes after it."""
         head, semicolon, rest = part.partition("; ")
         name, as_, letter = head.rpartition(" as ")
-        if not (semicolon and as_ and is_variable(letter)):
+        if not (semicolon and as_ and KINDS[letter] == VARIABLE):
             match = _HEAD.match(part)
-            if match is None or not is_variable(match[2]):
-                shown = part[:40].strip()
-                return self.error(
-                    "syntax",
-                    None,
-                    f"expected 'NAME as LETTER; ...' after 'Define', found {shown!r}",
-                    start,
-                    start + 7 + len(part),
-                )
+            if match is None or KINDS[match[2]] != VARIABLE:
+                message = f"expected 'NAME as LETTER; ...' after 'Define', found {part[:40].strip()!r}"
+                return self.error("syntax", None, message, start, start + 7 + len(part))
             name, letter, rest = match[1], match[2], part[match.end() :]
         offset = start + 7 + len(part) - len(rest)
         body, stop, after = rest.partition(".")
         end = offset + len(body) + len(stop)
-        shape, words = self.body(body, offset)
+        shape, words = None, ()
+        try:
+            shape, words = (read_unknown(), ()) if body == UNKNOWN_BODY else read_body(body)
+        except UnexpectedInput as problem:
+            self.malformed(problem, body, offset, len(self.steps))
         self.steps.append(Step(name, letter, shape, words, body, offset, start, end))
         try:
             read_name(name)
@@ -188,16 +186,6 @@ class _Reader:
         elif after != " " and after:
             self.after(after, end)
         return None
-
-    def body(self, body: str, offset: int) -> tuple[Shape | None, object]:
-        """The shape and words of a step's body; None and an error where it is malformed."""
-        if body == UNKNOWN_BODY:
-            return read_unknown(), ()
-        try:
-            return read_body(body)
-        except UnexpectedInput as problem:
-            self.malformed(problem, body, offset, len(self.steps))
-            return None, ()
 
     def malformed(self, problem: UnexpectedInput, text: str, offset: int, step: int | None) -> None:
         """Notes what Lark did not accept, where, and what it expected."""

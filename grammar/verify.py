@@ -6,6 +6,7 @@ definition. A step without fault costs one pass over its values; only at a fault
 """
 
 from collections.abc import Sequence
+from itertools import count
 
 from grammar.blueprint import Blueprint, Fact
 from grammar.equation import tail_faults
@@ -79,9 +80,11 @@ class _Checker:
         self.errors: list[StepError] = list(trace.errors)
         self.codes, self.points = Numbers(), Numbers()
         self.masks: dict[str, int] = {}
-        self.memory = memory_of(book)
+        self.memory = memory_of(book) if book.used else None  # worth its while from the second solution on
+        book.used = True
         self.meanings: dict[str, object] = {}
         self.recalled: list[int] = []
+        self.trusted = False  # whether steps are gone through again that were found right
         self.found: dict[str, tuple[bool, bool]] = {}
         if book.reverse:
             self.codes["x"] = X
@@ -94,7 +97,7 @@ class _Checker:
     def step(self, index: int, step: Step) -> None:
         """Checks one step, or recognises it as one found without fault before."""
         shape = step.shape
-        if shape is None or step.letter in self.meanings or step.name in self.found:
+        if self.memory is None or shape is None or step.letter in self.meanings or step.name in self.found:
             self.settle()
             return self.check(index, step)
         if not shape.chains:
@@ -120,28 +123,34 @@ class _Checker:
         Letters that it defines itself are told apart by their place. None where only a full check will do.
         """
         shape, words, meanings, letter = step.shape, step.words, self.meanings, step.letter
-        own = [words[place] for place in shape.inner]
-        if words[shape.final] != letter or (self.book.reverse and (letter == "x" or "x" in own)):
+        if words[shape.final] != letter or (letter == "x" and self.book.reverse):
             return None
-        if own and (letter in own or len(set(own)) < len(own) or not meanings.keys().isdisjoint(own)):
-            return None
-        meanings[letter] = 0
-        for place, inner in enumerate(own, 1):
-            meanings[inner] = -place
         values = shape.values(words)
-        key = (step.name, shape.text, *map(meanings.get, values, values))
-        for inner in own:
-            del meanings[inner]
+        meanings[letter] = 0
+        if not shape.inner:
+            key = (step.name, shape.text, *map(meanings.get, values, values))
+            del meanings[letter]
+            return key
+        own = [words[place] for place in shape.inner]
+        fresh = len(set(own)) == len(own) and meanings.keys().isdisjoint(own) and not (self.book.reverse and "x" in own)
+        key = None
+        if fresh:
+            meanings.update(zip(own, count(-1, -1), strict=False))
+            key = (step.name, shape.text, *map(meanings.get, values, values))
+            for inner in own:
+                del meanings[inner]
         del meanings[letter]
         return key
 
     def settle(self) -> None:
         """Goes through recognised steps again, for a step that has to know what their letters stand for."""
         recalled, self.recalled = self.recalled, []
+        self.trusted = True
         for index in recalled:
             step = self.trace.steps[index]
             del self.found[step.name]
             self.check(index, step)
+        self.trusted = False
 
     def fact(self, index: int, name: str) -> Fact:
         """What the problem says of a name; a stray fact and an error where it says nothing."""
@@ -167,7 +176,8 @@ class _Checker:
             self.found[name] = verdict = (value == fact.code, mask == fact.parents)
             if fact.code is not None and (verdict != _RIGHT or formula != fact.formula):
                 node_faults(self, index, fact, (mask, value, formula))
-        self.meanings[letter] = object() if fact.code is None else self.memory.meaning(name, self.codes[letter])
+        if self.memory is not None:
+            self.meanings[letter] = object() if fact.code is None else self.memory.meaning(name, self.codes[letter])
 
     def stray(self, index: int, name: str) -> Fact:
         """A fact for a name of which the problem says nothing."""
@@ -225,7 +235,7 @@ class _Checker:
         for i in first.letters:
             mask |= self.masks.get(letter_of(values[i]), 0)
         bounded = -POINT_BOUND < formula < POINT_BOUND  # NAN is not
-        if not bounded or not self.fine(chain, values, numbers, value):
+        if not bounded or not (self.trusted or self.fine(chain, values, numbers, value)):
             chain_faults(self, index, place, (values, numbers), formula)
             value, formula = (value if in_bounds(value) else NAN), (formula if bounded else NAN)
         stated = self.states(chain, values)

@@ -129,9 +129,9 @@ def fuzz(seed: int, strings: int) -> None:
             text = mangled(rng, rng.choice(texts)) if rng.random() < 0.8 else " ".join(rng.choices(WORDS, k=rng.randint(1, 60)))
             limit = PER_KB * (len(text) / 1024 + 0.1)
             for _attempt in range(3):
-                started = time.perf_counter()
+                started = time.process_time()
                 judge(text, [graph, other])
-                elapsed = time.perf_counter() - started
+                elapsed = time.process_time() - started
                 if elapsed < limit:
                     break
             assert elapsed < limit * 4, f"{elapsed:.3f} s for {len(text)} characters: {text!r}"  # judge reads it 8 times

@@ -3,6 +3,7 @@
 import json
 import time
 from itertools import pairwise
+from string import ascii_letters
 
 import pytest
 
@@ -167,6 +168,7 @@ def test_a_modulus_reduces_every_result():
         "Define a as A; so A = " + "1 + " * 12_000 + "1.",
         "Define a as A; " + "so A = A * A; " * 4_000,
         "".join(f"Define n{i} as A; so A = A * A = A * A = 99999999 * 99999999. " for i in range(900)),
+        "Define a as A; " + "; ".join(f"{a}{b} = 1" for a in "BCDEFGHJKLMNPQRSTUVWYZ" for b in ascii_letters) + "; so A = 1.",
         "<answer>" * 120_000,
         "</solution>" + "<" * 10**6,
         "\x00\x01%s%d{}" * 1000,
@@ -179,7 +181,7 @@ def test_a_modulus_reduces_every_result():
 )
 def test_hostile_text_is_judged_or_refused_within_a_second(text):
     started = time.perf_counter()
-    for graph in (GRAPH, REVERSE):
+    for graph in (GRAPH, REVERSE, GRAPH, REVERSE):
         assert not grade(verify(parse_response(text), graph), "executable")
         assert not grade(verify(parse_trace(text + " Answer: 21."), graph), "executable")
     assert time.perf_counter() - started < 4
