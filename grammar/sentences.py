@@ -29,6 +29,7 @@ class SentenceShape(NamedTuple):
 
     rule: Rule
     scale: Scale | None
+    names: int
 
 
 @cache
@@ -54,13 +55,16 @@ def read_sentence(text: str) -> Quantity:
     key = tuple(parts[1::2])
     names = tuple(filter(None, parts[::2]))
     shape = _SHAPES.get(key)
-    if shape is None or len(names) != sum("the " in mark.lower() for mark in key):
-        return read_plainly(text, key)
-    return Quantity(names[0], shape.rule, names[1:], constant, shape.scale)
+    if shape is not None and len(names) == shape.names:
+        return Quantity(names[0], shape.rule, names[1:], constant, shape.scale)
+    quantity = read_plainly(text)
+    if (quantity.name, *quantity.parents) == names and quantity.constant == constant and len(_SHAPES) < _LIMIT:
+        _SHAPES[key] = SentenceShape(quantity.rule, quantity.scale, len(names))  # the scan saw what Lark saw
+    return quantity
 
 
-def read_plainly(text: str, key: tuple = ()) -> Quantity:
-    """`read_sentence` by Lark alone; it remembers the shape under `key`, if that is given.
+def read_plainly(text: str) -> Quantity:
+    """`read_sentence` by Lark alone.
 
     Raises:
         lark.exceptions.UnexpectedInput: if `problem.lark` does not accept it.
@@ -75,10 +79,7 @@ def read_plainly(text: str, key: tuple = ()) -> Quantity:
         _, number, scale, expression = tree.children
         rule = str(expression.data)
         constant, scale = (int(number), str(scale)) if number is not None else (None, None)
-    quantity = Quantity(names[0], rule, names[1:], constant, scale)
-    if key and len(_SHAPES) < _LIMIT:
-        _SHAPES[key] = SentenceShape(rule, scale)
-    return quantity
+    return Quantity(names[0], rule, names[1:], constant, scale)
 
 
 def _in_order(tree: Tree, rule: str) -> list[Tree]:

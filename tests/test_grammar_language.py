@@ -124,3 +124,16 @@ def test_a_word_in_the_wrong_place_is_not_taken_for_a_letter_of_a_known_shape():
             tails.read_tail(tail.replace(old, new))
     with pytest.raises(UnexpectedInput):
         shapes.read_body("as k = 3")
+
+
+def test_a_sentence_with_odd_blanks_teaches_nothing_wrong():
+    odd = "The number of a equals\t4 plus the sum of the number of b and the number of c"
+    assert sentences.read_sentence(odd).constant == 4
+    even = odd.replace("\t4 plus ", " ")
+    assert sentences.read_sentence(even) == sentences.read_plainly(even) and sentences.read_sentence(even).constant is None
+
+
+def test_letters_are_ascii():
+    kelvin = "so \N{KELVIN SIGN} = 3"  # lower-cases to k
+    with pytest.raises(UnexpectedInput):
+        shapes.read_body(kelvin)
