@@ -38,9 +38,10 @@ def tokenizer(argv: list[str]) -> int:
 
 def verify(argv: list[str]) -> int:
     """Judge a file of responses."""
+    from datamodules.context import context_names, load_context
     from grammar.judge import main as judge
 
-    return judge(argv[1:])
+    return judge(argv[1:], {name: load_context(name).modulus for name in context_names()})
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -86,17 +86,23 @@ def _authority(row: Row, modulus: int | None) -> tuple[Graph, str, bool | None]:
     return graph_of(require(gold), modulus=modulus), "gold", well_posed
 
 
-def _judge_line(item: tuple[int, str], grader: str, modulus: int | None) -> tuple[int, Row | None, str]:
+def _judge_line(
+    item: tuple[int, str], grader: str, modulus: int | None, moduli: Mapping[str, int | None]
+) -> tuple[int, Row | None, str]:
     """The line's number, its verdict, and why it has none."""
     number, line = item
     try:
-        return number, judge_row(json.loads(line), grader, modulus), ""
+        row = json.loads(line)
+        context = row.get("template") if isinstance(row, dict) else None
+        return number, judge_row(row, grader, modulus or moduli.get(str(context))), ""
     except (ValueError, RecursionError) as error:  # JSON, problem and trace errors; json recurses on deep nesting
         return number, None, str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _judge_all(lines: Iterable[tuple[int, str]], arguments: argparse.Namespace) -> Iterator[tuple[int, Row | None, str]]:
-    work = partial(_judge_line, grader=arguments.grader, modulus=arguments.modulus)
+def _judge_all(
+    lines: Iterable[tuple[int, str]], arguments: argparse.Namespace, moduli: Mapping[str, int | None]
+) -> Iterator[tuple[int, Row | None, str]]:
+    work = partial(_judge_line, grader=arguments.grader, modulus=arguments.modulus, moduli=moduli)
     if arguments.workers <= 1:
         yield from map(work, lines)
         return
@@ -112,12 +118,20 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--grader", choices=GRADERS, default="executable")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, help="where to write one verdict per row (JSONL)")
-    parser.add_argument("--modulus", type=int, help="what the rows' context computes modulo")
+    parser.add_argument("--modulus", type=int, help="what the rows compute modulo; default: as the context named in `template` does")
     return parser.parse_args(argv)
 
 
-def main(argv: list[str]) -> int:
-    """Judges a file; returns 0, 1 if some row could not be judged, 2 if the file could not be read or written."""
+def main(argv: list[str], moduli: Mapping[str, int | None] | None = None) -> int:
+    """Judges a file.
+
+    Args:
+        argv:   the command's arguments.
+        moduli: context (a row's `template`) -> what it computes modulo.
+
+    Returns:
+        0; 1 if some row could not be judged; 2 if the file could not be read or written.
+    """
     arguments = _arguments(argv)
     partial_file = None
     try:
@@ -125,7 +139,7 @@ def main(argv: list[str]) -> int:
             partial_file = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")
         with arguments.file.open(encoding="utf-8", errors="replace") as source:
             lines = ((number, line) for number, line in enumerate(source, 1) if line.strip())
-            tally = _write(_judge_all(lines, arguments), partial_file, arguments)
+            tally = _write(_judge_all(lines, arguments, moduli or {}), partial_file, arguments)
         if partial_file is not None:
             partial_file.replace(arguments.out)
     except OSError as error:

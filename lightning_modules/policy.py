@@ -6,7 +6,7 @@ the last update left. Not here: formulas (algorithms/), the loss (grpo.py).
 
 from abc import abstractmethod
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -75,7 +75,7 @@ class PolicyModule(Reasoner):
             raise ValueError("sampling.temperature must be above 0: a greedy rollout has no probability to learn from.")
         self.reward, self.sampling = reward, sampling
         self.group_size, self.minibatches, self.epochs, self.beta = group_size, minibatches, epochs, beta
-        self.reference: list[PreTrainedModel] = []  # in a list: no submodule, so not in checkpoints
+        self.reference: list[PreTrainedModel] = []  # in a list: no submodule, so not in checkpoints; it is `init_from`
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
 
     @property
@@ -156,7 +156,3 @@ class PolicyModule(Reasoner):
         """Log what the rollout behind this step was like."""
         self.log_dict(self.rollout_log)
         self.log("train/tokens", self.tokens_seen.float())
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """As every stage; the reference is not saved, it is `init_from`."""
-        super().on_save_checkpoint(checkpoint)
