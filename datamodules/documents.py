@@ -49,7 +49,7 @@ class PackedRows:
 
     def __init__(
         self, synthesis: Synthesis, split: str, tokenizer: PreTrainedTokenizerBase, *, row_length: int, batch_rows: int,
-        solution_only: bool, batches: int,
+        solution_only: bool, batches: int, repeat: bool = False, rank: int = 0, world: int = 1,
     ) -> None:  # fmt: skip
         """Keep the settings.
 
@@ -61,16 +61,23 @@ class PackedRows:
             batch_rows: B, rows of a batch.
             solution_only: only tokens after the prompt carry a loss.
             batches: stop after so many.
+            repeat: begin each pass at the first row again; false: go on where the last one stopped.
+            rank: number of this process.
+            world: how many there are; together they read the rows that one process would, none twice.
         """
         self.synthesis, self.split, self.tokenizer = synthesis, split, tokenizer
         self.row_length, self.batch_rows, self.solution_only, self.batches = row_length, batch_rows, solution_only, batches
+        self.repeat, self.rank, self.world = repeat, rank, world
         self.position = 0
 
     def __iter__(self) -> Iterator[PackedBatch]:
         """Yield batches, from where the state says."""
+        if self.repeat:
+            self.position = 0
         rows = self._rows()
         for _ in range(self.batches):
-            yield self._collate(list(islice(rows, self.batch_rows)))
+            everyones = list(islice(rows, self.batch_rows * self.world))
+            yield self._collate(everyones[self.rank :: self.world])
 
     def __len__(self) -> int:
         """Batches of one pass; a sized loader is not read ahead by Lightning."""

@@ -38,7 +38,8 @@ class PretrainDataModule(ReasoningDataModule):
     def _packed(self, split: str, batches: int) -> PackedRows:
         return PackedRows(
             self.synthesis, split, self.tokenizer, row_length=self.row_length, batch_rows=self.batch_rows,
-            solution_only=self.loss_on == "solution", batches=batches,
+            solution_only=self.loss_on == "solution", batches=batches, repeat=split != "train",
+            rank=self.trainer.global_rank, world=self.trainer.world_size,
         )  # fmt: skip
 
     def train_dataloader(self) -> PackedRows:

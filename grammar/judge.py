@@ -118,7 +118,9 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--grader", choices=GRADERS, default="executable")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, help="where to write one verdict per row (JSONL)")
-    parser.add_argument("--modulus", type=int, help="what the rows compute modulo; default: as the context named in `template` does")
+    parser.add_argument(
+        "--modulus", type=int, help="what the rows compute modulo; default: as the context named in `template` does"
+    )
     return parser.parse_args(argv)
 
 

@@ -126,8 +126,31 @@ def test_packing_refuses_what_does_not_fit():
         pack([65], 64)
 
 
-def packed(synthesis, tokenizer, batches, *, solution_only=False):
-    return PackedRows(synthesis, "train", tokenizer, row_length=256, batch_rows=4, solution_only=solution_only, batches=batches)
+def packed(synthesis, tokenizer, batches, *, batch_rows=4, solution_only=False, **settings):
+    return PackedRows(
+        synthesis,
+        "train",
+        tokenizer,
+        row_length=256,
+        batch_rows=batch_rows,
+        solution_only=solution_only,
+        batches=batches,
+        **settings,
+    )
+
+
+def test_two_processes_read_what_one_would(synthesis, tokenizer):
+    ranks = [packed(synthesis, tokenizer, 30, batch_rows=2, rank=rank, world=2) for rank in (0, 1)]
+    for one, *two in zip(packed(synthesis, tokenizer, 30), *ranks, strict=True):
+        assert sorted(one.tokens_BT.tolist()) == sorted(row for part in two for row in part.tokens_BT.tolist())
+    assert ranks[0].state_dict() == ranks[1].state_dict()
+
+
+@pytest.mark.parametrize("repeat", [True, False])
+def test_validation_repeats_and_training_goes_on(synthesis, tokenizer, repeat):
+    loader = packed(synthesis, tokenizer, 2, repeat=repeat)
+    first, second = ([b.tokens_BT.tolist() for b in loader] for _ in range(2))
+    assert (first == second) is repeat
 
 
 def test_packed_rows_hold_whole_documents_and_shifted_labels(synthesis, tokenizer):

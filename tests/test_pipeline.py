@@ -91,6 +91,16 @@ def test_the_table_is_made_from_the_samples(experiment):
     assert [line.split()[0] for line in table.splitlines()[2::3]] == list(STAGES)
 
 
+def test_verify_judges_the_samples_as_the_run_did(experiment, tmp_path, capsys):
+    samples = experiment / "out/pretrain/test/samples/test.jsonl"
+    for grader in ("answer", "executable"):
+        assert main.main(["verify", str(samples), "--grader", grader, "--out", str(tmp_path / "verdicts.jsonl")]) == 0
+        verdicts = [json.loads(line) for line in (tmp_path / "verdicts.jsonl").open()]
+        rows = [json.loads(line) for line in samples.open()]
+        assert [v["accepted"] for v in verdicts] == [row["accepted"][grader] for row in rows]
+        assert all(v["basis"] == "problem" and v["well_posed"] for v in verdicts)  # the context's modulus is known
+
+
 def test_logged_metrics_cover_loss_reward_and_throughput(experiment):
     with (experiment / "out/grpo/metrics.csv").open() as file:
         columns = set(next(csv.reader(file)))
