@@ -104,7 +104,7 @@ def test_verify_judges_the_samples_as_the_run_did(experiment, tmp_path, capsys):
 def test_logged_metrics_cover_loss_reward_and_throughput(experiment):
     with (experiment / "out/grpo/metrics.csv").open() as file:
         columns = set(next(csv.reader(file)))
-    assert {"train/loss", "train/reward", "train/reward/process", "train/executable", "train/tokens_per_s"} <= columns
+    assert {"train/loss", "train/reward", "train/reward/strict", "train/executable", "train/tokens_per_s"} <= columns
 
 
 def test_the_exported_folder_opens_and_equals_the_checkpoint(experiment):
