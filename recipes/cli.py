@@ -22,7 +22,6 @@ SUBCOMMANDS = ("fit", "validate", "test", "predict")
 NOISE = (
     r".*args parameter is intended to run from within Python.*",
     r".*does not have many workers.*",
-    r".*Experiment logs directory .* exists and is not empty.*",
     r".*exists and is not empty.*",
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*Found .* module\(s\) in eval mode at the start of training.*",
