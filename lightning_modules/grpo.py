@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_modules.algorithms import clipped_surrogate, group_advantages, kl_k3, token_mean
+from lightning_modules.algorithms import clipped_surrogate, group_advantages, kl_k3, token_log_ratio, token_mean
 from lightning_modules.optimizers import OptimizerFactory
 from lightning_modules.policy import ExperienceBatch, PolicyModule
 from lightning_modules.reasoner import Evaluation
@@ -39,7 +39,8 @@ class GRPOModule(PolicyModule):
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
         """One minibatch, sampled, judged and priced by `collect`."""
         logp_NT = self.token_logp(batch.tokens_NT)
-        gain_NT = clipped_surrogate(logp_NT, batch.logp_old_NT, batch.advantage_NT, clip=self.clip)
+        log_ratio_NT = token_log_ratio(logp_NT, batch.logp_old_NT)
+        gain_NT = clipped_surrogate(log_ratio_NT, batch.advantage_NT, low=self.clip, high=self.clip)
         if self.beta:
             kl_NT = kl_k3(logp_NT, batch.logp_ref_NT)
             gain_NT = gain_NT - self.beta * kl_NT
