@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import NamedTuple
 
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
@@ -10,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from datamodules.batch import PromptBatch
 from datamodules.documents import encode_prompts
 from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component, Mixture, parse_ops
+from datamodules.mixture import MODES, Component, Mixture, parse_ops
 from datamodules.synthesis import Example, Synthesis, canonical_hash
 from datamodules.tokenizer import load_tokenizer
 
@@ -40,6 +42,14 @@ class HeldOut:
             parse_ops(ops)
 
 
+class Problem(NamedTuple):
+    """An example to be evaluated on, and its number; a repeat keeps processes in step and is not counted."""
+
+    index: int
+    example: Example
+    repeat: bool = False
+
+
 class ReasoningDataModule(LightningDataModule):
     """Synthetic problems for a language model. Subclasses say what training reads."""
 
@@ -61,6 +71,7 @@ class ReasoningDataModule(LightningDataModule):
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer)
         self.synthesis = Synthesis(Mixture(mixture), graph, random_letters, seed)
         self.held_out = held_out
+        self.problems_digest = ""  # of the problems evaluated on; known once their loader is built
         self.held_out_synthesis = Synthesis(self.synthesis.mixture, graph, random_letters, seed=0)
         for cell in self.synthesis.mixture.cells:  # a cell that cannot be built is an error now, not in the middle of a run
             self.synthesis.example("train", 0, cell)
@@ -69,6 +80,11 @@ class ReasoningDataModule(LightningDataModule):
     def bands(self) -> dict[str, list[int]]:
         """Name of each held-out band -> its operation counts."""
         return {name: parse_ops(ops) for name, ops in self.held_out.bands.items()}
+
+    @property
+    def labels(self) -> dict[str, list[str]]:
+        """Names of the contexts and modes that held-out problems may have."""
+        return {"context": sorted(self.held_out.contexts), "mode": list(MODES)}
 
     def held_out_examples(self, split: str, problems: int) -> list[Example]:
         """`problems` different problems of `split` for each band, its operations and contexts taking turns.
@@ -96,11 +112,17 @@ class ReasoningDataModule(LightningDataModule):
         return chosen
 
     def _prompts(self, split: str, problems: int) -> DataLoader:
-        numbered = list(enumerate(self.held_out_examples(split, problems)))
-        return DataLoader(numbered, batch_size=self.held_out.batch_size, collate_fn=self._collate)
+        items = [Problem(i, example) for i, example in enumerate(self.held_out_examples(split, problems))]
+        self.problems_digest = blake2b(repr([(e.problem, e.question) for _, e, _ in items]).encode(), digest_size=8).hexdigest()
+        world, count = self.trainer.world_size if self.trainer is not None else 1, len(items)
+        # as many for each process, so that Lightning's sampler has nothing to fill up; the copies come last
+        items += [Problem(i, items[i].example, repeat=True) for i in (j % count for j in range(-count % world))]
+        return DataLoader(items, batch_size=self.held_out.batch_size, collate_fn=self._collate)
 
-    def _collate(self, items: list[tuple[int, Example]]) -> PromptBatch:
-        return encode_prompts([example for _, example in items], [i for i, _ in items], self.tokenizer)
+    def _collate(self, items: list[Problem]) -> PromptBatch:
+        batch = encode_prompts([item.example for item in items], [item.index for item in items], self.tokenizer)
+        batch.repeats = sum(item.repeat for item in items)
+        return batch
 
     def val_dataloader(self) -> DataLoader | list:
         """Held-out problems of the validation split."""
