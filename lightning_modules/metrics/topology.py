@@ -35,8 +35,7 @@ def parents_of_solution(report: Report, modulus: int | None) -> Parents | None:
         graph = graph_of(report.trace, modulus=modulus)
     except ValueError:  # a right answer may stand behind steps that no problem can state
         return None
-    steps = {step.name for step in report.trace.steps}
-    return {s.name: s.parents for s in graph.statements if s.name in steps}
+    return {s.name: s.parents for s in graph.statements[: len(report.trace.steps)]}  # a known number may follow (reverse)
 
 
 def features(parents: Parents) -> Tensor:
