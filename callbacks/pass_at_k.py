@@ -9,7 +9,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from callbacks.files import write_text
+from callbacks.files import run_folder, write_text
 
 
 def without_nan(value: Any) -> Any:
@@ -89,8 +89,9 @@ class VerifiedPassAtK(Callback):
                 pl_module.log(f"{stage}/gold_nll_nats/{name}", kinds["all"]["nll_nats"], rank_zero_only=True)
         if alone:
             head = {"settings": pl_module.identity(), "seconds": dict(pl_module.judgements.seconds)}
+            folder = run_folder(trainer)
             if trainer.is_global_zero:
-                self._write(Path(trainer.log_dir or trainer.default_root_dir), head | found, bands)
+                self._write(folder, head | found, bands)
 
     @staticmethod
     def _write(folder: Path, everything: dict[str, Any], bands: dict[str, Any]) -> None:

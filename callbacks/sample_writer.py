@@ -1,13 +1,12 @@
 """Every sample of a validation, test or prediction as JSONL: problem, response, verdicts, report."""
 
 import json
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from callbacks.files import write_text
+from callbacks.files import run_folder, write_text
 from callbacks.sample_store import SampleStore
 from grammar import GRADERS, grade
 
@@ -37,7 +36,7 @@ class SampleWriter(Callback):
         self.store, stage = None, trainer.state.stage.value
         if trainer.state.fn.value == "fit":
             return
-        folder = Path(trainer.log_dir or trainer.default_root_dir) / "samples"
+        folder = run_folder(trainer) / "samples"
         store = SampleStore(folder, stage, pl_module.evaluation.samples)
         identity = json.loads(json.dumps(pl_module.identity()))
         world, barrier = trainer.world_size, trainer.strategy.barrier

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
+from pathlib import Path
 from typing import NamedTuple
 
 from lightning import LightningDataModule
@@ -12,7 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from datamodules.batch import PromptBatch
 from datamodules.documents import encode_prompts
 from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import MODES, Component, Mixture, parse_ops
+from datamodules.mixture import Component, Mixture, parse_ops
+from datamodules.problem_files import read_problems
 from datamodules.synthesis import Example, Synthesis, canonical_hash
 from datamodules.tokenizer import load_tokenizer
 
@@ -25,16 +28,22 @@ class HeldOut:
 
     bands:    name -> operations ("2-4"); each gets `problems`.
     contexts: where they come from, evenly.
+    modes:    likewise.
     problems: per band, for `test` and `predict`; all different, up to sentence order.
     validation_problems: per band, for `validate` and during training.
+    per_op:   `problems` and `validation_problems` count for each number of operations of a band, not for the whole band.
     batch_size: problems sampled side by side.
+    files:    JSONL files of problems to use instead of synthetic ones; `bands` then only group them. See `problem_files`.
     """
 
     bands: Mapping[str, str] = field(default_factory=dict)
     contexts: Sequence[str] = ()
+    modes: Sequence[str] = ("normalforward",)
     problems: int = 200
     validation_problems: int = 32
+    per_op: bool = False
     batch_size: int = 64
+    files: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Refuse bands that cannot be read."""
@@ -84,26 +93,43 @@ class ReasoningDataModule(LightningDataModule):
     @property
     def labels(self) -> dict[str, list[str]]:
         """Names of the contexts and modes that held-out problems may have."""
-        return {"context": sorted(self.held_out.contexts), "mode": list(MODES)}
+        contexts, modes = set(self.held_out.contexts), set(self.held_out.modes)
+        if self.held_out.files:
+            contexts = {example.cell.context for example in self._from_files}
+            modes = {example.cell.mode for example in self._from_files}
+        return {"context": sorted(contexts), "mode": sorted(modes)}
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are held-out problems."""
+        return bool(self.held_out.bands or self.held_out.files)
+
+    @cached_property
+    def _from_files(self) -> list[Example]:
+        return [example for path in self.held_out.files for example in read_problems(Path(path))]
 
     def held_out_examples(self, split: str, problems: int) -> list[Example]:
-        """`problems` different problems of `split` for each band, its operations and contexts taking turns.
+        """`problems` different problems of `split` for each band, its operations, contexts and modes taking turns.
+
+        Problems of files are returned as they are.
 
         Raises:
             ValueError: a band has fewer different problems.
         """
+        if self.held_out.files:
+            return self._from_files
         seen: set[bytes] = set()
         chosen: list[Example] = []
         for name, ops in self.bands.items():
-            cells = Mixture([Component(self.held_out.bands[name], self.held_out.contexts)]).cells
-            found = 0
-            for index in range(problems * TRIES):
+            cells = Mixture([Component(self.held_out.bands[name], self.held_out.contexts, self.held_out.modes)]).cells
+            found, wanted = 0, problems * len(ops) if self.held_out.per_op else problems
+            for index in range(wanted * TRIES):
                 example = self.held_out_synthesis.example(split, index, cells[index % len(cells)])
                 if (key := canonical_hash(example.graph)) not in seen:
                     seen.add(key)
                     chosen.append(example)
                     found += 1
-                if found == problems:
+                if found == wanted:
                     break
             else:
                 raise ValueError(

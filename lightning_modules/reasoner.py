@@ -174,6 +174,8 @@ class Reasoner(LightningModule):
 
     def _measure_likelihood(self, examples: list[Example]) -> None:
         """Add how likely the gold responses are, without their EOS."""
+        if not examples:
+            return
         documents, model = encode(examples, self.tokenizer), self.language_model
         was_training = model.training
         model.eval()

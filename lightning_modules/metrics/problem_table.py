@@ -8,11 +8,11 @@ from typing import get_args
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from grammar import GRADERS, Report, grade
 from grammar.report import Status
 from grammar.trace import ErrorKind
+from lightning_modules.metrics.joined_rows import JoinedRows
 
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 NODE_STATUSES: tuple[str, ...] = get_args(Status)
@@ -48,22 +48,18 @@ def problem_row(
     ]  # fmt: skip
 
 
-class ProblemTable(Metric):
+class ProblemTable(JoinedRows):
     """Joins the rows of all batches and processes; see `COLUMNS`."""
-
-    full_state_update = False
 
     def __init__(self) -> None:
         """Start empty."""
-        super().__init__()
-        # a tensor, not a list: a process without problems joins in with no rows
-        self.add_state("rows_MC", torch.zeros(0, len(COLUMNS), dtype=torch.float64), dist_reduce_fx="cat")
+        super().__init__(len(COLUMNS), torch.float64)
 
     def update(self, rows: Sequence[Sequence[float]]) -> None:
         """Add rows of problems."""
-        added = torch.tensor(rows, dtype=torch.float64, device=self.device).reshape(-1, len(COLUMNS))
-        self.rows_MC = torch.cat([self.rows_MC, added])
+        self.add(torch.tensor(rows, dtype=torch.float64))
 
     def compute(self) -> Tensor:
         """[M, C] rows of all problems, in the order of their index."""
-        return self.rows_MC[self.rows_MC[:, PLACE["index"]].argsort()]
+        rows_MC = super().compute()
+        return rows_MC[rows_MC[:, PLACE["index"]].argsort()]

@@ -11,10 +11,10 @@ from zlib import crc32
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from grammar import Graph, Report
 from grammar.gold import graph_of
+from lightning_modules.metrics.joined_rows import JoinedRows
 
 ROUNDS = 3
 FEATURES = 512  # neighbourhoods are counted in so many buckets
@@ -58,15 +58,12 @@ def features(parents: Parents) -> Tensor:
     return counts
 
 
-class TopologyRows(Metric):
+class TopologyRows(JoinedRows):
     """Structures of problems and of accepted samples: rows of source, op, number of the context, then `FEATURES` counts."""
-
-    full_state_update = False
 
     def __init__(self) -> None:
         """Start empty."""
-        super().__init__()
-        self.add_state("rows_MF", torch.zeros(0, 3 + FEATURES), dist_reduce_fx="cat")
+        super().__init__(3 + FEATURES, torch.float32)
 
     def update(self, graph: Graph, op: int, context: int, accepted: Mapping[str, Sequence[Report]]) -> None:
         """Add a problem, and of its samples the first few that each grader in `SOURCES` accepts."""
@@ -79,11 +76,7 @@ class TopologyRows(Metric):
                     seen.add(key)
                     found.append((source, features(parents)))
         rows = [torch.cat([torch.tensor([source, op, context], dtype=torch.float32), counts]) for source, counts in found]
-        self.rows_MF = torch.cat([self.rows_MF, torch.stack(rows).to(self.device)])
-
-    def compute(self) -> Tensor:
-        """[M, 3 + FEATURES]."""
-        return self.rows_MF
+        self.add(torch.stack(rows))
 
 
 def similarity(a_MF: Tensor, b_NF: Tensor) -> float:
