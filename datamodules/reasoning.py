@@ -121,21 +121,28 @@ class ReasoningDataModule(LightningDataModule):
         seen: set[bytes] = set()
         chosen: list[Example] = []
         for name, ops in self.bands.items():
-            cells = Mixture([Component(self.held_out.bands[name], self.held_out.contexts, self.held_out.modes)]).cells
-            found, wanted = 0, problems * len(ops) if self.held_out.per_op else problems
-            for index in range(wanted * TRIES):
-                example = self.held_out_synthesis.example(split, index, cells[index % len(cells)])
-                if (key := canonical_hash(example.graph)) not in seen:
-                    seen.add(key)
-                    chosen.append(example)
-                    found += 1
-                if found == wanted:
-                    break
-            else:
-                raise ValueError(
-                    f"band {name!r} (ops {ops}) has only {found} different problems in {split!r}; lower `held_out.problems`."
-                )
+            for part in [[op] for op in ops] if self.held_out.per_op else [ops]:
+                found = self._different(split, part, problems, seen)
+                if len(found) < problems:
+                    raise ValueError(
+                        f"band {name!r} (ops {part}) has only {len(found)} different problems in {split!r}; "
+                        "lower `held_out.problems`."
+                    )
+                chosen += found
         return chosen
+
+    def _different(self, split: str, ops: list[int], problems: int, seen: set[bytes]) -> list[Example]:
+        """Up to `problems` problems that are not in `seen`, cell by cell in turn; adds them to it."""
+        cells = Mixture([Component(",".join(map(str, ops)), self.held_out.contexts, self.held_out.modes)]).cells
+        found: list[Example] = []
+        for index in range(problems * TRIES):
+            example = self.held_out_synthesis.example(split, index, cells[index % len(cells)])
+            if (key := canonical_hash(example.graph)) not in seen:
+                seen.add(key)
+                found.append(example)
+            if len(found) == problems:
+                break
+        return found
 
     def _prompts(self, split: str, problems: int) -> DataLoader:
         items = [Problem(i, example) for i, example in enumerate(self.held_out_examples(split, problems))]

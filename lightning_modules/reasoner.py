@@ -20,6 +20,7 @@ from datamodules.documents import encode
 from datamodules.synthesis import Example
 from datamodules.token_kinds import response_token_kinds
 from grammar import Report, grade, parse_response, verify
+from lightning_modules.compute import ComputeMeter, ledger
 from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response
 from lightning_modules.language_model import build_language_model, load_language_model
 from lightning_modules.likelihood import token_nll
@@ -74,7 +75,7 @@ class Reasoner(LightningModule):
         self.architecture, self.init_from = architecture, init_from
         self.optimizer, self.schedule, self.evaluation = optimizer, schedule, evaluation
         self.language_model: PreTrainedModel | None = None
-        self.judgements = Judgements()
+        self.judgements, self.compute = Judgements(), ComputeMeter()
         self.recall: Recall = lambda index: None  # responses kept from an interrupted evaluation; set by who keeps them
 
     def configure_model(self) -> None:
@@ -200,6 +201,8 @@ class Reasoner(LightningModule):
             level: share of the confidence intervals that cover the truth.
             resamples: bootstrap draws of problems; 0: no intervals.
         """
+        if not self.trainer.datamodule.evaluates:
+            return {}
         return self.judgements.summary(self.trainer.datamodule.bands, self.labels, weighted, Intervals(level, resamples))
 
     def identity(self) -> dict[str, Any]:
@@ -210,6 +213,10 @@ class Reasoner(LightningModule):
             digest.update(local.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         settings, data = asdict(self.evaluation), self.trainer.datamodule
         return {"evaluation": settings, "problems": data.problems_digest, "weights": digest.hexdigest()}
+
+    def ledger(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        """What training cost, from the sums of what was run (`ComputeMeter.state`)."""
+        return ledger(sums, self.language_model_config)
 
     def _forget(self) -> None:
         self.judgements.reset()

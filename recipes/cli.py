@@ -27,6 +27,7 @@ NOISE = (
     r".*exists and is not empty.*",
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*Found .* module\(s\) in eval mode at the start of training.*",
+    r".*``compute`` method of metric .* was called before.*",
     r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`.*",
 )
 
@@ -61,6 +62,7 @@ class ExperimentCLI(LightningCLI):
         parser.add_lightning_class_args(callbacks.HuggingFaceExport, "export")
         parser.add_lightning_class_args(callbacks.RunRecord, "run_record")
         parser.add_lightning_class_args(callbacks.Throughput, "throughput")
+        parser.add_lightning_class_args(callbacks.ComputeLedger, "compute_ledger")
 
     def _instantiate_trainer(self, config: dict[str, Any], always_on: list[Callback]) -> Trainer:
         """Log to TensorBoard and to CSV in the run's folder, unless the config names loggers."""

@@ -245,13 +245,13 @@ def test_the_papers_evaluation_runs_with_a_tiny_model(tmp_path):
     build_language_model(TINY | {"vocab_size": 2200, "max_position_embeddings": 2048}).save_pretrained(tmp_path / "start")
     short = [
         "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.default_root_dir", str(tmp_path),
-        "--data.init_args.held_out.problems", "1", "--model.init_args.evaluation.samples", "2",
+        "--data.init_args.held_out.problems", "3", "--model.init_args.evaluation.samples", "2",
         "--model.init_args.evaluation.sampling.max_new_tokens", "3", "--ckpt_path", str(tmp_path / "start"),
     ]  # fmt: skip
     assert main.main(["test", "--config", str(ROOT / "configs/evaluation/paper.yaml"), *short]) == 0
     found = json.loads((tmp_path / "test/evaluation.json").read_text())
     assert {name: grades["problems"] for name, grades in found["grades"]["band"].items()} == {
-        "ID": 9, "edge": 4, "hard": 6, "ID weighted": 9,
+        "ID": 27, "edge": 12, "hard": 18, "ID weighted": 27,
     }  # fmt: skip
     assert list(found["grades"]["op"]) == [str(op) for op in range(2, 21)]
     assert found["grades"]["all"]["all"]["executable"].keys() == {"pass@1", "pass@2"}
