@@ -1,14 +1,19 @@
 """The compute ledger: counts against brute force, the nominal formula against the paper's tables."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
+import main
 from lightning_modules.compute import ComputeMeter, generation_counts, ledger, nominal_rl_tokens, packed_counts, row_counts
 from lightning_modules.flops import forward_flops, layer_parameters
 from lightning_modules.language_model import build_language_model
 from recipes.budget import StepSizes, split_budget
 from tests_support import TINY
 
+ROOT = Path(__file__).parent.parent
 STEP = 524_288
 TABLE_3 = {  # budget in mid-training steps: RL only (steps, thousand prompts), then (mid, RL) at RL shares 0.2, 0.5, 0.8
     2_000: ((50, 51.2), (1_600, 10), (1_000, 25), (400, 40)),
@@ -105,3 +110,21 @@ def test_a_model_whose_flops_are_not_known_still_has_its_tokens_counted():
     assert found["phases"] == {"update": {"tokens": 10, "flops": None}}
     assert found["nominal_tokens"] == 12
     assert found["flops"] is found["nominal_flops"] is None
+
+
+def test_a_resumed_run_counts_what_it_did_before(tmp_path):
+    def fit(run: str, *more: str) -> dict:
+        settings = [
+            "--config", str(ROOT / "configs/experiment/quickstart_pretrain.yaml"), "--trainer.max_steps", "4",
+            "--trainer.default_root_dir", str(tmp_path / run), "--trainer.enable_progress_bar", "false",
+            "--trainer.limit_val_batches", "0", "--data.init_args.batch_rows", "2", "--checkpoint.save_top_k", "-1",
+            "--checkpoint.every_n_train_steps", "2",
+        ]  # fmt: skip
+        tiny = [word for key, value in TINY.items() for word in (f"--model.init_args.architecture.{key}", str(value).lower())]
+        assert main.main(["fit", *settings, *tiny, *more]) == 0
+        return json.loads((tmp_path / run / "compute.json").read_text())
+
+    whole = fit("whole")
+    (middle,) = (tmp_path / "whole/checkpoints").glob("*step=2.ckpt")
+    assert fit("resumed", "--ckpt_path", str(middle)) == whole
+    assert whole["nominal_tokens"] == 4 * 2 * 256
