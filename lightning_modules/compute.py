@@ -10,9 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 
-from lightning_modules.flops import countable, forward_flops, layer_parameters
+from lightning_modules.flops import forward_flops, matmul_parameters
 
+KEYS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size")
 PASSES = {"update": 3, "critic update": 3}  # forward, and backward for activations and weights; all other phases 1
 
 
@@ -75,12 +77,17 @@ class ComputeMeter:
         return {"phases": phases, "nominal_tokens": self.nominal_tokens}
 
 
-def ledger(state: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def countable(config: PretrainedConfig) -> bool:
+    """Whether the FLOPs of a model with this config are known: a decoder with gated MLPs (Qwen2, Qwen3, Llama ...)."""
+    return all(getattr(config, key, None) is not None for key in KEYS)
+
+
+def ledger(state: Mapping[str, Any], config: PretrainedConfig) -> dict[str, Any]:
     """The sums of all processes as a ledger.
 
     Args:
         state: see `ComputeMeter.state`.
-        config: the language model's config as a dict.
+        config: of the language model.
 
     Returns:
         `phases` (name -> tokens, flops); `flops` in all; `token_equivalents`, the supervised tokens that cost as much at 6 P
@@ -92,7 +99,7 @@ def ledger(state: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any
         phases = {phase: {"tokens": count, "flops": None} for phase, count in tokens.items()}
         unknown = dict.fromkeys(("flops", "token_equivalents", "nominal_flops", "parameters"))
         return {"phases": phases, "nominal_tokens": nominal} | unknown
-    parameters, phases = layer_parameters(config), {}
+    parameters, phases = matmul_parameters(config) - config.hidden_size * config.vocab_size, {}
     for phase, (count, attended) in state["phases"].items():
         flops = forward_flops(config, tokens=count, context=attended / count) if count else 0.0
         phases[phase] = {"tokens": tokens[phase], "flops": flops * PASSES.get(phase, 1)}

@@ -216,7 +216,7 @@ class Reasoner(LightningModule):
 
     def ledger(self, sums: Mapping[str, Any]) -> dict[str, Any]:
         """What training cost, from the sums of what was run (`ComputeMeter.state`)."""
-        return ledger(sums, self.language_model_config)
+        return ledger(sums, self.language_model.config)
 
     def _forget(self) -> None:
         self.judgements.reset()
