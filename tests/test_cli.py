@@ -147,7 +147,7 @@ def test_commands_on_a_checkpoint_leave_judged_samples(command, start, tmp_path,
         return
     rows = [json.loads(line) for line in (folder / f"samples/{command}.jsonl").read_text().splitlines()]
     assert len(rows) == 4 * 3 * 2
-    assert len({row["id"] for row in rows}) == 9
+    assert len({row["id"] for row in rows}) == 12
     assert all(set(row["accepted"]) == {"answer", "paper", "executable"} for row in rows)
     assert all(row["report"]["errors"] for row in rows)  # eight tokens of a random model solve nothing
     if command == "test":
