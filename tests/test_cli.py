@@ -146,8 +146,8 @@ def test_commands_on_a_checkpoint_leave_judged_samples(command, start, tmp_path,
         assert "val/executable/pass@1/ID" in (folder / "metrics.csv").read_text()
         return
     rows = [json.loads(line) for line in (folder / f"samples/{command}.jsonl").read_text().splitlines()]
-    assert len(rows) == 3 * 3 * 2
-    assert len({row["id"] for row in rows}) == 9
+    assert len(rows) == 4 * 3 * 2
+    assert len({row["id"] for row in rows}) == 12
     assert all(set(row["accepted"]) == {"answer", "paper", "executable"} for row in rows)
     assert all(row["report"]["errors"] for row in rows)  # eight tokens of a random model solve nothing
     if command == "test":

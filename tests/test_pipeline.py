@@ -72,10 +72,10 @@ def test_all_stages_are_tested_on_the_same_problems_and_none_is_trained_on(exper
         return {(row["problem"], row["question"]) for row in map(json.loads, rows)}
 
     tested = problems("pretrain")
-    assert len(tested) == 12
+    assert len(tested) == 16
     assert all(problems(stage) == tested for stage in STAGES)
     assert {json.loads(line)["id"].split("-")[0] for line in (experiment / "out/grpo/test/samples/test.jsonl").open()} == {"test"}
-    assert len({canonical_hash(parse_problem(*problem, modulus=10)) for problem in tested}) == 12
+    assert len({canonical_hash(parse_problem(*problem, modulus=10)) for problem in tested}) == 16
 
 
 def test_the_table_is_made_from_the_samples(experiment):
@@ -88,7 +88,7 @@ def test_the_table_is_made_from_the_samples(experiment):
             right = [row["accepted"]["answer"] for row in rows if row["op"] == op]
             assert passes[f"op{op}"]["answer"]["pass@1"]["mean"] == pytest.approx(sum(right) / len(right))
         assert f"{json.loads((experiment / f'out/{stage}/training.json').read_text())['tokens'] / 1e6:.2f}M" in table
-    assert [line.split()[0] for line in table.splitlines()[2::3]] == list(STAGES)
+    assert [line.split()[0] for line in table.splitlines()[2::4]] == list(STAGES)
 
 
 def test_verify_judges_the_samples_as_the_run_did(experiment, tmp_path, capsys):
