@@ -13,7 +13,7 @@ from random import Random
 
 from datamodules.context import load_context
 
-MODES = ("normalforward",)
+MODES = ("normalforward", "forwardreverse")  # the question asks for what the sentences lead to; for an unknown among them
 
 
 @dataclass(frozen=True, slots=True)
