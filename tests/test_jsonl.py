@@ -97,7 +97,7 @@ def test_shares_of_tokens_are_met_by_the_tokens_drawn():
     data = PromptDataModule(parts, "published", share_of="tokens")
     documents = [
         (e.cell.op, len(encode([e], data.tokenizer)[0].ids))
-        for e in map(lambda i: data.synthesis.example("train", i), range(2000))
+        for e in (data.synthesis.example("train", i) for i in range(2000))
     ]
     tokens = {op: sum(n for o, n in documents if o == op) for op in (3, 15)}
     assert tokens[3] / sum(tokens.values()) == pytest.approx(0.5, abs=0.05)
