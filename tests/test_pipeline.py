@@ -52,8 +52,8 @@ def test_every_stage_leaves_its_files(experiment):
     for stage in STAGES:
         run = experiment / "out" / stage
         for name in ("config.yaml", "environment.json", "metrics.csv", "training.json", "huggingface/model.safetensors",
-                     "huggingface/tokenizer.json", "checkpoints/last.ckpt", "test/pass_at_k.json",
-                     "test/samples/test.jsonl"):  # fmt: skip
+                     "compute.json", "huggingface/tokenizer.json", "checkpoints/last.ckpt", "test/pass_at_k.json",
+                     "test/evaluation.json", "test/samples/test.jsonl"):  # fmt: skip
             assert (run / name).is_file(), f"{stage}/{name}"
         assert list(run.glob("events.out.tfevents*"))
         assert not list(run.rglob("*.part"))
@@ -105,6 +105,17 @@ def test_logged_metrics_cover_loss_reward_and_throughput(experiment):
     with (experiment / "out/grpo/metrics.csv").open() as file:
         columns = set(next(csv.reader(file)))
     assert {"train/loss", "train/reward", "train/reward/strict", "train/executable", "train/tokens_per_s"} <= columns
+
+
+def test_the_ledger_holds_every_phase_of_every_stage(experiment):
+    found = json.loads((experiment / "out/compute.json").read_text())["stages"]
+    for stage in ("pretrain", "midtrain"):
+        tokens = json.loads((experiment / f"out/{stage}/training.json").read_text())["tokens"]
+        assert found[stage]["phases"].keys() == {"update"}
+        assert found[stage]["phases"]["update"]["tokens"] == tokens
+        assert found[stage]["nominal_tokens"] == 2 * 16 * 256  # steps x rows x tokens of a row
+    assert found["grpo"]["phases"].keys() == {"rollout", "old log-probabilities", "update"}
+    assert found["grpo"]["nominal_tokens"] == pytest.approx(4 / 3 * 2 * 2 * 8 * TINY["max_position_embeddings"])
 
 
 def test_the_exported_folder_opens_and_equals_the_checkpoint(experiment):
