@@ -3,7 +3,7 @@
 Not here: how it learns (pretrain.py, midtrain.py, grpo.py), formulas (algorithms/), what is done with verdicts (callbacks/).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any
@@ -26,7 +26,7 @@ from lightning_modules.language_model import build_language_model, load_language
 from lightning_modules.likelihood import token_nll
 from lightning_modules.metrics import Intervals
 from lightning_modules.optimizers import OptimizerFactory
-from lightning_modules.rollout import Completions, SamplingParams, sample_shared
+from lightning_modules.rollout import Completions, SamplingParams, sample, sample_shared
 from lightning_modules.schedules import Schedule
 
 END_OF_ANSWER = "</answer>"
@@ -126,15 +126,18 @@ class Reasoner(LightningModule):
 
     def complete(
         self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, generator: torch.Generator | None = None,
-        sampler: Callable[..., Completions] = sample,
+        *, share: bool = False,
     ) -> tuple[Completions, list[list[str]]]:  # fmt: skip
-        """Sample `group_size` completions to each of B prompts; also as [B][G] texts."""
+        """Sample `group_size` completions to each of B prompts; also as [B][G] texts.
+
+        share: compute beginnings that samples have in common once; worth it for many samples of a confident model.
+        """
         tokenizer, model = self.tokenizer, self.language_model
         stop = [tokenizer.convert_tokens_to_ids(END_OF_ANSWER), tokenizer.eos_token_id]
         was_training = model.training
         model.eval()
         with self.trainer.precision_plugin.forward_context():
-            done = sampler(
+            done = (sample_shared if share else sample)(
                 model, prompt_ids, group_size, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=generator
             )
         model.train(was_training)
@@ -170,7 +173,7 @@ class Reasoner(LightningModule):
         fresh: Iterator[list[Response]] = iter(())
         if prompts:
             generator = torch.Generator(self.device).manual_seed(config.seed * 1_000_003 + batch.indices[0])
-            done, texts = self.complete(prompts, config.samples, config.sampling, generator, sample_shared)
+            done, texts = self.complete(prompts, config.samples, config.sampling, generator, share=True)
             ends, lengths = (END_OF_ANSWER, self.tokenizer.eos_token), iter(done.length_N.tolist())
             fresh = ([Response(text, next(lengths), text.endswith(ends)) for text in group] for group in texts)
         return [next(fresh) if known is None else known for known in kept], [known is not None for known in kept]
