@@ -11,7 +11,8 @@ from datamodules.batch import PromptBatch
 from datamodules.documents import encode_prompts
 from datamodules.graph_spec import GraphSpec
 from datamodules.mixture import Component, Mixture, parse_ops
-from datamodules.synthesis import Example, Synthesis, canonical_hash
+from datamodules.splits import canonical_hash
+from datamodules.synthesis import Example, Synthesis
 from datamodules.tokenizer import load_tokenizer
 
 TRIES = 50  # draws per wanted problem before a band counts as too small
