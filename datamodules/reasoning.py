@@ -16,7 +16,8 @@ from datamodules.documents import encode, encode_prompts
 from datamodules.graph_spec import GraphSpec
 from datamodules.jsonl import JsonlProblems
 from datamodules.mixture import Cell, Component, Mixture, parse_ops, read_mixture
-from datamodules.synthesis import Example, Synthesis, canonical_hash
+from datamodules.splits import canonical_hash
+from datamodules.synthesis import Example, Synthesis
 from datamodules.tokenizer import load_tokenizer
 
 ShareOf = Literal["examples", "tokens"]

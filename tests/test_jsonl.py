@@ -12,7 +12,8 @@ from datamodules import PromptDataModule
 from datamodules.documents import encode
 from datamodules.jsonl import JsonlProblems, to_row
 from datamodules.mixture import PRESETS, Cell, Component, Mixture, read_mixture
-from datamodules.synthesis import Synthesis, canonical_hash
+from datamodules.splits import canonical_hash
+from datamodules.synthesis import Synthesis
 from grammar import grade, parse_problem, parse_trace, verify
 
 ALL = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")
@@ -96,8 +97,7 @@ def test_shares_of_tokens_are_met_by_the_tokens_drawn():
     parts = [Component("3", ["crazy_zootopia"], weight=0.5), Component("15", ["crazy_zootopia"], weight=0.5)]
     data = PromptDataModule(parts, "published", share_of="tokens")
     documents = [
-        (e.cell.op, len(encode([e], data.tokenizer)[0].ids))
-        for e in (data.synthesis.example("train", i) for i in range(2000))
+        (e.cell.op, len(encode([e], data.tokenizer)[0].ids)) for e in (data.synthesis.example("train", i) for i in range(2000))
     ]
     tokens = {op: sum(n for o, n in documents if o == op) for op in (3, 15)}
     assert tokens[3] / sum(tokens.values()) == pytest.approx(0.5, abs=0.05)
