@@ -12,7 +12,7 @@ from callbacks.files import run_folder, write_text
 
 
 class NonFiniteLoss(Callback):
-    """Stop with FloatingPointError when a loss was NaN or infinite, and write `non_finite.rankR.json`: which batches, which update.
+    """Stop with FloatingPointError when a loss was NaN or infinite, and write `non_finite.rankR.json`: which batches they were.
 
     Losses are looked at when Lightning logs and before every checkpoint, so that the device is not waited for at every step and
     no checkpoint holds weights that a NaN has reached. A batch is a function of its number and the data module's settings.
