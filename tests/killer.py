@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback
 
@@ -28,8 +29,8 @@ class Killer(Callback):
         if self.moment == "write":
 
             def half(checkpoint, path, storage_options=None):
-                with open(path, "wb") as file:
-                    file.write(b"PK half a checkpoint")
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                Path(path).write_bytes(b"PK half a checkpoint")
                 die()
 
             trainer.strategy.checkpoint_io.save_checkpoint = half
