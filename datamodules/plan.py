@@ -203,7 +203,7 @@ class Plan:
         parents: list[str] = []
         scaled = False
         if not self._is_leaf(name, slack, crowded=crowded) and (first := self._operand(slack, parents, crowded=crowded)):
-            parents.append(first)
+            self._refer(first, parents)
             left = self.budget - self.need - 1
             scaled = left > 0 and (crowded or self.rng.random() < self.spec.constants) and self.spec.constants > 0
             limit = MAX_TERMS if crowded else self.draw_terms()
@@ -213,10 +213,15 @@ class Plan:
                 operand = self._operand(room, parents, crowded=crowded)
                 if operand is None:
                     break
-                parents.append(operand)
+                self._refer(operand, parents)
         if not parents and slack and not self.waiting.items:
             raise OutOfRoom
         self._finish(name, tuple(parents), scaled=scaled)
+
+    def _refer(self, name: str, parents: list[str]) -> None:
+        """Add an operand; counted at once, so that a total mentioned next to it does not use it up."""
+        parents.append(name)
+        self.uses[name] += 1
 
     def _is_leaf(self, name: str, slack: int, *, crowded: bool) -> bool:
         """Whether a quantity becomes a leaf by choice; one of those waiting can take what the budget has left."""
@@ -255,6 +260,4 @@ class Plan:
 
     def _finish(self, name: str, parents: tuple[str, ...], *, scaled: bool) -> None:
         self.budget -= len(parents) + scaled or 1
-        for parent in parents:
-            self.uses[parent] += 1
         self.drafts.append(Draft(name, rule_of(parents), parents, scaled))
