@@ -3,8 +3,9 @@
 import os
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
-from lightning import Trainer
+from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.files import run_folder
@@ -14,7 +15,25 @@ class Checkpoint(ModelCheckpoint):
     """ModelCheckpoint whose checkpoints are written under another name (`.part`) and renamed when they are on the disk.
 
     `ckpt_path: last` then takes the newest of a run's checkpoints, whatever its name; without one, training begins.
+    Where validation follows an update, its checkpoint waits for it: a resumed run validates neither twice nor never.
     """
+
+    waiting: tuple[Any, ...] | None = None
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Save where it is due, or wait for validation."""
+        loop = trainer.fit_loop
+        if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+            self.waiting = (outputs, batch, batch_idx)
+        else:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save what waited."""
+        if self.waiting is not None:
+            super().on_train_batch_end(trainer, pl_module, *self.waiting)
+            self.waiting = None
+        super().on_validation_end(trainer, pl_module)
 
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         for logger in trainer.loggers:

@@ -17,8 +17,23 @@ from callbacks.files import write_text
 class RewindLogs(Callback):
     """When training starts, drop what the run's logs hold of steps that are still to come: all of it in a fresh run.
 
+    A checkpoint is saved before its own update is logged; what was about to be logged is kept in it, and logged on resumption.
     Of a logger it asks for `rewind(step)`; loggers without it are left alone.
     """
+
+    def __init__(self) -> None:
+        """Nothing is about to be logged."""
+        self.pending: dict[str, float | int] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what this update logs, where it logs at all and has not done so (as it has once validation runs)."""
+        due = trainer.training and trainer.global_step % trainer.log_every_n_steps == 0
+        metrics = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("train/")} if due else {}
+        checkpoint["pending_log"] = metrics and metrics | {"epoch": trainer.current_epoch}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take it over."""
+        self.pending = checkpoint.get("pending_log", {})
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """An evaluation logs afresh."""
@@ -27,12 +42,15 @@ class RewindLogs(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Training goes on from `trainer.global_step`."""
-        self._rewind(trainer, trainer.global_step)
+        self._rewind(trainer, trainer.global_step - bool(self.pending))
+        self.pending = {}
 
     def _rewind(self, trainer: Trainer, step: int) -> None:
         for logger in trainer.loggers:
             if hasattr(logger, "rewind"):
                 logger.rewind(step)
+                if self.pending:
+                    logger.log_metrics(self.pending, step)
 
 
 class TensorBoard(TensorBoardLogger):
@@ -41,9 +59,8 @@ class TensorBoard(TensorBoardLogger):
     @rank_zero_only
     def rewind(self, step: int) -> None:
         """Tell TensorBoard to leave out events of earlier files from `step` on."""
-        if step:
-            start = Event(step=step, session_log=SessionLog(status=SessionLog.START))
-            self.experiment._get_file_writer().add_event(start)
+        start = Event(step=step, session_log=SessionLog(status=SessionLog.START))
+        self.experiment._get_file_writer().add_event(start)
 
 
 class MetricsCSV(CSVLogger):

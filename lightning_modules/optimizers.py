@@ -87,3 +87,21 @@ class Chained(Optimizer):
 def _split(model: nn.Module, first: Callable[[str, nn.Parameter], bool]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     return [p for name, p in trained if first(name, p)], [p for name, p in trained if not first(name, p)]
+
+
+def number_by_model(state: dict[str, Any], optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
+    """Number the parameters of a saved state by their place in the model instead of in the optimiser's groups.
+
+    torch restores either; what shards a saved state (FSDP2) takes numbers to be the model's.
+
+    Args:
+        state: `optimizer.state_dict()`.
+        optimizer: whose state it is.
+        model: whose parameters it updates.
+    """
+    place = {parameter: number for number, parameter in enumerate(model.parameters())}
+    places = [place[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    old = [number for group in state["param_groups"] for number in group["params"]]
+    new = dict(zip(old, places, strict=True))
+    groups = [{**group, "params": [new[number] for number in group["params"]]} for group in state["param_groups"]]
+    return {"state": {new[number]: values for number, values in state["state"].items()}, "param_groups": groups}

@@ -25,7 +25,7 @@ from lightning_modules.evaluation import Answered, Evaluation, Judgements, Label
 from lightning_modules.language_model import build_language_model, load_language_model
 from lightning_modules.likelihood import token_nll
 from lightning_modules.metrics import Intervals
-from lightning_modules.optimizers import OptimizerFactory
+from lightning_modules.optimizers import OptimizerFactory, number_by_model
 from lightning_modules.rollout import Completions, SamplingParams, sample, sample_shared
 from lightning_modules.schedules import Schedule
 from lightning_modules.sharding import gathered, shard
@@ -121,8 +121,11 @@ class Reasoner(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what a later stage needs to build the model (`init_from`)."""
+        """Keep what a later stage needs to build the model (`init_from`), and optimiser states that any strategy takes over."""
         checkpoint["language_model_config"] = self.language_model.config.to_dict()
+        if self.device_mesh is None and checkpoint.get("optimizer_states"):
+            states, (optimizer,) = checkpoint["optimizer_states"], self.trainer.optimizers
+            checkpoint["optimizer_states"] = [number_by_model(state, optimizer, self) for state in states]
 
     def sample(
         self, batch: PromptBatch, group_size: int, params: SamplingParams, generator: torch.Generator | None = None

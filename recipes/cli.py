@@ -25,6 +25,7 @@ NOISE = (
     r".*does not have many workers.*",
     r".*there is no last checkpoint available.*",
     r".*You have overridden `on_before_batch_transfer`.*",
+    r".*when logging on epoch level in distributed setting.*",
     r".*exists and is not empty.*",
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*Found .* module\(s\) in eval mode at the start of training.*",

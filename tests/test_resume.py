@@ -39,7 +39,7 @@ def command(folder, *, stage="pretrain", strategy="auto", devices=1, killer=None
     else:
         torch.manual_seed(0)
         build_language_model(TINY).save_pretrained(folder / "start")
-        model |= {"init_from": str(folder / "start")}
+        model |= {"init_from": str(folder / "start"), "reward": {"class_path": "killer.LengthReward"}}
         model["sampling"]["max_new_tokens"] = 8
         config["trainer"] |= {"accumulate_grad_batches": 1, "val_check_interval": 100}
         data["prompts_per_rollout"] = 2

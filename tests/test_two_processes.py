@@ -99,8 +99,8 @@ def assert_same_steps(one: Path, other: Path, *, first: int = 0, tolerance: floa
     val, other_val = found(one)["val"], found(other)["val"]
     assert val.keys() == other_val.keys() >= {"val/loss", "val/loss/ID", "val/loss/ID/garden", "val/perplexity/result/ID"}
     assert all(val[name] == pytest.approx(other_val[name], rel=1e-4) for name in val)
-    # updates are sums in another order; Adam divides by their size
-    assert all(torch.allclose(a, b, atol=2e-4) for a, b in zip(exported(one), exported(other), strict=True))
+    # updates are sums in another order; Adam divides by their size, Muon computes in bfloat16
+    assert all(torch.allclose(a, b, atol=10 * tolerance) for a, b in zip(exported(one), exported(other), strict=True))
 
 
 @pytest.fixture(scope="module")
