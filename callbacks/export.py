@@ -1,11 +1,9 @@
 """The language model as a Hugging Face folder beside the checkpoints."""
 
-from pathlib import Path
-
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from callbacks.files import new_folder
+from callbacks.files import new_folder, run_folder
 
 
 class HuggingFaceExport(Callback):
@@ -16,7 +14,8 @@ class HuggingFaceExport(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the folder; it appears when it is complete."""
-        if trainer.is_global_zero and trainer.log_dir:
-            with new_folder(Path(trainer.log_dir) / "huggingface") as folder:
+        run = run_folder(trainer)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            with new_folder(run / "huggingface") as folder:
                 pl_module.language_model.save_pretrained(folder)
                 trainer.datamodule.tokenizer.save_pretrained(folder)

@@ -38,11 +38,15 @@ class PackedBatch:
 
 @dataclass(slots=True)
 class PromptBatch:
-    """B problems to sample solutions for; `indices` number them within their split."""
+    """B problems to sample solutions for; `indices` number them within their split.
+
+    repeats: so many at the end are some other process's problems, which only keep processes in step and must not be counted.
+    """
 
     examples: list[Example]
     prompt_ids: list[list[int]]
     indices: list[int]
+    repeats: int = 0
 
     def to(self, device: torch.device, **kwargs: bool) -> Self:
         """Nothing to move: the rollout engine builds its own tensors."""

@@ -41,8 +41,6 @@ class Distractors:
         uses[name] = 0
         parents = () if self.rng.random() < LEAVES else self._parents(self.plan.vocabulary.place_of[name])
         scaled = 0 < len(parents) < MAX_TERMS and self.rng.random() < self.spec.constants
-        for parent in parents:
-            uses[parent] += 1
         try:
             quantity = self.numbers.fill(Draft(name, rule_of(parents), parents, scaled))
         except OutOfRoom:
@@ -59,6 +57,7 @@ class Distractors:
             parent = parent or self.known[int(self.rng.random() * len(self.known))]
             if parent not in parents and self.plan.uses[parent] < self.spec.fan_out:
                 parents.append(parent)
+                self.plan.uses[parent] += 1
         return tuple(parents)
 
     def _new_total(self, but: Place) -> str | None:

@@ -49,4 +49,4 @@ class PretrainDataModule(ReasoningDataModule):
     def val_dataloader(self) -> list[Any]:
         """Packed documents of the validation split, then held-out problems."""
         loaders: list[Any] = [self._packed("validation", self.validation_batches)]
-        return [*loaders, super().val_dataloader()] if self.bands else loaders
+        return [*loaders, super().val_dataloader()] if self.evaluates else loaders

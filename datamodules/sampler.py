@@ -45,9 +45,9 @@ def sample_graph(op: int, context: Context, spec: GraphSpec, rng: Random, *, rev
     drawn = _attempt(op, context, spec, rng, reverse=reverse)
     if drawn is None:
         raise ValueError(
-            f"op={op} cannot be built in context {context.name!r}: it runs out of names or of values up to {spec.max_value}; "
-            f"its largest `op` is about {_largest(op, context, spec, reverse=reverse)}. Lower `ops`, or use a context with "
-            "more items and places."
+            f"op={op} cannot be built in context {context.name!r}, whose largest is about "
+            f"{_largest(op, context, spec, reverse=reverse)}: it runs out of names or of values up to {spec.max_value}; "
+            "lower `ops`, or use a context with more items and places."
         )
     return drawn
 

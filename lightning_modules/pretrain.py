@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from datamodules.batch import IGNORE, PackedBatch, PromptBatch
+from lightning_modules.compute import packed_counts
 from lightning_modules.language_model import document_mask
 from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Evaluation, Reasoner
@@ -55,6 +56,8 @@ class PretrainModule(Reasoner):
         loss = self.loss(batch.tokens_BT, batch.labels_BT, batch.document_BT, batch.position_BT)
         tokens = batch.tokens
         self.tokens_seen += tokens
+        self.compute.add("update", packed_counts(batch.position_BT, batch.document_BT))
+        self.compute.add_nominal(batch.tokens_BT.numel())
         self.log("train/loss", loss, prog_bar=True)
         self.log("train/tokens", self.tokens_seen.float())
         return {"loss": loss, "tokens": tokens}
