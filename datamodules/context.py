@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from grammar import ProblemSyntaxError, parse_problem
+from grammar import parse_problem
 from grammar.names import Name, read_name
 
 CONTEXT_FOLDER = Path(__file__).parent / "contexts"
@@ -97,13 +97,15 @@ class Context:
     def _check_name(self, name: str, said: Name) -> None:
         """Refuse a name that the grammar reads otherwise, alone or in the sentences around it."""
         try:
-            if read_name(name) != said:
-                raise self._wrong(f"the grammar would not cut {name!r} into its words; no item may hold ' in ' or ' per '")
+            read = read_name(name)
             phrase = said.phrase
-            text = f"The number of z equals 2 plus the sum of {phrase}, the number of y, and {phrase}."
-            graph = parse_problem(text, said.question)
-        except ProblemSyntaxError as error:
-            raise self._wrong(f"a sentence with {name!r} cannot be read again: {error}") from error
+            graph = parse_problem(
+                f"The number of z equals 2 plus the sum of {phrase}, the number of y, and {phrase}.", said.question
+            )
+        except ValueError as error:
+            raise self._wrong(f"a sentence with {name!r} cannot be read: {error}") from error
+        if read != said:
+            raise self._wrong(f"the grammar would not cut {name!r} into its words; no item may hold ' in ', no `parts` ' per '")
         if graph.question != name or graph.statements[0].parents != (name, "y", name):
             raise self._wrong(f"a sentence with {name!r} is read otherwise; choose other words")
 

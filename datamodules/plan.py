@@ -202,26 +202,18 @@ class Plan:
         crowded = self.budget > CROWDED * (len(self.waiting.items) + 1 + len(self.vocabulary))
         parents: list[str] = []
         scaled = False
-        if not self._is_leaf(name, slack, crowded=crowded) and (first := self._operand(slack, parents, crowded=crowded)):
-            self._refer(first, parents)
+        if not self._is_leaf(name, slack, crowded=crowded) and self._refer(slack, parents, crowded=crowded):
             left = self.budget - self.need - 1
             scaled = left > 0 and (crowded or self.rng.random() < self.spec.constants) and self.spec.constants > 0
             limit = MAX_TERMS if crowded else self.draw_terms()
             limit = min(limit, self.spec.max_terms, MAX_TERMS - scaled)
             while len(parents) < limit:
-                room = self.budget - self.need - len(parents) - scaled - 1
-                operand = self._operand(room, parents, crowded=crowded)
-                if operand is None:
+                if not self._refer(self.budget - self.need - len(parents) - scaled - 1, parents, crowded=crowded):
                     break
-                self._refer(operand, parents)
         if not parents and slack and not self.waiting.items:
             raise OutOfRoom
-        self._finish(name, tuple(parents), scaled=scaled)
-
-    def _refer(self, name: str, parents: list[str]) -> None:
-        """Add an operand; counted at once, so that a total mentioned next to it does not use it up."""
-        parents.append(name)
-        self.uses[name] += 1
+        self.budget -= len(parents) + scaled or 1
+        self.drafts.append(Draft(name, rule_of(tuple(parents)), tuple(parents), scaled))
 
     def _is_leaf(self, name: str, slack: int, *, crowded: bool) -> bool:
         """Whether a quantity becomes a leaf by choice; one of those waiting can take what the budget has left."""
@@ -236,6 +228,15 @@ class Plan:
             return 1
         draw = self.rng.random()
         return 2 + sum(draw >= edge for edge in _TERMS)
+
+    def _refer(self, room: int, parents: list[str], *, crowded: bool) -> bool:
+        """Add an operand to a definition; false where there is none."""
+        operand = self._operand(room, parents, crowded=crowded)
+        if operand is None:
+            return False
+        self.uses[operand] += 1
+        parents.append(operand)
+        return True
 
     def _operand(self, room: int, taken: list[str], *, crowded: bool) -> str | None:
         """Pick a waiting quantity or a new one; None where `room` operations do not pay for it."""
@@ -257,7 +258,3 @@ class Plan:
             if name not in taken and self.uses[name] < self.spec.fan_out:
                 return name
         return None
-
-    def _finish(self, name: str, parents: tuple[str, ...], *, scaled: bool) -> None:
-        self.budget -= len(parents) + scaled or 1
-        self.drafts.append(Draft(name, rule_of(parents), parents, scaled))

@@ -38,7 +38,8 @@ def begin(experiment: Path, start: Path) -> list[str]:
 
 
 def test_experiments_are_there():
-    assert len(SMALL) == len(LARGE) == 3
+    assert len(SMALL) == 3
+    assert len(LARGE) >= 3
 
 
 @pytest.mark.parametrize("experiment", SMALL, ids=lambda p: p.stem)

@@ -142,7 +142,9 @@ def test_values_stay_within_a_small_bound():
 def test_what_does_not_fit_is_refused_with_the_largest_that_does():
     with pytest.raises(ValueError, match="op=1"):
         sample_graph(1, load_context("garden"), GraphSpec(), Random(0))
-    with pytest.raises(ValueError, match=r"op=800 cannot be built in context 'crazy_zootopia'.* largest `op` is about \d+"):
+    with pytest.raises(
+        ValueError, match=r"op=800 cannot be built in context 'crazy_zootopia', whose largest is about [2-6]\d\d:"
+    ):
         sample_graph(800, load_context("crazy_zootopia"), GraphSpec(), Random(0))
     with pytest.raises(ValueError, match="modulo 5: it has no equations"):
         sample_graph(4, load_context("garden"), GraphSpec(), Random(0), reverse=True)
