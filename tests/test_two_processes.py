@@ -54,8 +54,8 @@ def train(folder: Path, *, kind="one", rows=4, accumulate=1, resume=None, muon=F
         "full": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=False),
     }[kind]()  # fmt: skip
     data = PretrainDataModule(
-        [Component("2-4", ["garden"])], "garden", row_length=128, graph=PLAIN, batch_rows=rows, loss_on="solution", held_out=HELD_OUT,
-        validation_batches=16 // (rows * (1 if kind == "one" else 2)),
+        [Component("2-4", ["garden"])], "garden", row_length=128, graph=PLAIN, batch_rows=rows, loss_on="solution",
+        held_out=HELD_OUT, validation_batches=16 // (rows * (1 if kind == "one" else 2)),
     )  # fmt: skip
     module = PretrainModule(
         TINY, optimizer=Muon(lr=0.01) if muon else AdamW(lr=1e-2), z_loss=1e-3, compile=compile,
