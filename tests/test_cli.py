@@ -70,7 +70,7 @@ def test_large_experiment_takes_a_step_with_a_tiny_model(experiment, start, tmp_
     if "grpo" in experiment.stem:
         tiny += ["--model.init_args.sampling.max_new_tokens", "8", "--data.init_args.prompts_per_rollout", "4"]
     else:
-        tiny += ["--trainer.accumulate_grad_batches", "1", "--data.init_args.batch_rows", "1"]
+        tiny += ["--budget.batch_tokens", "2048", "--data.init_args.batch_rows", "1"]
     if "architecture" in model_of(experiment)["init_args"]:
         keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
         tiny += [word for key in keys for word in (f"--model.init_args.architecture.{key}", str(TINY[key]))]
