@@ -45,6 +45,8 @@ def parse_args(argv: list[str]) -> Namespace:
 def main(argv: list[str]) -> int:
     """Run the command."""
     args = parse_args(argv)
+    if args.out.is_dir():
+        raise ValueError(f"generate: --out {str(args.out)!r} is a folder; name a file.")
     if args.count < 1 or args.workers < 1:
         raise ValueError("generate: --count and --workers must be at least 1.")
     cells: list[Cell | None] = [None]
@@ -59,10 +61,13 @@ def main(argv: list[str]) -> int:
         synthesis.example(args.split, 0, cell)
     part = args.out.with_name(args.out.name + ".part")
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    with part.open("w", encoding="utf-8") as file:
-        for text in track(_chunks(synthesis, args, cells), "generate", total=-(-args.count // CHUNK)):
-            file.write(text)
-    os.replace(part, args.out)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            for text in track(_chunks(synthesis, args, cells), "generate", total=-(-args.count // CHUNK)):
+                file.write(text)
+        os.replace(part, args.out)
+    finally:
+        part.unlink(missing_ok=True)
     print(f"{args.count} rows: {args.out}")
     return 0
 

@@ -89,16 +89,31 @@ class JsonlProblems:
         """
         self.skipped = 0
         for path in self.files:
-            with open_text(path) as file:
-                for number, line in enumerate(file, start=1):
-                    if not line.strip():
-                        continue
-                    try:
-                        yield to_example(json.loads(line), path.name.split(".")[0], number)
-                    except ValueError as err:
-                        if self.bad_rows == "raise":
-                            raise ValueError(f"{path}, line {number}: {err}") from err
-                        self.skipped += 1
+            for number, line in lines_of(path):
+                try:
+                    example = to_example(json.loads(line), path.name.split(".")[0], number)
+                except ValueError as err:
+                    if self.bad_rows == "raise":
+                        raise ValueError(f"{path}, line {number}: {err}") from err
+                    self.skipped += 1
+                else:
+                    yield example
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank.
+
+    Raises:
+        ValueError: a file that cannot be read to its end; names the last line that could.
+    """
+    number = 0
+    try:
+        with open_text(path) as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zstandard.ZstdError) as err:
+        raise ValueError(f"{path}, after line {number}: cannot be read: {err}") from err
 
 
 def to_example(row: object, stem: str, number: int) -> Example:
@@ -116,7 +131,7 @@ def to_example(row: object, stem: str, number: int) -> Example:
     graph, _, _ = authority(row, modulus)
     mode = _text(row, "mode") or MODES[graph.unknown is not None]
     op = row.get("op") or graph.op
-    if not isinstance(op, int):
+    if type(op) is not int:
         raise ValueError(f"expected `op` to be a whole number, found {op!r}")
     return Example(str(row.get("id") or f"{stem}-{number}"), problem, question, solution, Cell(op, template or stem, mode), graph)
 

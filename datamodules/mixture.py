@@ -120,6 +120,11 @@ class Mixture:
         return type(self)([Component(str(c.op), (c.context,), (c.mode,), weight / total) for c, weight in weights.items()])
 
 
+def components_of(mixture: str | Sequence[Component]) -> Sequence[Component]:
+    """Components as they are, or those of a preset or file by its name (`read_mixture`)."""
+    return read_mixture(mixture) if isinstance(mixture, str) else mixture
+
+
 def read_mixture(source: str | Path) -> list[Component]:
     """Read components: those of a preset (`mixtures.yaml`) by its name, or a YAML file with a list of them.
 

@@ -15,7 +15,7 @@ from datamodules.batch import PromptBatch
 from datamodules.documents import encode, encode_prompts
 from datamodules.graph_spec import GraphSpec
 from datamodules.jsonl import JsonlProblems
-from datamodules.mixture import Cell, Component, Mixture, parse_ops, read_mixture
+from datamodules.mixture import Cell, Component, Mixture, components_of, parse_ops
 from datamodules.splits import canonical_hash
 from datamodules.synthesis import Example, Synthesis
 from datamodules.tokenizer import load_tokenizer
@@ -84,7 +84,7 @@ class ReasoningDataModule(LightningDataModule):
         """
         super().__init__()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer)
-        shares = Mixture(read_mixture(mixture) if isinstance(mixture, str) else mixture)
+        shares = Mixture(components_of(mixture))
         self.synthesis = Synthesis(shares, graph, random_letters, seed)
         self.held_out = held_out
         self.problems_digest = ""  # of the problems evaluated on; known once their loader is built

@@ -8,7 +8,7 @@ import yaml
 import zstandard
 
 import main
-from datamodules import PromptDataModule
+from datamodules import MidtrainDataModule, PromptDataModule
 from datamodules.documents import encode
 from datamodules.jsonl import JsonlProblems, to_row
 from datamodules.mixture import PRESETS, Cell, Component, Mixture, read_mixture
@@ -149,3 +149,20 @@ def test_held_out_problems_come_from_files(tmp_path, examples):
     with pytest.warns(UserWarning, match="1 bad rows"):
         assert data.held_out_examples("test", 5) == examples
     assert Cell(3, "garden") in data.synthesis.mixture.cells
+
+
+def test_a_file_that_breaks_off_is_named(tmp_path, examples):
+    whole = gzip.compress(lines_of(examples).encode())
+    (tmp_path / "rows.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"rows\.jsonl\.gz, after line \d+: cannot be read"):
+        list(JsonlProblems([tmp_path], bad_rows="skip"))
+
+
+def test_generate_wants_a_file(tmp_path, capsys):
+    assert main.main([*GENERATE, "--out", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_presets_are_replayed_by_name():
+    data = MidtrainDataModule("rl_11_14", "published", replay="pretrain_uniform", replay_share=0.2)
+    assert sum(w for cell, w in data.synthesis.mixture.weights.items() if cell.op <= 10) == pytest.approx(0.2)
