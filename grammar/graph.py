@@ -5,7 +5,7 @@ computed when asked for: implied totals, values, the order of a solution, the op
 determines its answer. Not here: text (parse, render), gold solutions (solution), linear systems (solve).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
