@@ -1,13 +1,16 @@
 """Splits: no problem stands in two up to sentence order, nor up to names where a cell has many structures."""
 
+import json
 import re
 from collections import Counter
 from hashlib import blake2b
 from itertools import product
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from benchmarks.split_report import SPECS
 from datamodules.context import Context, load_context
 from datamodules.graph_spec import GraphSpec
 from datamodules.mixture import MODES, Cell, Component, Mixture
@@ -17,10 +20,7 @@ from datamodules.synthesis import Synthesis
 from grammar import Graph, Quantity, parse_problem, render_problem
 
 PUBLISHED = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")
-QUICKSTART = GraphSpec(
-    max_terms=2, differences=0.0, constants=0.0, distractors=(0, 0), shuffle=False,
-    reuse=0.3, copies=0.17, early_leaves=0.15, end_copies=0.3,
-)  # fmt: skip
+QUICKSTART = SPECS["quickstart"]
 BARE = GraphSpec(distractors=(0, 0))
 
 
@@ -198,6 +198,17 @@ def test_more_operations_never_mean_fewer_structures():
 def test_published_cells_all_ignore_names_by_default():
     for op, name, reverse in product(range(2, 21), PUBLISHED, (False, True)):
         assert not names_count(op, load_context(name), GraphSpec(), reverse=reverse)
+
+
+def test_the_report_lists_exactly_the_cells_that_keep_names():
+    report = json.loads((Path(__file__).parent.parent / "docs/data/splits.json").read_text(encoding="utf-8"))
+    assert list(report) == list(SPECS)
+    for title, rows in report.items():
+        for cell, small in rows.items():
+            names, _, mode = cell.partition("; ")
+            for name, op in product(names.split(", "), range(2, 21)):
+                kept = names_count(op, load_context(name), SPECS[title], reverse=mode == "reverse")
+                assert kept == (str(op) in small), (title, cell, op)
 
 
 def test_splits_have_their_shares():
