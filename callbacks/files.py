@@ -6,6 +6,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 
+from lightning import Trainer
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """The folder of a run's files. Every process must ask for it, since Lightning broadcasts it; only one writes."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path` by an atomic rename."""

@@ -1,95 +1,131 @@
-"""Verified pass@k of held-out problems, by band and by number of operations."""
+"""Verified pass@k of held-out problems with all that goes with it: logged, and after an evaluation written to files."""
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from torch import Tensor
-from torchmetrics import Metric
 
-from callbacks.files import write_text
-
-MOST_OPS = 128
+from callbacks.files import run_folder, write_text
+from grammar import GRADERS
 
 
-class MeanByOp(Metric):
-    """Sums and counts per number of operations; adding them up is all that several processes need."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        super().__init__()
-        for name in ("total", "squares", "count"):
-            self.add_state(name, torch.zeros(MOST_OPS, dtype=torch.float64), dist_reduce_fx="sum")
-
-    def update(self, values_B: Tensor, ops_B: Tensor) -> None:
-        """Add [B] values of problems with [B] int64 operations."""
-        values_B, ops_B = values_B.to(self.total), ops_B.to(self.device)
-        self.total.index_add_(0, ops_B, values_B)
-        self.squares.index_add_(0, ops_B, values_B.square())
-        self.count.index_add_(0, ops_B, torch.ones_like(values_B))
-
-    def compute(self) -> Tensor:
-        """[3, MOST_OPS]: sums, sums of squares, counts."""
-        return torch.stack([self.total, self.squares, self.count])
+def without_nan(value: Any) -> Any:
+    """Nested dicts with None for nan, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(held) for key, held in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def summary(sums_3O: Tensor, ops: list[int]) -> dict[str, float]:
-    """Mean and standard error over the problems with `ops` operations, and their number."""
-    total, squares, count = sums_3O[:, ops].sum(dim=1).tolist()
-    mean = total / count if count else float("nan")
-    variance = max(0.0, squares / count - mean**2) if count else float("nan")
-    return {"mean": mean, "standard_error": (variance / max(1.0, count - 1)) ** 0.5, "problems": int(count)}
+def read_weights(weighted: Mapping[str, Mapping[str, float]]) -> dict[str, list[tuple[float, list[int]]]]:
+    """Read {"ID as published": {"2-4": 0.2, "5-7": 0.3, "8-10": 0.5}} as name -> [(weight, operations)].
+
+    Raises:
+        ValueError: operations that cannot be read, or weights that do not sum to 1.
+    """
+    found = {}
+    for name, parts in weighted.items():
+        if not math.isclose(sum(parts.values()), 1.0, abs_tol=1e-6):
+            raise ValueError(f"pass_at_k.weighted {name!r}: weights sum to {sum(parts.values()):g}, not 1.")
+        strata = []
+        for ops, weight in parts.items():
+            low, _, high = str(ops).partition("-")
+            if not low.isdigit() or not (high or low).isdigit():
+                raise ValueError(f"pass_at_k.weighted {name!r}: expected operations such as 8 or 2-4, found {ops!r}.")
+            strata.append((weight, list(range(int(low), int(high or low) + 1))))
+        found[name] = strata
+    return found
+
+
+def as_text(bands: Mapping[str, Any]) -> str:
+    """Pass@1 and pass@n under each grader, one line for each band; operation counts are left to the files."""
+    rows = []
+    for name, grades in bands.items():
+        if not name.removeprefix("op").isdigit() and grades["problems"]:
+            cells = [f"{grades['problems']} x {grades['samples'] // grades['problems']}"]
+            for found in grades.values():
+                if isinstance(found, dict) and "pass@1" in found:
+                    first, last = found["pass@1"], list(found.values())[-1]
+                    cells += [f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in (first, last)]
+            rows.append([name, *cells])
+    n = max((int(row[1].split(" x ")[1]) for row in rows), default=1)
+    head = ["band", "samples", *(f"{grader} pass@{k}" for grader in GRADERS for k in (1, n))]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows])
 
 
 class VerifiedPassAtK(Callback):
-    """Log `STAGE/GRADER/pass@K/BAND` and `.../opN`; after a test, also write them to `pass_at_k.json` in the run's folder.
+    """Log `STAGE/GRADER/pass@K/BAND`, `.../opN`, process accuracy and gold likelihood.
 
-    Reads of a step's outputs: `rollout.examples`, `passed` (grader -> [B] accepted samples), `n`, `pass_at_k`;
-    of the data module: `bands`.
+    `validate` and `test` also write, in the run's folder, `evaluation.json` (all there is: see docs/evaluation.md) and
+    `pass_at_k.json` (pass@k by band and op only).
+
+    Of the module it asks for `summary` and `identity`.
     """
 
-    def __init__(self, ks: tuple[int, ...] = (1, 8)) -> None:
-        """Keep the settings; a k above the number of samples is left out."""
-        self.ks = ks
-        self.means: dict[tuple[str, int], MeanByOp] = {}
+    def __init__(
+        self, ks: tuple[int, ...] | None = None, weighted: dict[str, dict[str, float]] | None = None, level: float = 0.95,
+        resamples: int = 1000,
+    ) -> None:  # fmt: skip
+        """Keep the settings.
 
-    def _start(self, *args: object) -> None:
-        self.means = {}
+        Args:
+            ks: which k are logged; None: 1 and the number of samples. Files have 1, 2, 4 ... all.
+            weighted: further bands as weighted means of bands, e.g. the paper's
+                {"ID weighted": {"2-4": 0.2, "5-7": 0.3, "8-10": 0.5}}; weights sum to 1.
+            level: share of the confidence intervals that cover the truth.
+            resamples: bootstrap draws of problems.
+        """
+        self.ks, self.weighted, self.level, self.resamples = ks, read_weights(weighted or {}), level, resamples
 
-    on_validation_epoch_start = on_test_epoch_start = _start
+    def _log(self, pl_module: LightningModule, stage: str, name: str, grades: dict[str, Any]) -> None:
+        def log(key: str, value: float) -> None:
+            pl_module.log(f"{stage}/{key}/{name}", value, rank_zero_only=True)
 
-    def _add(self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any], *args: object) -> None:
-        if "rollout" not in outputs:
+        for grader, found in grades.items():
+            if isinstance(found, dict) and "pass@1" in found:
+                wanted = [f"pass@{k}" for k in self.ks] if self.ks else list(dict.fromkeys([*found][:: max(1, len(found) - 1)]))
+                for metric in wanted:
+                    if metric in found:
+                        log(f"{grader}/{metric}", found[metric]["mean"])
+        if "process_accuracy" in grades:
+            log("process_accuracy", grades["process_accuracy"]["mean"])
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        alone = trainer.state.fn.value != "fit"
+        found = pl_module.summary(self.weighted, level=self.level, resamples=self.resamples if alone else 0)
+        if not found:
             return
-        ops = torch.tensor([example.cell.op for example in outputs["rollout"].examples])
-        for grader, passed in outputs["passed"].items():
-            for k in self.ks:
-                if k <= outputs["n"]:
-                    mean = self.means.setdefault((grader, k), MeanByOp().to(pl_module.device))
-                    mean.update(outputs["pass_at_k"](passed, n=outputs["n"], k=k), ops)
+        bands = found["grades"]["band"] | {f"op{op}": grades for op, grades in found["grades"]["op"].items()}
+        for name, grades in bands.items():
+            self._log(pl_module, stage, name, grades)
+        for name, kinds in found.get("likelihood", {}).items():
+            if kinds:
+                pl_module.log(f"{stage}/gold_nll_nats/{name}", kinds["all"]["nll_nats"], rank_zero_only=True)
+        if alone:
+            head = {"settings": pl_module.identity(), "seconds": dict(pl_module.judgements.seconds)}
+            folder = run_folder(trainer)
+            if trainer.is_global_zero:
+                self._write(folder, head | found, bands)
+                print(f"{as_text(bands)}\n{folder / 'evaluation.json'} has the rest", flush=True)
 
-    on_validation_batch_end = on_test_batch_end = _add
-
-    def _finish(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> dict[str, Any]:
-        table: dict[str, Any] = {}
-        for (grader, k), metric in self.means.items():
-            sums = metric.compute().cpu()
-            present = sums[2].nonzero().flatten().tolist()
-            groups = trainer.datamodule.bands | {f"op{op}": [op] for op in present}
-            for group, ops in groups.items():
-                table.setdefault(group, {}).setdefault(grader, {})[f"pass@{k}"] = values = summary(sums, ops)
-                pl_module.log(f"{stage}/{grader}/pass@{k}/{group}", values["mean"], rank_zero_only=True)
-        return table
+    @staticmethod
+    def _write(folder: Path, everything: dict[str, Any], bands: dict[str, Any]) -> None:
+        passes = {
+            name: {grader: found for grader, found in grades.items() if isinstance(found, dict) and "pass@1" in found}
+            for name, grades in bands.items()
+        }
+        write_text(folder / "evaluation.json", json.dumps(without_nan(everything), indent=1))
+        write_text(folder / "pass_at_k.json", json.dumps(without_nan(passes), indent=1))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log."""
-        self._finish(trainer, pl_module, "val")
+        """Log, and write where this is no validation in training."""
+        if not trainer.sanity_checking:
+            self._finish(trainer, pl_module, "val")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log and write."""
-        table = self._finish(trainer, pl_module, "test")
-        if trainer.is_global_zero and table:
-            write_text(Path(trainer.log_dir or trainer.default_root_dir) / "pass_at_k.json", json.dumps(table, indent=1))
+        self._finish(trainer, pl_module, "test")

@@ -12,7 +12,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from callbacks.files import write_text
+from callbacks.files import run_folder, write_text
 
 PACKAGES = ("torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
 
@@ -38,16 +38,28 @@ def environment() -> dict[str, Any]:
 
 
 class RunRecord(Callback):
-    """Write `environment.json` when a run starts, and `training.json` (steps, tokens, seconds) when training ends."""
+    """Write `environment.json` when a run starts, and `training.json` (steps, tokens, seconds) when training ends.
+
+    Seconds are those of all parts of a run that was resumed, up to the checkpoint that each part left.
+    """
 
     def __init__(self) -> None:
         """The clock starts with training."""
-        self.started = 0.0
+        self.started = self.before = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds so far."""
+        return {"seconds": self.before + perf_counter() - self.started}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from there."""
+        self.before = state["seconds"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the environment."""
-        if trainer.is_global_zero and trainer.log_dir:
-            write_text(Path(trainer.log_dir) / "environment.json", json.dumps(environment(), indent=1))
+        folder = run_folder(trainer)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            write_text(folder / "environment.json", json.dumps(environment(), indent=1))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -55,10 +67,11 @@ class RunRecord(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what training cost."""
-        if trainer.is_global_zero and trainer.log_dir:
+        folder = run_folder(trainer)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
             cost = {
                 "steps": trainer.global_step,
                 "tokens": int(pl_module.tokens_seen),
-                "seconds": round(perf_counter() - self.started, 1),
+                "seconds": round(self.state_dict()["seconds"], 1),
             }
-            write_text(Path(trainer.log_dir) / "training.json", json.dumps(cost, indent=1))
+            write_text(folder / "training.json", json.dumps(cost, indent=1))

@@ -1,19 +1,27 @@
 """What all data modules share: a tokenizer, endless synthetic examples, and held-out problems to be evaluated on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b
+from typing import Literal, NamedTuple
 
 from lightning import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from datamodules.batch import PromptBatch
-from datamodules.documents import encode_prompts
+from datamodules.documents import encode, encode_prompts
 from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component, Mixture, parse_ops
-from datamodules.synthesis import Example, Synthesis, canonical_hash
+from datamodules.jsonl import JsonlProblems
+from datamodules.mixture import Cell, Component, Mixture, components_of, parse_ops
+from datamodules.splits import canonical_hash
+from datamodules.synthesis import Example, Synthesis
 from datamodules.tokenizer import load_tokenizer
 
+ShareOf = Literal["examples", "tokens"]
+MEASURED = 128  # examples whose mean length is taken for that of their cell
 TRIES = 50  # draws per wanted problem before a band counts as too small
 
 
@@ -23,16 +31,24 @@ class HeldOut:
 
     bands:    name -> operations ("2-4"); each gets `problems`.
     contexts: where they come from, evenly.
+    modes:    likewise.
     problems: per band, for `test` and `predict`; all different, up to sentence order.
     validation_problems: per band, for `validate` and during training.
+    per_op:   `problems` and `validation_problems` count for each number of operations of a band, not for the whole band.
     batch_size: problems sampled side by side.
+    files:    JSONL files, folders or globs of problems to use instead of synthetic ones (see `jsonl`); `bands` only group them.
+    bad_rows: of `files`: "raise" at the first, or "skip" and say how many.
     """
 
     bands: Mapping[str, str] = field(default_factory=dict)
     contexts: Sequence[str] = ()
+    modes: Sequence[str] = ("normalforward",)
     problems: int = 200
     validation_problems: int = 32
+    per_op: bool = False
     batch_size: int = 64
+    files: Sequence[str] = ()
+    bad_rows: Literal["raise", "skip"] = "raise"
 
     def __post_init__(self) -> None:
         """Refuse bands that cannot be read."""
@@ -40,18 +56,27 @@ class HeldOut:
             parse_ops(ops)
 
 
+class Problem(NamedTuple):
+    """An example to be evaluated on, and its number; a repeat keeps processes in step and is not counted."""
+
+    index: int
+    example: Example
+    repeat: bool = False
+
+
 class ReasoningDataModule(LightningDataModule):
     """Synthetic problems for a language model. Subclasses say what training reads."""
 
     def __init__(
-        self, mixture: Sequence[Component], tokenizer: str, *, graph: GraphSpec = GraphSpec(), random_letters: bool = True,
-        seed: int = 0, held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component], tokenizer: str, *, share_of: ShareOf = "examples",
+        graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0, held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
         """Check the settings and open the tokenizer.
 
         Args:
-            mixture: which problems training sees, and how often; weights sum to 1.
+            mixture: which problems training sees, and how often: components whose weights sum to 1, or the name of a preset.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            share_of: whether weights are shares of the "examples" or of their "tokens".
             graph: the shape of the problems' graphs.
             random_letters: name steps by random letters (as published); false: A, B, C ... in order.
             seed: of the training data; held-out problems do not depend on it.
@@ -59,48 +84,101 @@ class ReasoningDataModule(LightningDataModule):
         """
         super().__init__()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer)
-        self.synthesis = Synthesis(Mixture(mixture), graph, random_letters, seed)
+        shares = Mixture(components_of(mixture))
+        self.synthesis = Synthesis(shares, graph, random_letters, seed)
         self.held_out = held_out
+        self.problems_digest = ""  # of the problems evaluated on; known once their loader is built
         self.held_out_synthesis = Synthesis(self.synthesis.mixture, graph, random_letters, seed=0)
         for cell in self.synthesis.mixture.cells:  # a cell that cannot be built is an error now, not in the middle of a run
             self.synthesis.example("train", 0, cell)
+        if share_of == "tokens":
+            self.synthesis = replace(self.synthesis, mixture=shares.by_tokens(self._mean_tokens()))
+
+    def _mean_tokens(self) -> dict[Cell, float]:
+        """Mean length of the first examples of each cell."""
+        found = {}
+        for cell in self.synthesis.mixture.cells:
+            documents = encode([self.synthesis.example("train", i, cell) for i in range(MEASURED)], self.tokenizer)
+            found[cell] = sum(len(document.ids) for document in documents) / MEASURED
+        return found
 
     @property
     def bands(self) -> dict[str, list[int]]:
         """Name of each held-out band -> its operation counts."""
         return {name: parse_ops(ops) for name, ops in self.held_out.bands.items()}
 
+    @property
+    def labels(self) -> dict[str, list[str]]:
+        """Names of the contexts and modes that held-out problems may have."""
+        contexts, modes = set(self.held_out.contexts), set(self.held_out.modes)
+        if self.held_out.files:
+            contexts = {example.cell.context for example in self._from_files}
+            modes = {example.cell.mode for example in self._from_files}
+        return {"context": sorted(contexts), "mode": sorted(modes)}
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether there are held-out problems."""
+        return bool(self.held_out.bands or self.held_out.files)
+
+    @cached_property
+    def _from_files(self) -> list[Example]:
+        rows = JsonlProblems(self.held_out.files, bad_rows=self.held_out.bad_rows)
+        found = list(rows)
+        if rows.skipped:
+            rank_zero_warn(f"held_out.files: {rows.skipped} bad rows left out, {len(found)} problems read.")
+        if not found:
+            raise ValueError(f"held_out.files {list(self.held_out.files)} hold no problem.")
+        return found
+
     def held_out_examples(self, split: str, problems: int) -> list[Example]:
-        """`problems` different problems of `split` for each band, its operations and contexts taking turns.
+        """`problems` different problems of `split` for each band, its operations, contexts and modes taking turns.
+
+        Problems of files are returned as they are.
 
         Raises:
             ValueError: a band has fewer different problems.
         """
+        if self.held_out.files:
+            return self._from_files
         seen: set[bytes] = set()
         chosen: list[Example] = []
         for name, ops in self.bands.items():
-            cells = Mixture([Component(self.held_out.bands[name], self.held_out.contexts)]).cells
-            found = 0
-            for index in range(problems * TRIES):
-                example = self.held_out_synthesis.example(split, index, cells[index % len(cells)])
-                if (key := canonical_hash(example.graph)) not in seen:
-                    seen.add(key)
-                    chosen.append(example)
-                    found += 1
-                if found == problems:
-                    break
-            else:
-                raise ValueError(
-                    f"band {name!r} (ops {ops}) has only {found} different problems in {split!r}; lower `held_out.problems`."
-                )
+            for part in [[op] for op in ops] if self.held_out.per_op else [ops]:
+                found = self._different(split, part, problems, seen)
+                if len(found) < problems:
+                    raise ValueError(
+                        f"band {name!r} (ops {part}) has only {len(found)} different problems in {split!r}; "
+                        "lower `held_out.problems`."
+                    )
+                chosen += found
         return chosen
 
-    def _prompts(self, split: str, problems: int) -> DataLoader:
-        numbered = list(enumerate(self.held_out_examples(split, problems)))
-        return DataLoader(numbered, batch_size=self.held_out.batch_size, collate_fn=self._collate)
+    def _different(self, split: str, ops: list[int], problems: int, seen: set[bytes]) -> list[Example]:
+        """Up to `problems` problems that are not in `seen`, cell by cell in turn; adds them to it."""
+        cells = Mixture([Component(",".join(map(str, ops)), self.held_out.contexts, self.held_out.modes)]).cells
+        found: list[Example] = []
+        for index in range(problems * TRIES):
+            example = self.held_out_synthesis.example(split, index, cells[index % len(cells)])
+            if (key := canonical_hash(example.graph)) not in seen:
+                seen.add(key)
+                found.append(example)
+            if len(found) == problems:
+                break
+        return found
 
-    def _collate(self, items: list[tuple[int, Example]]) -> PromptBatch:
-        return encode_prompts([example for _, example in items], [i for i, _ in items], self.tokenizer)
+    def _prompts(self, split: str, problems: int) -> DataLoader:
+        items = [Problem(i, example) for i, example in enumerate(self.held_out_examples(split, problems))]
+        self.problems_digest = blake2b(repr([(e.problem, e.question) for _, e, _ in items]).encode(), digest_size=8).hexdigest()
+        world, count = self.trainer.world_size if self.trainer is not None else 1, len(items)
+        # as many for each process, so that Lightning's sampler has nothing to fill up; the copies come last
+        items += [Problem(i, items[i].example, repeat=True) for i in (j % count for j in range(-count % world))]
+        return DataLoader(items, batch_size=self.held_out.batch_size, collate_fn=self._collate)
+
+    def _collate(self, items: list[Problem]) -> PromptBatch:
+        batch = encode_prompts([item.example for item in items], [item.index for item in items], self.tokenizer)
+        batch.repeats = sum(item.repeat for item in items)
+        return batch
 
     def val_dataloader(self) -> DataLoader | list:
         """Held-out problems of the validation split."""

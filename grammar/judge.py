@@ -44,7 +44,7 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
     if not isinstance(row, dict):
         raise ValueError(f"expected an object, found {type(row).__name__}")
     modulus = _field(row, "modulus", int) or modulus
-    graph, basis, well_posed = _authority(row, modulus)
+    graph, basis, well_posed = authority(row, modulus)
     response = _field(row, "response", str)
     if response is None and row.get("solution") is None:
         raise ValueError("expected 'response' or 'solution', found neither")
@@ -69,8 +69,12 @@ def _field(row: Row, key: str, kind: type) -> object:
     return value
 
 
-def _authority(row: Row, modulus: int | None) -> tuple[Graph, str, bool | None]:
-    """The graph to judge by, where it is from, and whether the problem is well posed (None without one)."""
+def authority(row: Row, modulus: int | None) -> tuple[Graph, str, bool | None]:
+    """The graph to judge a row by, where it is from, and whether the problem is well posed (None without one).
+
+    Raises:
+        ValueError: if the row has neither a problem nor a gold solution that determine an answer.
+    """
     text, solution = _field(row, "problem", str), _field(row, "solution", str)
     gold = parse_trace(solution) if solution is not None else None
     well_posed = None

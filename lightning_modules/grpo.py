@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from lightning_modules.algorithms import clipped_surrogate, group_advantages, kl_k3, token_log_ratio, token_mean
+from lightning_modules.compute import row_counts
+from lightning_modules.evaluation import Evaluation
 from lightning_modules.optimizers import OptimizerFactory
 from lightning_modules.policy import ExperienceBatch, PolicyModule
-from lightning_modules.reasoner import Evaluation
 from lightning_modules.rewards import Reward
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.schedules import Schedule
@@ -50,4 +51,5 @@ class GRPOModule(PolicyModule):
         self.log("train/ratio", token_mean(ratio_NT, batch.mask_NT))
         self.log("train/loss", loss)
         self.log_rollout()
+        self.compute.add("update", row_counts(batch.mask_NT))
         return {"loss": loss, "tokens": batch.mask_NT.sum()}

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from datamodules.batch import PromptBatch
+from lightning_modules.compute import generation_counts, nominal_rl_tokens, row_counts
 from lightning_modules.language_model import load_language_model
 from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Evaluation, Reasoner, Rollout
@@ -97,6 +98,9 @@ class PolicyModule(Reasoner):
     def collect(self, prompts: PromptBatch) -> list[ExperienceBatch]:
         """Sample G solutions to each prompt, judge and price them: the minibatches of one rollout."""
         rollout = self.sample(prompts, self.group_size, self.sampling)
+        self.compute.add("rollout", generation_counts([len(ids) for ids in prompts.prompt_ids], rollout.completions.length_N))
+        length = self.language_model.config.max_position_embeddings
+        self.compute.add_nominal(nominal_rl_tokens(len(prompts.indices), self.group_size, length, reference=bool(self.beta)))
         rewards_BG = self._price(rollout)
         advantage_N = self.advantages(rewards_BG).flatten()
         tokens_NT, mask_NT = self._rows(prompts, rollout)
@@ -110,6 +114,8 @@ class PolicyModule(Reasoner):
             with torch.no_grad(), self.trainer.precision_plugin.forward_context():
                 old = self.token_logp(tokens)
                 ref = self.token_logp(tokens, self._reference()) if self.beta else None
+            for phase in ("old log-probabilities", *(["reference log-probabilities"] if self.beta else ())):
+                self.compute.add(phase, row_counts(mask))
             batches.append(ExperienceBatch(tokens, mask, advantage_N[rows, None].expand_as(mask), old, ref, per_batch))
         return batches
 

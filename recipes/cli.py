@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from transformers.utils.logging import disable_progress_bar
 
 import callbacks
+from callbacks.files import run_folder
+from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
 
 # jsonargparse: `${...}` is resolved after overrides; an error is raised, not printed with the whole usage
 PARSER = {"parser_mode": "omegaconf+", "exit_on_error": False}
@@ -22,9 +23,13 @@ SUBCOMMANDS = ("fit", "validate", "test", "predict")
 NOISE = (
     r".*args parameter is intended to run from within Python.*",
     r".*does not have many workers.*",
+    r".*there is no last checkpoint available.*",
+    r".*You have overridden `on_before_batch_transfer`.*",
+    r".*when logging on epoch level in distributed setting.*",
     r".*exists and is not empty.*",
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*Found .* module\(s\) in eval mode at the start of training.*",
+    r".*``compute`` method of metric .* was called before.*",
     r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`.*",
 )
 
@@ -32,9 +37,26 @@ NOISE = (
 class ExperimentCLI(LightningCLI):
     """Our callbacks have a key of their own; users add theirs under `trainer.callbacks`."""
 
+    def __init__(self, *args: Any, folder: str = "", **kwargs: Any) -> None:
+        """As LightningCLI; `folder`: where in the evaluation's folder files go."""
+        self.folder = folder
+        super().__init__(*args, **kwargs)
+
+    def before_instantiate_classes(self) -> None:
+        """A Hugging Face folder as `ckpt_path` is what the model starts from."""
+        config = self.config[self.subcommand]
+        path = config.get("ckpt_path")
+        if path and is_hugging_face(Path(path)):
+            if self.subcommand == "fit":
+                raise ValueError(f"--ckpt_path {path!r} is a Hugging Face folder; give it as `model.init_args.init_from`.")
+            settings = config["model"]["init_args"]
+            settings["init_from"], config["ckpt_path"] = str(path), None
+            if "architecture" in settings:
+                settings["architecture"] = None
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that are always on."""
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(callbacks.Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True, "checkpoint.enable_version_counter": False})
         parser.add_lightning_class_args(callbacks.VerifiedPassAtK, "pass_at_k")
         parser.add_lightning_class_args(callbacks.SampleLog, "sample_log")
@@ -42,43 +64,72 @@ class ExperimentCLI(LightningCLI):
         parser.add_lightning_class_args(callbacks.HuggingFaceExport, "export")
         parser.add_lightning_class_args(callbacks.RunRecord, "run_record")
         parser.add_lightning_class_args(callbacks.Throughput, "throughput")
+        parser.add_lightning_class_args(callbacks.ComputeLedger, "compute_ledger")
+        parser.add_lightning_class_args(callbacks.TokenBudget, "budget")
+        parser.add_lightning_class_args(callbacks.RandomState, "random_state")
+        parser.add_lightning_class_args(callbacks.RewindLogs, "rewind_logs")
+        parser.add_lightning_class_args(callbacks.NonFiniteLoss, "non_finite_loss")
+        parser.add_lightning_class_args(callbacks.GradientNorm, "gradient_norm")
+        parser.add_lightning_class_args(callbacks.Memory, "memory")
 
     def _instantiate_trainer(self, config: dict[str, Any], always_on: list[Callback]) -> Trainer:
         """Log to TensorBoard and to CSV in the run's folder, unless the config names loggers."""
         if config.get("logger") in (None, True):
             folder = Path(config.get("default_root_dir") or "runs/unnamed")
-            folder = folder if self.subcommand == "fit" else folder / self.subcommand
-            config["logger"] = [kind(folder, name="", version="") for kind in (TensorBoardLogger, CSVLogger)]
+            folder = folder if self.subcommand == "fit" else folder / self.subcommand / self.folder
+            config["logger"] = [kind(folder, name="", version="") for kind in (callbacks.TensorBoard, callbacks.MetricsCSV)]
         return super()._instantiate_trainer(config, always_on)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Predictions go to `samples/predict.jsonl`; none are kept in memory."""
+        """Predictions go to `samples/predict.jsonl`, none are kept in memory; results are printed by who writes them."""
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        return kwargs | {"return_predictions": False} if subcommand == "predict" else kwargs
+        quiet = {"predict": {"return_predictions": False}, "validate": {"verbose": False}, "test": {"verbose": False}}
+        return kwargs | quiet.get(subcommand, {})
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint brings weights and states; its hyper-parameters never override what the user wrote."""
 
 
 def run_stage(argv: list[str]) -> int:
-    """Run `fit | validate | test | predict` with the rest of `argv`."""
+    """Run `fit | validate | test | predict` with the rest of `argv`.
+
+    To evaluate, `--ckpt_path` is a .ckpt file, a Hugging Face folder, or a folder of .ckpt files, which are evaluated in turn.
+    """
     for message in NOISE:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     disable_progress_bar()
-    _check_checkpoint(argv)
-    ExperimentCLI(
-        LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, args=argv,
-        parser_kwargs={**PARSER, **dict.fromkeys(SUBCOMMANDS, PARSER)}, save_config_kwargs={"overwrite": True},
-        auto_configure_optimizers=False,
-    )  # fmt: skip
+    place, path = _checkpoint(argv)
+    if path is not None and argv[0] != "fit" and path.suffix != ".ckpt" and not is_hugging_face(path):
+        evaluate_all(
+            checkpoints_in(path), lambda one, folder: _run([*argv[: place[0]], f"--ckpt_path={one}", *argv[place[1] :]], folder)
+        )
+    else:
+        _run(argv)
     return 0
 
 
-def _check_checkpoint(argv: list[str]) -> None:
-    """Fail before the model is built where `--ckpt_path` names no file."""
+def _run(argv: list[str], folder: str = "") -> tuple[Path, bool]:
+    """Run one stage; return the folder of its files, and whether this process writes them."""
+    cli = ExperimentCLI(
+        LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, args=argv, folder=folder,
+        parser_kwargs={**PARSER, **dict.fromkeys(SUBCOMMANDS, PARSER)}, save_config_kwargs={"overwrite": True},
+        auto_configure_optimizers=False,
+    )  # fmt: skip
+    return run_folder(cli.trainer), cli.trainer.is_global_zero
+
+
+def _checkpoint(argv: list[str]) -> tuple[tuple[int, int], Path | None]:
+    """Where in `argv` a `--ckpt_path` that is a path stands (first word, one past the last), and the path.
+
+    Raises:
+        ValueError: there is no such file; said before the model is built.
+    """
     for i, word in enumerate(argv):
-        key, _, value = word.partition("=")
+        key, equals, value = word.partition("=")
         path = value or (argv[i + 1] if i + 1 < len(argv) else "")
-        if key == "--ckpt_path" and path not in ("last", "best", "hpc", "null", "") and not Path(path).exists():
-            raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start afresh.")
+        if key == "--ckpt_path" and path not in ("last", "best", "hpc", "null", ""):
+            if not Path(path).exists():
+                raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start afresh.")
+            return (i, i + 1 if equals else i + 2), Path(path)
+    return (0, 0), None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recipes.cli import run_stage
 from recipes.curves import draw_curves
+from recipes.ledger import compute_table
 from recipes.recipe import Recipe, Stage, load_recipe
 from recipes.table import result_table
 
@@ -37,10 +38,11 @@ def run_and_evaluate(stage: Stage, out: Path, seed: int) -> None:
         "--config", str(stage.config), "--seed_everything", str(seed),
         "--data.init_args.seed", str(seed), "--trainer.default_root_dir", str(folder),
     ]  # fmt: skip
+    settings += stage.settings
     if stage.init_from is not None:
         settings += ["--model.init_args.init_from", str(out / stage.init_from / "huggingface")]
     if not (folder / "training.json").is_file():
-        run_stage(["fit", *settings])
+        run_stage(["fit", *settings, "--ckpt_path", "last"])
     if not (folder / "test" / "pass_at_k.json").is_file():
         run_stage(["test", *settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")])
 
@@ -49,6 +51,7 @@ def report(recipe: Recipe, out: Path, seed: int) -> None:
     """Print the table and where everything lies."""
     names = [stage.name for stage in recipe.stages]
     print(f"\n{recipe.about}Seed {seed}.\n\n{result_table(out, names)}\n")
+    print(f"{compute_table(out, names)}\n")
     print(f"Curves:      {draw_curves(out, names)}")
     print(f"Samples:     {out}/STAGE/test/samples/test.jsonl")
     print(f"TensorBoard: tensorboard --logdir {out}")

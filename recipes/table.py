@@ -29,6 +29,11 @@ def result_table(out: Path, stages: list[str]) -> str:
             scores = ["-" if v is None else f"{v['mean']:.2f} ±{v['standard_error']:.2f}" for v in values]
             first = [f"{cost['tokens'] / 1e6:.2f}M", f"{cost['seconds']:.0f}"] if i == 0 else ["", ""]
             rows.append([stage if i == 0 else "", band, *scores, *first])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    return align(rows)
+
+
+def align(rows: list[list[str]]) -> str:
+    """Rows as text in columns, the first one underlined as the head."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])

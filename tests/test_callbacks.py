@@ -1,10 +1,8 @@
 """Callbacks, apart from a Trainer."""
 
 import pytest
-import torch
 
 from callbacks.files import new_folder, write_text
-from callbacks.pass_at_k import MeanByOp, summary
 from callbacks.sample_log import as_markdown
 from grammar import parse_problem, parse_response, verify
 
@@ -29,17 +27,6 @@ def test_a_wrong_step_is_marked_with_its_reason():
     assert steps[0].startswith("- ✓")
     assert steps[1].startswith("- ✗") and "—" in steps[1]
     assert lines[-1] == "✗ answer 4"
-
-
-def test_mean_by_op_equals_the_plain_mean_and_its_standard_error():
-    metric = MeanByOp()
-    metric.update(torch.tensor([1.0, 0.0, 1.0]), torch.tensor([2, 2, 3]))
-    metric.update(torch.tensor([0.0, 1.0]), torch.tensor([3, 9]))
-    values = torch.tensor([1.0, 0.0, 1.0, 0.0])  # ops 2 and 3
-    band = summary(metric.compute(), [2, 3])
-    assert band["problems"] == 4
-    assert band["mean"] == values.mean().item()
-    assert band["standard_error"] == pytest.approx(values.std().item() / 2)
 
 
 def test_files_appear_whole_or_not_at_all(tmp_path):

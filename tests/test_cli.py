@@ -38,7 +38,8 @@ def begin(experiment: Path, start: Path) -> list[str]:
 
 
 def test_experiments_are_there():
-    assert len(SMALL) == len(LARGE) == 3
+    assert len(SMALL) == 3
+    assert len(LARGE) >= 3
 
 
 @pytest.mark.parametrize("experiment", SMALL, ids=lambda p: p.stem)
@@ -69,7 +70,7 @@ def test_large_experiment_takes_a_step_with_a_tiny_model(experiment, start, tmp_
     if "grpo" in experiment.stem:
         tiny += ["--model.init_args.sampling.max_new_tokens", "8", "--data.init_args.prompts_per_rollout", "4"]
     else:
-        tiny += ["--trainer.accumulate_grad_batches", "1", "--data.init_args.batch_rows", "1"]
+        tiny += ["--budget.batch_tokens", "2048", "--data.init_args.batch_rows", "1"]
     if "architecture" in model_of(experiment)["init_args"]:
         keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
         tiny += [word for key in keys for word in (f"--model.init_args.architecture.{key}", str(TINY[key]))]
@@ -146,13 +147,14 @@ def test_commands_on_a_checkpoint_leave_judged_samples(command, start, tmp_path,
         assert "val/executable/pass@1/ID" in (folder / "metrics.csv").read_text()
         return
     rows = [json.loads(line) for line in (folder / f"samples/{command}.jsonl").read_text().splitlines()]
-    assert len(rows) == 3 * 3 * 2
-    assert len({row["id"] for row in rows}) == 9
+    assert len(rows) == 4 * 3 * 2
+    assert len({row["id"] for row in rows}) == 12
     assert all(set(row["accepted"]) == {"answer", "paper", "executable"} for row in rows)
     assert all(row["report"]["errors"] for row in rows)  # eight tokens of a random model solve nothing
     if command == "test":
         table = json.loads((folder / "pass_at_k.json").read_text())
-        assert table["ID"]["executable"]["pass@1"] == {"mean": 0.0, "standard_error": 0.0, "problems": 3}
+        found = table["ID"]["executable"]["pass@1"]
+        assert (found["mean"], found["standard_error"], found["low"], found["problems"]) == (0, 0, 0, 3)
 
 
 def test_a_callback_of_the_users_own_is_plugged_in_by_class_path(start, tmp_path, monkeypatch, capsys):

@@ -9,12 +9,12 @@ from datamodules import PretrainDataModule, PromptDataModule
 from datamodules.mixture import Component
 from datamodules.reasoning import HeldOut
 from lightning_modules import GRPOModule, PretrainModule
-from lightning_modules.language_model import build_language_model, document_mask, load_language_model
+from lightning_modules.language_model import build_language_model, load_language_model
 from lightning_modules.optimizers import AdamW
 from lightning_modules.reasoner import Evaluation
 from lightning_modules.rewards import OutcomeReward, Reward
 from lightning_modules.rollout import SamplingParams
-from tests_support import TINY
+from tests_support import PLAIN, TINY
 
 MIXTURE = [Component("2-3", ["garden"])]
 SHORT = Evaluation(samples=2, sampling=SamplingParams(max_new_tokens=8))
@@ -44,25 +44,8 @@ def start(tmp_path):
     return str(tmp_path / "start")
 
 
-def test_packed_documents_do_not_see_each_other(tiny_model):
-    tokens = torch.randint(10, 500, (1, 12), generator=torch.Generator().manual_seed(0))
-    document = torch.tensor([[1] * 5 + [2] * 6 + [0]])
-    position = torch.tensor([[*range(5), *range(6), 0]])
-
-    def logits(ids):
-        return tiny_model(input_ids=ids, position_ids=position, attention_mask=document_mask(document), use_cache=False).logits
-
-    other = tokens.clone()
-    other[0, :5] = torch.randint(10, 500, (5,), generator=torch.Generator().manual_seed(1))
-    before, after = logits(tokens), logits(other)
-    assert torch.equal(before[0, 5:11], after[0, 5:11])
-    assert not torch.allclose(before[0, :5], after[0, :5])
-    alone = tiny_model(input_ids=tokens[:, 5:11], use_cache=False).logits
-    assert torch.allclose(before[0, 5:11], alone[0], atol=1e-5)
-
-
 def test_pretraining_lowers_the_loss_and_counts_tokens(tmp_path):
-    data = PretrainDataModule(MIXTURE, "garden", row_length=128, batch_rows=4)
+    data = PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=4)
     module = PretrainModule(TINY, optimizer=AdamW(lr=1e-2))
     losses = []
 
@@ -149,7 +132,7 @@ def test_the_penalty_is_zero_at_the_reference(start, tmp_path):
 
 
 def test_a_checkpoint_starts_the_next_stage(tmp_path):
-    data = PretrainDataModule(MIXTURE, "garden", row_length=128, batch_rows=2)
+    data = PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=2)
     module = PretrainModule(TINY)
     run = trainer(tmp_path, max_steps=1)
     run.fit(module, data)

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import main
-from datamodules.synthesis import canonical_hash
+from datamodules.splits import canonical_hash
 from grammar import parse_problem
 from lightning_modules.language_model import load_language_model
 from recipes.recipe import load_recipe
@@ -52,8 +52,8 @@ def test_every_stage_leaves_its_files(experiment):
     for stage in STAGES:
         run = experiment / "out" / stage
         for name in ("config.yaml", "environment.json", "metrics.csv", "training.json", "huggingface/model.safetensors",
-                     "huggingface/tokenizer.json", "checkpoints/last.ckpt", "test/pass_at_k.json",
-                     "test/samples/test.jsonl"):  # fmt: skip
+                     "compute.json", "huggingface/tokenizer.json", "checkpoints/last.ckpt", "test/pass_at_k.json",
+                     "test/evaluation.json", "test/samples/test.jsonl"):  # fmt: skip
             assert (run / name).is_file(), f"{stage}/{name}"
         assert list(run.glob("events.out.tfevents*"))
         assert not list(run.rglob("*.part"))
@@ -72,10 +72,10 @@ def test_all_stages_are_tested_on_the_same_problems_and_none_is_trained_on(exper
         return {(row["problem"], row["question"]) for row in map(json.loads, rows)}
 
     tested = problems("pretrain")
-    assert len(tested) == 12
+    assert len(tested) == 16
     assert all(problems(stage) == tested for stage in STAGES)
     assert {json.loads(line)["id"].split("-")[0] for line in (experiment / "out/grpo/test/samples/test.jsonl").open()} == {"test"}
-    assert len({canonical_hash(parse_problem(*problem, modulus=10)) for problem in tested}) == 12
+    assert len({canonical_hash(parse_problem(*problem, modulus=10)) for problem in tested}) == 16
 
 
 def test_the_table_is_made_from_the_samples(experiment):
@@ -88,7 +88,7 @@ def test_the_table_is_made_from_the_samples(experiment):
             right = [row["accepted"]["answer"] for row in rows if row["op"] == op]
             assert passes[f"op{op}"]["answer"]["pass@1"]["mean"] == pytest.approx(sum(right) / len(right))
         assert f"{json.loads((experiment / f'out/{stage}/training.json').read_text())['tokens'] / 1e6:.2f}M" in table
-    assert [line.split()[0] for line in table.splitlines()[2::3]] == list(STAGES)
+    assert [line.split()[0] for line in table.splitlines()[2::4]] == list(STAGES)
 
 
 def test_verify_judges_the_samples_as_the_run_did(experiment, tmp_path, capsys):
@@ -105,6 +105,17 @@ def test_logged_metrics_cover_loss_reward_and_throughput(experiment):
     with (experiment / "out/grpo/metrics.csv").open() as file:
         columns = set(next(csv.reader(file)))
     assert {"train/loss", "train/reward", "train/reward/strict", "train/executable", "train/tokens_per_s"} <= columns
+
+
+def test_the_ledger_holds_every_phase_of_every_stage(experiment):
+    found = json.loads((experiment / "out/compute.json").read_text())["stages"]
+    for stage in ("pretrain", "midtrain"):
+        tokens = json.loads((experiment / f"out/{stage}/training.json").read_text())["tokens"]
+        assert found[stage]["phases"].keys() == {"update"}
+        assert found[stage]["phases"]["update"]["tokens"] == tokens
+        assert found[stage]["nominal_tokens"] == 2 * 16 * 256  # steps x rows x tokens of a row
+    assert found["grpo"]["phases"].keys() == {"rollout", "old log-probabilities", "update"}
+    assert found["grpo"]["nominal_tokens"] == pytest.approx(4 / 3 * 2 * 2 * 8 * TINY["max_position_embeddings"])
 
 
 def test_the_exported_folder_opens_and_equals_the_checkpoint(experiment):

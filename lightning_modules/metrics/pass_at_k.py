@@ -4,21 +4,29 @@ import torch
 from torch import Tensor
 
 
-def pass_at_k(correct_N: Tensor, *, n: int, k: int) -> Tensor:
+def pass_at_k(correct_N: Tensor, *, n: int | Tensor, k: int) -> Tensor:
     """P(at least one of k draws without replacement passes) = 1 - C(n-c, k) / C(n, k).
 
     Args:
         correct_N: [N] int, samples of each problem that passed, out of n.
-        n: samples per problem.
+        n: samples per problem; [N] int where it varies.
         k: draws.
 
     Returns:
-        [N] float64.
+        [N] float64; nan where a problem has fewer than k samples, since no unbiased estimate exists there.
 
     Raises:
-        ValueError: k is not within 1 ... n.
+        ValueError: k is not within 1 ... n, n being the largest where it varies.
     """
-    if not 1 <= k <= n:
-        raise ValueError(f"pass_at_k: need 1 <= k <= n, got k={k}, n={n}; sample more completions or lower k.")
+    n_N = torch.as_tensor(n, dtype=torch.float64, device=correct_N.device).expand(correct_N.shape)
+    most = int(n_N.max()) if len(n_N) else k
+    if not 1 <= k <= most:
+        raise ValueError(f"pass_at_k: need 1 <= k <= n, got k={k}, n={most}; sample more completions or lower k.")
     draw_K = torch.arange(k, device=correct_N.device)
-    return 1 - ((n - correct_N.double()[:, None] - draw_K) / (n - draw_K)).clamp(min=0).prod(dim=1)
+    failing_NK = ((n_N - correct_N.double())[:, None] - draw_K) / (n_N[:, None] - draw_K).clamp(min=1)
+    return torch.where(n_N >= k, 1 - failing_NK.clamp(min=0).prod(dim=1), torch.nan)
+
+
+def powers_of_two(n: int) -> list[int]:
+    """1, 2, 4 ... up to n, and n itself: the k at which pass@k is reported."""
+    return sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n})

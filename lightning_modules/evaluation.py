@@ -1,0 +1,171 @@
+"""Evaluation apart from any model: its settings, what is found about samples, and the summary of it all.
+
+Not here: sampling and judging (reasoner.py), formulas (metrics/), files (callbacks/).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from datamodules.synthesis import Example
+from datamodules.token_kinds import TOKEN_KINDS
+from grammar import GRADERS, Report, grade
+from lightning_modules.metrics import (
+    Intervals,
+    LikelihoodByKind,
+    ProblemTable,
+    SkillAccuracy,
+    TopologyRows,
+    group_rows,
+    problem_row,
+    summarise,
+    summarise_likelihood,
+    summarise_skills,
+    summarise_topology,
+)  # fmt: skip
+from lightning_modules.rollout import SamplingParams
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How validation, test and prediction sample.
+
+    samples:    completions per problem.
+    sampling:   temperature and lengths.
+    seed:       of the samples; the same weights, seed and batches give the same samples.
+    likelihood: also measure the likelihood of gold solutions.
+    """
+
+    samples: int = 8
+    sampling: SamplingParams = SamplingParams()
+    seed: int = 0
+    likelihood: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse an evaluation without samples."""
+        if self.samples < 1:
+            raise ValueError(f"evaluation: samples={self.samples}; at least one completion per problem is needed.")
+
+
+class Response(NamedTuple):
+    """What a model wrote after `<solution>`, its length in tokens, and whether it ended by itself."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+Recall = Callable[[int], Sequence[Response] | None]  # index of a problem -> its responses, where they are kept
+
+
+@dataclass(slots=True)
+class Answered:
+    """B problems with G judged responses each.
+
+    examples, indices: the problems and their numbers within their split (length B).
+    answers: [B][G] what the model wrote.
+    reports: [B][G] what is true of it.
+    recalled: [B] whether the responses were at hand from an earlier, interrupted evaluation.
+    """
+
+    examples: list[Example]
+    indices: list[int]
+    answers: list[Sequence[Response]]
+    reports: list[list[Report]]
+    recalled: list[bool]
+
+    @property
+    def responses(self) -> list[list[str]]:
+        """[B][G] texts."""
+        return [[answer.text for answer in group] for group in self.answers]
+
+
+class Labels(NamedTuple):
+    """Names of contexts and modes of the problems evaluated on; tables hold their numbers."""
+
+    context: Sequence[str]
+    mode: Sequence[str]
+
+
+class Judgements(nn.Module):
+    """All that an evaluation has found so far; exact under any number of processes, since each problem is counted once."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        super().__init__()
+        self.table, self.skills, self.topology = ProblemTable(), SkillAccuracy(), TopologyRows()
+        self.likelihood = LikelihoodByKind(TOKEN_KINDS)
+        self.seconds: Counter[str] = Counter()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        for metric in self.children():
+            metric.reset()
+        self.seconds.clear()
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the seconds of a `with` block to `seconds[what]`."""
+        started = perf_counter()
+        yield
+        self.seconds[what] += perf_counter() - started
+
+    def update(self, done: Answered, labels: Labels) -> None:
+        """Add judged problems."""
+        rows = []
+        for example, index, answers, reports in zip(done.examples, done.indices, done.answers, done.reports, strict=True):
+            op, context = example.cell.op, labels.context.index(example.cell.context)
+            numbers = (index, op, context, labels.mode.index(example.cell.mode))
+            rows.append(problem_row(numbers, reports, [a.tokens for a in answers], [a.finished for a in answers]))
+            self.skills.update(example.graph, op, reports)
+            accepted = {grader: [report for report in reports if grade(report, grader)] for grader in GRADERS}
+            self.topology.update(example.graph, op, context, accepted)
+        self.table.update(rows)
+
+    def add_likelihood(self, examples: Sequence[Example], nll: Sequence[Tensor], kinds: Sequence[Sequence[str]]) -> None:
+        """Add the likelihood of gold responses, token by token, with the kind of each token."""
+        for example, nll_T, names in zip(examples, nll, kinds, strict=True):
+            kind_T = torch.tensor([TOKEN_KINDS.index(name) for name in names])
+            self.likelihood.update(nll_T, kind_T, torch.full_like(kind_T, example.cell.op))
+
+    def summary(
+        self, bands: Mapping[str, Sequence[int]], labels: Labels, weighted: Mapping[str, Sequence[tuple[float, Sequence[int]]]],
+        intervals: Intervals,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Everything as plain numbers; every process must call it.
+
+        Args:
+            bands: name -> operations.
+            labels: names of contexts and modes.
+            weighted: name of a further band -> [(weight, operations)].
+            intervals: how sure each mean is to be said to be.
+
+        Returns:
+            `grades` (dimension -> name -> see `summarise`), `skills`, `likelihood` and `topology`; empty without problems.
+        """
+        table_MC, rows_MF = self.table.compute().cpu(), self.topology.compute().cpu()
+        skills, pairs = (counts.cpu() for counts in self.skills.compute())
+        sums_OK2 = self.likelihood.compute().cpu()
+        if not len(table_MC):
+            return {}
+        groups = group_rows(table_MC, bands, weighted, labels._asdict())
+        every = sorted({int(op) for op in groups["op"]})
+        by = {"all": every, **bands}
+        found = {
+            "grades": {
+                dimension: {name: summarise(table_MC, strata, intervals) for name, strata in names.items()}
+                for dimension, names in groups.items()
+            },
+            "skills": {name: summarise_skills(skills, pairs, ops) for name, ops in by.items()},
+            "topology": summarise_topology(rows_MF, labels.context),
+        }
+        if sums_OK2.any():
+            ops = by | {f"op{op}": [op] for op in every}
+            found["likelihood"] = {name: summarise_likelihood(sums_OK2, TOKEN_KINDS, group) for name, group in ops.items()}
+        return found

@@ -1,0 +1,38 @@
+"""How likely a model finds given texts, token by token (teacher forcing)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
+
+TOKENS_AT_ONCE = 16_384  # of one forward pass; bounds the memory of logits
+
+
+@torch.inference_mode()
+def token_nll(model: PreTrainedModel, rows: Sequence[Sequence[int]], first: Sequence[int]) -> list[Tensor]:
+    """Negative log-likelihood of the tokens of each row from `first` on, at temperature 1.
+
+    Args:
+        model: a causal LM, in the mode (train or eval) it is in.
+        rows: N token lists.
+        first: of each row, the first token asked for; at least 1, as token 0 is not predicted.
+
+    Returns:
+        N tensors of len(row) - first nats, on the CPU.
+    """
+    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
+    found: dict[int, Tensor] = {}
+    while order:
+        count = 1  # rows are sorted: the last one taken is the widest
+        while count < len(order) and (count + 1) * len(rows[order[count]]) <= TOKENS_AT_ONCE:
+            count += 1
+        chunk, order = order[:count], order[count:]
+        # right-padded rows under a causal mask: padding is never seen
+        tokens_NT = pad_sequence([torch.tensor(rows[i]) for i in chunk], batch_first=True).to(model.device)
+        logits_NTV = model(input_ids=tokens_NT[:, :-1], use_cache=False).logits
+        nll_NT = cross_entropy(logits_NTV.float().transpose(1, 2), tokens_NT[:, 1:], reduction="none").cpu()
+        found |= {i: nll_NT[n, first[i] - 1 : len(rows[i]) - 1] for n, i in enumerate(chunk)}
+    return [found[i] for i in range(len(rows))]

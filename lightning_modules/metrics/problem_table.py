@@ -1,0 +1,65 @@
+"""What was found about each problem: one row of counts per problem, from which every summary is computed.
+
+Rows, not sums: intervals are over problems, so problems must be told apart, and several processes only have to join theirs.
+"""
+
+from collections.abc import Sequence
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from grammar import GRADERS, Report, grade
+from grammar.report import Status
+from grammar.trace import ErrorKind
+from lightning_modules.metrics.joined_rows import JoinedRows
+
+ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
+NODE_STATUSES: tuple[str, ...] = get_args(Status)
+COLUMNS = (
+    "index", "op", "context", "mode", "samples", *GRADERS, "process_accuracy", "tokens", "finished",
+    *(f"error/{kind}" for kind in ERROR_KINDS), *(f"node/{status}" for status in NODE_STATUSES),
+)  # fmt: skip
+MOST_OPS = 512  # sums by number of operations have room for problems below this
+PLACE = {name: i for i, name in enumerate(COLUMNS)}
+
+
+def problem_row(
+    labels: tuple[int, int, int, int], reports: Sequence[Report], tokens: Sequence[int], finished: Sequence[bool]
+) -> list[float]:
+    """Count what is true of the samples of one problem.
+
+    Args:
+        labels: index, op, number of the context, number of the mode.
+        reports: of each of n samples.
+        tokens: length of each response.
+        finished: whether each response ended by itself.
+
+    Returns:
+        A value for each of `COLUMNS`: sums over samples; `error/KIND` counts samples with an error of that kind.
+    """
+    errors = [{error.kind for error in report.errors} for report in reports]
+    statuses = [node.status for report in reports for node in report.nodes]
+    return [
+        *labels, len(reports), *(sum(grade(report, grader) for report in reports) for grader in GRADERS),
+        sum(report.process_accuracy for report in reports), sum(tokens), sum(finished),
+        *(sum(kind in found for found in errors) for kind in ERROR_KINDS),
+        *(statuses.count(status) for status in NODE_STATUSES),
+    ]  # fmt: skip
+
+
+class ProblemTable(JoinedRows):
+    """Joins the rows of all batches and processes; see `COLUMNS`."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        super().__init__(len(COLUMNS), torch.float64)
+
+    def update(self, rows: Sequence[Sequence[float]]) -> None:
+        """Add rows of problems."""
+        self.add(torch.tensor(rows, dtype=torch.float64))
+
+    def compute(self) -> Tensor:
+        """[M, C] rows of all problems, in the order of their index."""
+        rows_MC = super().compute()
+        return rows_MC[rows_MC[:, PLACE["index"]].argsort()]

@@ -1,0 +1,121 @@
+"""A table of problems as the numbers people read: pass@k with intervals, process accuracy, error kinds, response length."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from grammar import GRADERS
+from lightning_modules.metrics.bootstrap import estimate_means
+from lightning_modules.metrics.pass_at_k import pass_at_k, powers_of_two
+from lightning_modules.metrics.problem_table import ERROR_KINDS, NODE_STATUSES, PLACE
+
+Strata = Sequence[tuple[float, Sequence[int]]]  # weight, operations
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """How sure a number is.
+
+    level:     share of intervals that cover the true mean over problems.
+    resamples: bootstrap draws of problems; 0: no intervals.
+    seed:      of the draws.
+    """
+
+    level: float = 0.95
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no interval."""
+        if not 0 < self.level < 1 or self.resamples < 0:
+            raise ValueError(f"{self}: level must lie between 0 and 1, resamples must not be negative.")
+
+
+def group_rows(
+    table_MC: Tensor, bands: Mapping[str, Sequence[int]], weighted: Mapping[str, Strata], labels: Mapping[str, Sequence[str]]
+) -> dict[str, dict[str, list[tuple[float, Tensor]]]]:
+    """Cut a table into groups: dimension -> name -> [(weight, [m] row numbers)].
+
+    Args:
+        table_MC: see `ProblemTable`.
+        bands: name -> operations; dimension "band".
+        weighted: name -> [(weight, operations)], weights summing to 1; also in dimension "band".
+        labels: "context" and "mode" -> their names, by number.
+    """
+    op_M = table_MC[:, PLACE["op"]].long()
+
+    def where(mask_M: Tensor) -> list[tuple[float, Tensor]]:
+        return [(1.0, mask_M.nonzero().flatten())]
+
+    def of_ops(ops: Sequence[int]) -> Tensor:
+        return torch.isin(op_M, torch.tensor(list(ops), device=op_M.device))
+
+    groups = {"all": {"all": where(torch.ones_like(op_M, dtype=torch.bool))}}
+    groups["band"] = {name: where(of_ops(ops)) for name, ops in bands.items()}
+    groups["band"] |= {
+        name: [(weight, of_ops(ops).nonzero().flatten()) for weight, ops in strata] for name, strata in weighted.items()
+    }
+    groups["op"] = {str(op): where(op_M == op) for op in op_M.unique().tolist()}
+    for dimension in ("context", "mode"):
+        number_M = table_MC[:, PLACE[dimension]].long()
+        groups[dimension] = {name: where(number_M == i) for i, name in enumerate(labels[dimension]) if (number_M == i).any()}
+    cell_M3 = table_MC[:, [PLACE["op"], PLACE["context"], PLACE["mode"]]].long()
+    groups["cell"] = {
+        f"{op}/{labels['context'][c]}/{labels['mode'][m]}": where(
+            (cell_M3 == torch.tensor([op, c, m], device=op_M.device)).all(1)
+        )
+        for op, c, m in cell_M3.unique(dim=0).tolist()
+    }
+    return groups
+
+
+def summarise(table_MC: Tensor, strata: Sequence[tuple[float, Tensor]], intervals: Intervals) -> dict[str, Any]:
+    """Describe one group of problems.
+
+    Args:
+        table_MC: see `ProblemTable`.
+        strata: (weight, [m] row numbers), as `group_rows` gives them.
+        intervals: how sure each mean is to be said to be.
+
+    Returns:
+        `problems`, `samples`; per grader pass@1, @2, @4 ... @n with mean, standard_error, low, high and the number of problems
+        that have k samples; `process_accuracy` likewise; `errors` (share of samples with an error of a kind), `nodes` (share of
+        gold quantities of a status), `response_tokens` (mean), `finished` (share of responses that end by themselves).
+    """
+    parts = [(weight, table_MC[rows]) for weight, rows in strata]
+    everything = torch.cat([part for _, part in parts])
+    samples = everything[:, PLACE["samples"]]
+    if not len(samples):
+        return {"problems": 0, "samples": 0}
+    columns = [(grader, k) for grader in GRADERS for k in powers_of_two(int(samples.max()))]
+    values = [(weight, _values(part, columns)) for weight, part in parts]
+    estimates = estimate_means(values, level=intervals.level, resamples=intervals.resamples, seed=intervals.seed)
+    result: dict[str, Any] = {"problems": len(everything), "samples": int(samples.sum())}
+    for (grader, k), estimate in zip(columns, estimates, strict=False):
+        result.setdefault(grader, {})[f"pass@{k}"] = estimate._asdict()
+    result["process_accuracy"] = estimates[-1]._asdict()
+
+    def share(name: str, of: Tensor) -> float:
+        """Weighted mean over strata of (sum of a column) / (sum of `of`)."""
+        cut = of.split([len(part) for _, part in parts])
+        pairs = zip(parts, cut, strict=True)
+        return float(sum(weight * part[:, PLACE[name]].sum() / total.sum() for (weight, part), total in pairs))
+
+    nodes = everything[:, [PLACE[f"node/{status}"] for status in NODE_STATUSES]].sum(dim=1)
+    result["errors"] = {kind: share(f"error/{kind}", samples) for kind in ERROR_KINDS}
+    result["nodes"] = {status: share(f"node/{status}", nodes) for status in NODE_STATUSES}
+    return result | {"response_tokens": share("tokens", samples), "finished": share("finished", samples)}
+
+
+def _values(part_MC: Tensor, columns: Sequence[tuple[str, int]]) -> Tensor:
+    """[m, number of columns + 1]: pass@k of each problem under each grader, then its process accuracy."""
+    n_M = part_MC[:, PLACE["samples"]]
+    most = int(n_M.max()) if len(n_M) else 0
+    found = [
+        pass_at_k(part_MC[:, PLACE[grader]], n=n_M, k=k) if k <= most else torch.full_like(n_M, torch.nan)
+        for grader, k in columns
+    ]
+    return torch.stack([*found, part_MC[:, PLACE["process_accuracy"]] / n_M], dim=1)
