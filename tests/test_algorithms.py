@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lightning_modules.algorithms import (
+    adapted_weight,
     centred_advantages,
     clipped_surrogate,
     clipped_tokens,
@@ -214,3 +215,8 @@ def test_means_of_uneven_parts_add_up_to_the_mean_of_the_whole(kind):
 @pytest.mark.parametrize("mean", [token_mean, sequence_mean, lambda x, m: constant_length_mean(x, m, length=1)])
 def test_means_ignore_what_is_masked_even_if_infinite(mean):
     assert mean(torch.tensor([[1.0, math.inf]]), torch.tensor([[True, False]])).item() == 1.0
+
+
+@pytest.mark.parametrize(("kl", "factor"), [(0.0, 0.98), (0.045, 0.99), (0.05, 1.0), (0.055, 1.01), (9.0, 1.02)])
+def test_the_weight_of_the_penalty_follows_the_divergence(kl, factor):
+    assert adapted_weight(0.3, kl, target=0.05) == pytest.approx(0.3 * factor)

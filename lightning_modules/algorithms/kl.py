@@ -61,3 +61,18 @@ def with_kl_gradient(kl_NT: Tensor, logp_NT: Tensor, logp_ref_NT: Tensor) -> Ten
     """
     k2_NT = kl_k2(logp_NT, logp_ref_NT)
     return kl_NT.detach() + (k2_NT - k2_NT.detach())
+
+
+def adapted_weight(weight: float, kl: float, *, target: float, gain: float = 0.1) -> float:
+    """Compute beta (1 + gain clip(kl / target - 1, -0.2, 0.2)): more when it strays (arXiv:1909.08593, 2.2).
+
+    Args:
+        weight: beta so far.
+        kl: measured, nats.
+        target: what it should be, nats, above 0.
+        gain: how fast the weight follows.
+
+    Returns:
+        The next beta.
+    """
+    return weight * (1 + gain * max(-0.2, min(0.2, kl / target - 1)))
