@@ -151,10 +151,11 @@ class PretrainModule(Reasoner):
         self.step_sums = torch.zeros_like(self.step_sums)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the step."""
+        """Log the step; what is for the log files alone, only when Lightning writes them."""
         self.log_dict(self.step_log, prog_bar=True)
-        self.log("train/tokens", self.tokens_seen.float())
-        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self.log("train/tokens", self.tokens_seen.float())
+            self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
     def validation_step(self, batch: PackedBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Loss on packed validation documents, on gold documents of held-out problems, or judged samples, by what is given."""
