@@ -32,6 +32,8 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.verify_speed
+	$(BIN)/python -m benchmarks.eval_speed
+	$(BIN)/python -m benchmarks.generate_speed
 
 clean:
 	rm -rf .venv runs

@@ -35,7 +35,7 @@ class SimulatedModule(PretrainModule):
     stop_after = None
     batches = 0
 
-    def complete(self, prompt_ids, group_size, params, generator=None):
+    def complete(self, prompt_ids, group_size, params, generator=None, *, share=False):
         """Spoilt gold solutions."""
         SimulatedModule.batches += 1
         if self.stop_after is not None and SimulatedModule.batches > self.stop_after:

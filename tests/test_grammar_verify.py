@@ -180,11 +180,11 @@ def test_a_modulus_reduces_every_result():
     ids=lambda text: text[:30],
 )
 def test_hostile_text_is_judged_or_refused_within_a_second(text):
-    started = time.perf_counter()
+    started = time.process_time()  # not the clock: other work may share the cores
     for graph in (GRAPH, REVERSE, GRAPH, REVERSE):
         assert not grade(verify(parse_response(text), graph), "executable")
         assert not grade(verify(parse_trace(text + " Answer: 21."), graph), "executable")
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
 
 
 def test_powers_by_steps_stay_bounded():

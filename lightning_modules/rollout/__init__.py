@@ -1,5 +1,6 @@
 """The sampling engine."""
 
 from lightning_modules.rollout.engine import Completions, SamplingParams, sample
+from lightning_modules.rollout.shared import sample_shared
 
-__all__ = ["Completions", "SamplingParams", "sample"]
+__all__ = ["Completions", "SamplingParams", "sample", "sample_shared"]
