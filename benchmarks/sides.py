@@ -29,7 +29,7 @@ from lightning_modules.schedules import Cosine
 
 @dataclass
 class Job:
-    """What is trained. `clock` reads the time once all work is done; `warm` steps come before it starts."""
+    """What is trained. `clock` reads the time once all work is done; `warm` steps come before it starts; `tick` ends a step."""
 
     architecture: dict[str, Any]
     batches: Sequence[PackedBatch]
@@ -38,6 +38,7 @@ class Job:
     warm: int = 1
     clock: Callable[[], float] = time.perf_counter
     settings: dict[str, Any] = field(default_factory=dict)  # of PretrainModule
+    tick: Callable[[], None] = lambda: None
 
     @property
     def timed_tokens(self) -> int:
@@ -59,6 +60,7 @@ class Timer(Callback):
             self.started = self.job.clock()
         if batch_idx + 1 == len(self.job.batches):
             self.seconds = self.job.clock() - self.started
+        self.job.tick()
 
 
 class Given(LightningDataModule):
@@ -115,6 +117,7 @@ def bare(job: Job) -> tuple[float, float]:
             first = loss.item()
         if number + 1 == job.warm:
             started = job.clock()
+        job.tick()
     return job.clock() - started, first
 
 
@@ -135,6 +138,7 @@ def transformers_trainer(job: Job, folder: str, attention: str = "sdpa") -> tupl
                 found["started"] = job.clock()
             if state.global_step == len(job.batches):
                 found["seconds"] = job.clock() - found["started"]
+            job.tick()
 
     arguments = TrainingArguments(
         output_dir=folder, max_steps=len(job.batches), per_device_train_batch_size=len(job.batches[0].tokens_BT),

@@ -8,8 +8,6 @@ import torch
 import yaml
 
 import main
-from datamodules import PretrainDataModule
-from datamodules.mixture import Component
 from datamodules.tokenizer import load_tokenizer
 from lightning_modules.language_model import build_language_model
 from tests_support import TINY
@@ -42,7 +40,7 @@ def begin(experiment: Path, start: Path) -> list[str]:
 def test_experiments_are_there():
     assert len(SMALL) == 3
     assert {path.stem for path in LARGE} == {
-        "paper_pretrain", "paper_pretrain_1e-4", "paper_midtrain", "paper_midtrain_shared", "paper_grpo",
+        "paper_pretrain", "paper_pretrain_1e-4", "paper_context", "paper_midtrain", "paper_midtrain_shared", "paper_grpo",
     }  # fmt: skip
 
 
@@ -75,7 +73,7 @@ def test_large_experiment_takes_a_step_with_a_tiny_model(experiment, start, tmp_
     if "grpo" in experiment.stem:
         tiny += ["--model.init_args.sampling.max_new_tokens", "8", "--data.init_args.prompts_per_rollout", "4"]
     else:
-        tiny += ["--budget.batch_tokens", "null", "--budget.max_tokens", "null", "--data.init_args.batch_rows", "1"]
+        tiny += ["--budget.batch_tokens", "2048", "--data.init_args.batch_rows", "1"]
     if "architecture" in model_of(experiment)["init_args"]:
         keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
         tiny += [word for key in keys for word in (f"--model.init_args.architecture.{key}", str(TINY[key]))]
@@ -84,7 +82,8 @@ def test_large_experiment_takes_a_step_with_a_tiny_model(experiment, start, tmp_
 
 
 PLANS = {
-    "paper_pretrain": (19_073, 2e-4), "paper_pretrain_1e-4": (19_073, 1e-4), "paper_midtrain": (2_000, 1e-4),
+    "paper_pretrain": (19_073, 2e-4), "paper_context": (19_073, 2e-4), "paper_pretrain_1e-4": (19_073, 1e-4),
+    "paper_midtrain": (2_000, 1e-4),
     "paper_midtrain_shared": (38_693, 1e-4),
 }  # fmt: skip
 
@@ -99,21 +98,13 @@ def test_the_papers_budgets_and_rates_are_those_of_its_configs(name):
     assert rate * model["schedule"]["init_args"]["floor"] == pytest.approx(3e-5)
 
 
-@pytest.mark.parametrize("mixture", sorted((ROOT / "configs/mixture").glob("*.yaml")), ids=lambda p: p.stem)
-def test_a_mixture_of_the_papers_can_be_built(mixture):
-    config = yaml.safe_load(mixture.read_text())["data"]["init_args"]
-    data = PretrainDataModule([Component(**part) for part in config["mixture"]], "published", row_length=2048)
-    assert sum(data.synthesis.mixture.weights.values()) == pytest.approx(1)
-    assert {cell.context for cell in data.synthesis.mixture.cells} <= set(config["held_out"]["contexts"])
-
-
 @pytest.mark.long
 def test_the_tiny_scale_of_an_experiment_trains_and_is_gone_on_from(tmp_path):
     scale, folder = ROOT / "configs/scale", tmp_path / "pretrain"
     short = ["--trainer.enable_progress_bar", "false", "--trainer.max_steps", "3", "--trainer.limit_val_batches", "0"]
     arguments = [
-        "fit", "--config", str(ROOT / "configs/experiment/paper_pretrain.yaml"), "--config",
-        str(ROOT / "configs/mixture/context_seed_1.yaml"), "--config", str(scale / "tiny_pretrain.yaml"), *short,
+        "fit", "--config", str(ROOT / "configs/experiment/paper_context.yaml"),
+        "--config", str(scale / "tiny_pretrain.yaml"), *short,
     ]  # fmt: skip
     assert main.main([*arguments, "--trainer.default_root_dir", str(folder)]) == 0
     arguments = [
