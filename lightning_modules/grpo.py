@@ -43,7 +43,7 @@ class GRPOModule(PolicyModule):
         gain_NT = clipped_surrogate(logp_NT, batch.logp_old_NT, batch.advantage_NT, clip=self.clip)
         if self.beta:
             kl_NT = kl_k3(logp_NT, batch.logp_ref_NT)
-            gain_NT = gain_NT - self.beta * kl_NT
+            gain_NT = gain_NT - self.kl_weight * kl_NT
             self.log("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
         loss = -token_mean(gain_NT, batch.mask_NT, tokens=batch.tokens)
         ratio_NT = (logp_NT.detach() - batch.logp_old_NT).exp()

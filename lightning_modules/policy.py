@@ -5,6 +5,7 @@ the last update left. Not here: formulas (algorithms/), the loss (grpo.py).
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
@@ -14,13 +15,16 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from datamodules.batch import PromptBatch
+from grammar import Report
 from lightning_modules.compute import generation_counts, nominal_rl_tokens, row_counts
+from lightning_modules.experience import Group
 from lightning_modules.language_model import load_language_model
 from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Evaluation, Reasoner, Rollout
 from lightning_modules.rewards import Reward
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.schedules import Constant, Schedule
+from lightning_modules.sharding import gathered
 
 
 @dataclass(slots=True)
@@ -76,6 +80,7 @@ class PolicyModule(Reasoner):
             raise ValueError("sampling.temperature must be above 0: a greedy rollout has no probability to learn from.")
         self.reward, self.sampling = reward, sampling
         self.group_size, self.minibatches, self.epochs, self.beta = group_size, minibatches, epochs, beta
+        self.kl_weight = beta  # of the loss; a callback may steer it
         self.reference: list[PreTrainedModel] = []  # in a list: no submodule, so not in checkpoints; it is `init_from`
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
 
@@ -101,7 +106,9 @@ class PolicyModule(Reasoner):
         self.compute.add("rollout", generation_counts([len(ids) for ids in prompts.prompt_ids], rollout.completions.length_N))
         length = self.language_model.config.max_position_embeddings
         self.compute.add_nominal(nominal_rl_tokens(len(prompts.indices), self.group_size, length, reference=bool(self.beta)))
-        rewards_BG = self._price(rollout)
+        groups = self._price(prompts, rollout)
+        self.announce(groups)
+        rewards_BG = torch.tensor([group.rewards for group in groups], device=self.device)
         advantage_N = self.advantages(rewards_BG).flatten()
         tokens_NT, mask_NT = self._rows(prompts, rollout)
         self.tokens_seen += mask_NT.sum()
@@ -131,22 +138,36 @@ class PolicyModule(Reasoner):
             self.reference.append(load_language_model(self.init_from).to(self.device).eval().requires_grad_(False))
         return self.reference[0]
 
-    def _price(self, rollout: Rollout) -> Tensor:
-        """[B, G] rewards; their named parts are logged with the next training step."""
-        parts = [
-            [self.reward(response, report) for response, report in zip(*group, strict=True)]
-            for group in zip(rollout.responses, rollout.reports, strict=True)
-        ]
-        rewards_BG = torch.tensor([[sum(part.values()) for part in group] for group in parts], device=self.device)
-        n = rewards_BG.numel()
-        self.rollout_log = {f"train/reward/{k}": sum(p[k] for g in parts for p in g) / n for k in parts[0][0]}
+    def announce(self, groups: Sequence[Group]) -> None:
+        """Show a rollout to the callbacks that define `on_rollout`; what they return is logged with the next training steps."""
+        for callback in self.trainer.callbacks:
+            if hasattr(callback, "on_rollout"):
+                self.rollout_log |= callback.on_rollout(self.trainer, self, groups) or {}
+
+    def probe(self, prompts: PromptBatch, samples: int, generator: torch.Generator) -> list[list[Report]]:
+        """[B][samples] what is true of solutions sampled as in a rollout, from which nothing is learnt."""
+        with gathered(self.language_model):
+            done, responses = self.complete(prompts.prompt_ids, samples, self.sampling, generator)
+        self.compute.add("probe", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
+        return [self.judge(example, texts) for example, texts in zip(prompts.examples, responses, strict=True)]
+
+    def _price(self, prompts: PromptBatch, rollout: Rollout) -> list[Group]:
+        """Judged completions with what they are worth; the means of its named parts are logged with the next training step."""
+        rows, logp_N = rollout.completions.rows(), rollout.completions.logp_NT.sum(dim=1).tolist()
+        groups, size = [], self.group_size
+        for b, (texts, reports) in enumerate(zip(rollout.responses, rollout.reports, strict=True)):
+            parts = [self.reward(text, report) for text, report in zip(texts, reports, strict=True)]
+            mine = slice(b * size, (b + 1) * size)
+            groups.append(Group(rollout.examples[b], prompts.prompt_ids[b], rows[mine], logp_N[mine], texts, reports, parts))
+        every, n = [part for group in groups for part in group.parts], len(rows)
+        self.rollout_log = {f"train/reward/{k}": sum(part[k] for part in every) / n for k in every[0]}
         self.rollout_log |= {
-            "train/reward": rewards_BG.mean().item(),
-            "train/zero_variance": (rewards_BG == rewards_BG[:, :1]).all(dim=1).float().mean().item(),
+            "train/reward": sum(sum(group.rewards) for group in groups) / n,
+            "train/zero_variance": sum(not group.varies for group in groups) / len(groups),
             "train/response_tokens": rollout.completions.length_N.float().mean().item(),
             **{f"train/{g}": rollout.passed(g).float().mean().item() for g in ("answer", "executable")},
         }
-        return rewards_BG
+        return groups
 
     def _rows(self, prompts: PromptBatch, rollout: Rollout) -> tuple[Tensor, Tensor]:
         """Prompt and completion side by side: tokens [N, T] and the mask [N, T-1] of predictions of sampled tokens."""
