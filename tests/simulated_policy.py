@@ -1,4 +1,4 @@
-"""A GRPO module that answers without its language model: right or wrong by a skill that the test sets, and always the same."""
+"""Modules that answer without their language model: right or wrong by a skill that the test sets, and always the same."""
 
 from hashlib import blake2b
 
@@ -6,7 +6,7 @@ import torch
 from grammar_cases import response_of
 
 from grammar import gold_trace, parse_problem, render_trace
-from lightning_modules import GRPOModule
+from lightning_modules import GRPOModule, MidtrainModule
 from lightning_modules.rollout import Completions
 
 MODULUS = 5  # of context `garden`
@@ -35,15 +35,8 @@ def hash_of(ids: list[int], g: int) -> float:
     return int.from_bytes(blake2b(repr((ids, g)).encode(), digest_size=4).digest(), "big") / 2**32
 
 
-class SimulatedPolicy(GRPOModule):
-    """Completion g of a problem is right where a hash of both falls below `skill(op)`; the frontier moves with the updates."""
-
-    pace = 2
-
-    def skill(self, op: int) -> float:
-        """All of what lies below op 3, some of op 3, nothing above; one op more every `pace` updates."""
-        frontier = 3 + self.trainer.global_step // self.pace
-        return 1.0 if op < frontier else 0.3 if op == frontier else 0.0
+class Simulated:
+    """Completion g of a problem is right where a hash of both falls below `skill(op)`."""
 
     def write(self, gold: str, *, right: bool) -> str:
         return gold if right else wrong(gold)
@@ -60,3 +53,20 @@ class SimulatedPolicy(GRPOModule):
         tokens_NT = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         seen_NT = torch.arange(tokens_NT.shape[1]) < length_N[:, None]
         return Completions(tokens_NT, LOGP * seen_NT, length_N), texts
+
+
+class SimulatedPolicy(Simulated, GRPOModule):
+    """Solves all that lies below op 3, some of op 3, nothing above; one op more every `pace` updates."""
+
+    pace = 2
+
+    def skill(self, op: int) -> float:
+        frontier = 3 + self.trainer.global_step // self.pace
+        return 1.0 if op < frontier else 0.3 if op == frontier else 0.0
+
+
+class SimulatedLearner(Simulated, MidtrainModule):
+    """Solves most of what has up to three operations, nothing above."""
+
+    def skill(self, op: int) -> float:
+        return 0.6 if op <= 3 else 0.0
