@@ -1,7 +1,10 @@
 """The language model as a Hugging Face folder beside the checkpoints."""
 
+from typing import Any
+
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from callbacks.files import new_folder, run_folder
 
@@ -12,10 +15,27 @@ class HuggingFaceExport(Callback):
     Any later stage starts from it (`init_from`), and so does every tool that opens `from_pretrained` folders.
     """
 
+    def __init__(self, at_checkpoints: bool = False) -> None:
+        """Keep the settings; `at_checkpoints`: also keep `huggingface-stepN/` whenever a checkpoint is saved."""
+        self.at_checkpoints = at_checkpoints
+        self.last_step = -1
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Write the folder of this step, where asked, once."""
+        if self.at_checkpoints and trainer.global_step != self.last_step:
+            self.last_step = trainer.global_step
+            self._write(trainer, pl_module, f"huggingface-step{trainer.global_step}")
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the folder; it appears when it is complete."""
-        run = run_folder(trainer)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            with new_folder(run / "huggingface") as folder:
-                pl_module.language_model.save_pretrained(folder)
+        if not trainer.fast_dev_run:
+            self._write(trainer, pl_module, "huggingface")
+
+    def _write(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
+        """Every process must take part: sharded weights are put together."""
+        run, model = run_folder(trainer), pl_module.language_model
+        weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        if trainer.is_global_zero:
+            with new_folder(run / name) as folder:
+                model.save_pretrained(folder, state_dict=weights)
                 trainer.datamodule.tokenizer.save_pretrained(folder)

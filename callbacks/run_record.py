@@ -38,11 +38,22 @@ def environment() -> dict[str, Any]:
 
 
 class RunRecord(Callback):
-    """Write `environment.json` when a run starts, and `training.json` (steps, tokens, seconds) when training ends."""
+    """Write `environment.json` when a run starts, and `training.json` (steps, tokens, seconds) when training ends.
+
+    Seconds are those of all parts of a run that was resumed, up to the checkpoint that each part left.
+    """
 
     def __init__(self) -> None:
         """The clock starts with training."""
-        self.started = 0.0
+        self.started = self.before = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds so far."""
+        return {"seconds": self.before + perf_counter() - self.started}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from there."""
+        self.before = state["seconds"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the environment."""
@@ -61,6 +72,6 @@ class RunRecord(Callback):
             cost = {
                 "steps": trainer.global_step,
                 "tokens": int(pl_module.tokens_seen),
-                "seconds": round(perf_counter() - self.started, 1),
+                "seconds": round(self.state_dict()["seconds"], 1),
             }
             write_text(folder / "training.json", json.dumps(cost, indent=1))

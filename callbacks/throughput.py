@@ -1,40 +1,108 @@
-"""Tokens per second, in the progress bar and the log."""
+"""How fast training goes: tokens per second, seconds per update, share of time spent waiting for data, MFU."""
 
 from time import perf_counter
 from typing import Any
 
+import torch
 from lightning import LightningModule, Trainer
+from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.profilers import PassThroughProfiler, Profiler
+from torch import Tensor
+
+# dense bf16 FLOP/s of GPUs whose names Lightning's table misses (data sheets)
+BF16_FLOPS = {"NVIDIA H200": 989.4e12, "NVIDIA GH200 480GB": 989.4e12, "NVIDIA B200": 2250e12}
 
 
 class Throughput(Callback):
-    """Log `train/tokens_per_s` of this process: tokens that training steps report in `outputs["tokens"]`, over wall time.
+    """Log rates over the time since the last log, with that of validation left out; sampling a rollout counts.
 
-    Time spent validating is left out; sampling a rollout counts. The rate is that of the last `window` steps.
+    `train/tokens_per_s`: tokens of all processes that training steps report in `outputs["tokens"]`.
+    `train/step_s`:       seconds per update.
+    `train/data_wait`:    share of the time in which training waited for its loader (for RL: for rollouts).
+    `train/mfu`:          model FLOP utilisation = `outputs["flops"]` / (seconds * peak FLOP/s of the device), this process's.
+                          Model FLOPs are those of real tokens and of what these may attend to: padding, recomputation and
+                          masked-out attention do not count (arXiv:2204.02311, appendix B). Absent where the peak is not known.
     """
 
-    def __init__(self, window: int = 20) -> None:
-        """Keep the settings."""
-        self.window = window
-        self.steps: list[tuple[float, int]] = []
-        self.paused, self.stopped_at = 0.0, 0.0
+    def __init__(self, peak_flops: float | None = None) -> None:
+        """Keep the settings; `peak_flops`: FLOP/s of the device at the precision used, None: looked up by its name."""
+        self.peak_flops = peak_flops
+        self.fetches = FetchClock()
 
-    def on_train_start(self, *args: object) -> None:
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Time the loader by Lightning's profiler hooks; a profiler that the user chose stays, and `data_wait` is not logged."""
+        if stage == "fit" and isinstance(trainer.profiler, PassThroughProfiler):
+            trainer.profiler = self.fetches
+        if stage == "fit" and self.peak_flops is None:
+            self.peak_flops = peak_flops(trainer.strategy.root_device, str(trainer.precision))
+
+    def on_train_start(self, trainer: Trainer, *args: object) -> None:
         """Start the clock."""
-        self.paused, self.steps = 0.0, [(perf_counter(), 0)]
+        self._restart(trainer)
+
+    def _restart(self, trainer: Trainer) -> None:
+        self.since, self.first_step = perf_counter(), trainer.global_step
+        self.fetches.seconds = 0.0
+        self.tokens: list[Tensor] = []
+        self.flops: list[Tensor] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any], *args: object) -> None:
-        """Add a step and log the rate."""
-        self.steps.append((perf_counter() - self.paused, int(outputs["tokens"])))
-        del self.steps[: -self.window - 1]
-        seconds = self.steps[-1][0] - self.steps[0][0]
-        rate = sum(tokens for _, tokens in self.steps[1:]) / seconds
-        pl_module.log("train/tokens_per_s", rate, prog_bar=True)
+        """Add a batch; when Lightning is about to log, log the rates. Only then does the device have to be waited for."""
+        self.tokens.append(outputs["tokens"])
+        if outputs.get("flops") is not None:
+            self.flops.append(outputs["flops"])
+        steps = trainer.global_step - self.first_step
+        if steps and trainer.global_step % trainer.log_every_n_steps == 0:
+            tokens = float(trainer.strategy.reduce(torch.stack(self.tokens).sum().double(), reduce_op="sum"))
+            self._log(trainer, pl_module, tokens, perf_counter() - self.since, steps)
+            self._restart(trainer)
+
+    def _log(self, trainer: Trainer, pl_module: LightningModule, tokens: float, seconds: float, steps: int) -> None:
+        pl_module.log("train/tokens_per_s", tokens / seconds, prog_bar=True)
+        pl_module.log("train/step_s", seconds / steps)
+        if trainer.profiler is self.fetches:
+            pl_module.log("train/data_wait", self.fetches.seconds / seconds)
+        if self.peak_flops and self.flops:
+            pl_module.log("train/mfu", float(torch.stack(self.flops).sum()) / (seconds * self.peak_flops))
 
     def on_validation_start(self, *args: object) -> None:
         """Stop the clock."""
         self.stopped_at = perf_counter()
 
-    def on_validation_end(self, *args: object) -> None:
+    def on_validation_end(self, trainer: Trainer, *args: object) -> None:
         """Let it run on."""
-        self.paused += perf_counter() - self.stopped_at
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self.since += perf_counter() - self.stopped_at
+
+
+class FetchClock(Profiler):
+    """Seconds in which the training loop waited for its next batch."""
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        super().__init__()
+        self.seconds = self.started = 0.0
+
+    def start(self, action_name: str) -> None:
+        """Note the time when a training batch is asked for."""
+        if action_name.endswith("train_dataloader_next"):
+            self.started = perf_counter()
+
+    def stop(self, action_name: str) -> None:
+        """Add the wait."""
+        if action_name.endswith("train_dataloader_next"):
+            self.seconds += perf_counter() - self.started
+
+    def summary(self) -> str:
+        """Nothing to print."""
+        return ""
+
+
+def peak_flops(device: torch.device, precision: str) -> float | None:
+    """FLOP/s that the maker states for a GPU at a Lightning precision, from Lightning's table or ours; None: not known."""
+    if device.type != "cuda":
+        return None
+    dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
+    known = BF16_FLOPS.get(torch.cuda.get_device_name(device)) if dtype is not torch.float32 else None
+    return known or get_available_flops(device, dtype)

@@ -1,6 +1,6 @@
 """What the loaders hand to the modules. Shapes: B rows or prompts, T tokens."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -19,16 +19,24 @@ class PackedBatch:
     labels_BT:    the id that position t should predict (already shifted), or IGNORE.
     document_BT:  number of the document a token belongs to, from 1 within its row; 0 is padding.
     position_BT:  position within the document, from 0.
+    edges_D:      where documents begin in the flattened rows, for attention that asks for it; None where it does not.
     """
 
     tokens_BT: Tensor
     labels_BT: Tensor
     document_BT: Tensor
     position_BT: Tensor
+    edges_D: Tensor | None = None
 
     def to(self, device: torch.device, **kwargs: bool) -> Self:
         """Move every tensor, as Lightning's transfer asks."""
-        return type(self)(*(getattr(self, f.name).to(device, **kwargs) for f in fields(self)))
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{name: None if v is None else v.to(device, **kwargs) for name, v in values.items()})
+
+    def as_one_document(self) -> Self:
+        """The same rows, each as if it were one document: positions run on, and later documents see earlier ones."""
+        position_BT = torch.arange(self.position_BT.shape[1], device=self.position_BT.device).expand_as(self.position_BT)
+        return replace(self, document_BT=(self.document_BT > 0).long(), position_BT=position_BT)
 
     @property
     def tokens(self) -> Tensor:

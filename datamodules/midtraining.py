@@ -1,7 +1,41 @@
-"""Data of mid-training: as pre-training, on a mixture that keeps a share of what the model knows."""
+"""Data of mid-training: as pre-training, on a mixture that narrows to new problems and replays a share of the old ones."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from datamodules.mixture import Component
 from datamodules.pretraining import PretrainDataModule
 
 
 class MidtrainDataModule(PretrainDataModule):
-    """PretrainDataModule whose `mixture` narrows to new problems and replays a share of the old ones."""
+    """PretrainDataModule with replay: `mixture` for the new problems and, apart from it, `replay` for a share of old ones."""
+
+    def __init__(
+        self, mixture: Sequence[Component], tokenizer: str, *, replay: Sequence[Component] = (), replay_share: float = 0.0,
+        **settings: Any,
+    ) -> None:  # fmt: skip
+        """Keep the settings; see PretrainDataModule.
+
+        Args:
+            mixture: new problems; weights sum to 1.
+            tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            replay: problems of earlier stages; weights sum to 1.
+            replay_share: share of examples that are replayed.
+            settings: those of PretrainDataModule.
+        """
+        super().__init__(with_replay(mixture, replay, replay_share), tokenizer, **settings)
+
+
+def with_replay(mixture: Sequence[Component], replay: Sequence[Component], share: float) -> list[Component]:
+    """Scale two mixtures, each with weights that sum to 1, into one.
+
+    Raises:
+        ValueError: a share outside [0, 1), or a share without problems to replay, or the other way round.
+    """
+    if not 0 <= share < 1 or bool(replay) != (share > 0):
+        raise ValueError(
+            f"replay_share={share} with {len(replay)} components to replay: give `data.init_args.replay` and a share above 0 "
+            "and below 1, or neither."
+        )
+    return [replace(c, weight=c.weight * (1 - share)) for c in mixture] + [replace(c, weight=c.weight * share) for c in replay]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from datamodules.documents import PackedRows
+from datamodules.gold_documents import GoldDocuments
 from datamodules.graph_spec import GraphSpec
 from datamodules.mixture import Component
 from datamodules.reasoning import HeldOut, ReasoningDataModule
@@ -47,6 +48,13 @@ class PretrainDataModule(ReasoningDataModule):
         return self._packed("train", max(1, self.trainer.max_steps * self.trainer.accumulate_grad_batches))
 
     def val_dataloader(self) -> list[Any]:
-        """Packed documents of the validation split, then held-out problems."""
+        """Packed validation documents; where there are held-out problems, their gold documents, then the problems."""
         loaders: list[Any] = [self._packed("validation", self.validation_batches)]
-        return [*loaders, super().val_dataloader()] if self.evaluates else loaders
+        return [*loaders, self._gold_documents(), super().val_dataloader()] if self.evaluates else loaders
+
+    def _gold_documents(self) -> GoldDocuments:
+        return GoldDocuments(
+            self.held_out_examples("validation", self.held_out.validation_problems), self.labels["context"], self.tokenizer,
+            row_length=self.row_length, batch_rows=self.batch_rows, solution_only=self.loss_on == "solution",
+            rank=self.trainer.global_rank, world=self.trainer.world_size,
+        )  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from lightning.fabric.utilities.load import _load_distributed_checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 
@@ -49,7 +49,7 @@ def _config(architecture: dict[str, Any]) -> PretrainedConfig:
 
 
 def load_language_model(init_from: str) -> PreTrainedModel:
-    """Open a language model: a Hugging Face folder, or a `.ckpt` of one of our modules.
+    """Open a language model: a Hugging Face folder, or a `.ckpt` (file, or folder of shards) of one of our modules.
 
     Raises:
         ValueError: neither is there, or the file is no checkpoint of ours.
@@ -57,12 +57,15 @@ def load_language_model(init_from: str) -> PreTrainedModel:
     path = Path(init_from)
     if (path / "config.json").is_file():
         return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).train()
-    if not path.is_file():
+    if (path / "meta.pt").is_file():
+        checkpoint = _load_distributed_checkpoint(path)
+    elif path.is_file():
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    else:
         raise ValueError(
-            f"init_from {init_from!r} is neither a Hugging Face folder (with config.json) nor a .ckpt file; "
+            f"init_from {init_from!r} is neither a Hugging Face folder (with config.json) nor a .ckpt file or folder; "
             "train the stage before, or set `model.init_args.init_from`."
         )
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     if "language_model_config" not in checkpoint:
         raise ValueError(f"init_from {init_from!r} was not written by one of our modules; export it to a Hugging Face folder.")
     config = dict(checkpoint["language_model_config"])
@@ -71,16 +74,3 @@ def load_language_model(init_from: str) -> PreTrainedModel:
     weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     model.load_state_dict(weights)
     return model
-
-
-def document_mask(document_BT: Tensor) -> Tensor:
-    """Let a token see earlier tokens of its own document only.
-
-    Args:
-        document_BT: [B, T] document numbers; 0 is padding, which sees itself and other padding.
-
-    Returns:
-        [B, 1, T, T] bool, true where the query (third axis) may look at the key (last axis).
-    """
-    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
-    return same_BTT.tril()[:, None]

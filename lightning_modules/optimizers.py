@@ -21,16 +21,21 @@ class AdamW(OptimizerFactory):
     """AdamW; weight decay on matrices only (arXiv:1711.05101)."""
 
     def __init__(
-        self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.1, eps: float = 1e-8
-    ) -> None:
-        """Keep the settings; `lr` is the peak that the schedule scales."""
-        self.lr, self.betas, self.weight_decay, self.eps = lr, betas, weight_decay, eps
+        self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.1, eps: float = 1e-8,
+        fused: bool = True,
+    ) -> None:  # fmt: skip
+        """Keep the settings; `lr` is the peak that the schedule scales, `fused` updates each weight in one pass over memory."""
+        self.lr, self.betas, self.weight_decay, self.eps, self.fused = lr, betas, weight_decay, eps, fused
 
     def __call__(self, model: nn.Module) -> Optimizer:
         """Return torch.optim.AdamW with one group for matrices and one, without decay, for the rest."""
         matrices, rest = _split(model, lambda name, p: p.ndim >= 2)
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.lr, betas=self.betas, eps=self.eps)
+        filled = [g for g in groups if g["params"]]
+        optimizer = torch.optim.AdamW(filled, lr=self.lr, betas=self.betas, eps=self.eps, fused=self.fused)
+        # a fused step could undo the gradient scaling of fp16 by itself, but then Lightning would refuse to clip gradients
+        optimizer._step_supports_amp_scaling = False
+        return optimizer
 
 
 class Muon(OptimizerFactory):
@@ -82,3 +87,21 @@ class Chained(Optimizer):
 def _split(model: nn.Module, first: Callable[[str, nn.Parameter], bool]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     return [p for name, p in trained if first(name, p)], [p for name, p in trained if not first(name, p)]
+
+
+def number_by_model(state: dict[str, Any], optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
+    """Number the parameters of a saved state by their place in the model instead of in the optimiser's groups.
+
+    torch restores either; what shards a saved state (FSDP2) takes numbers to be the model's.
+
+    Args:
+        state: `optimizer.state_dict()`.
+        optimizer: whose state it is.
+        model: whose parameters it updates.
+    """
+    place = {parameter: number for number, parameter in enumerate(model.parameters())}
+    places = [place[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    old = [number for group in state["param_groups"] for number in group["params"]]
+    new = dict(zip(old, places, strict=True))
+    groups = [{**group, "params": [new[number] for number in group["params"]]} for group in state["param_groups"]]
+    return {"state": {new[number]: values for number, values in state["state"].items()}, "param_groups": groups}

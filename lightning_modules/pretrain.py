@@ -1,27 +1,38 @@
-"""Pre-training: next-token prediction on packed documents that do not see each other, from fresh weights."""
+"""Pre-training: next-token prediction on packed documents that do not see each other, from fresh weights.
+
+The loss is the mean over the labels of the whole global batch, so that one process, several, and accumulated batches take the
+same step: each batch adds a sum, and gradients are divided by the number of labels when all of the step's are known.
+Not here: attention backends (attention.py), what is logged by band, context and kind of token (metrics/gold_loss.py).
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+from torchmetrics import MeanMetric
 
 from datamodules.batch import IGNORE, PackedBatch, PromptBatch
-from lightning_modules.compute import packed_counts
-from lightning_modules.language_model import document_mask
+from datamodules.gold_documents import LABEL_KINDS, GoldBatch
+from lightning_modules.attention import SDPA, AttentionName, Backend, choose_backend, document_edges
+from lightning_modules.compute import countable, packed_counts
+from lightning_modules.flops import training_flops
+from lightning_modules.metrics import GoldLoss, gold_loss_table
 from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Evaluation, Reasoner
 from lightning_modules.schedules import Cosine, Schedule
 
 
 class PretrainModule(Reasoner):
-    """minimise  - mean_t log pi(token_t+1 | tokens of its document up to t), over positions that carry a label."""
+    """minimise  mean_t [ - log pi(token_t+1 | tokens of its document up to t) + z_loss * (log Z_t)^2 ]  over labelled t."""
 
     def __init__(
         self, architecture: dict[str, Any] | None = None, *, init_from: str | None = None,
         optimizer: OptimizerFactory | None = None, schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(),
-        compile: bool = False,
+        attention: AttentionName = "auto", document_mask: bool = True, z_loss: float = 0.0, compile: bool = False,
     ) -> None:  # fmt: skip
         """Keep the settings.
 
@@ -31,41 +42,142 @@ class PretrainModule(Reasoner):
             optimizer: AdamW where not given.
             schedule: cosine where not given.
             evaluation: how validation, test and prediction sample.
+            attention: backend of packed rows; auto: the first of flash_attention_2, varlen, flex_attention, sdpa that works.
+            document_mask: documents of a row do not see each other; false: they see earlier ones and positions run on, as in
+                the paper's training.
+            z_loss: weight of (log Z)^2, Z the softmax denominator, which keeps logits from drifting (arXiv:2204.02311).
             compile: compile the loss (worth it from a few hundred steps on; needs a C++ compiler on a CPU).
         """
         super().__init__(architecture, init_from, optimizer or AdamW(), schedule or Cosine(), evaluation)
-        self.compile_loss = compile
-        self.loss: Callable[[PackedBatch], Tensor] = self._loss
-        # real tokens seen since the stage began; a buffer, so that it is saved and resumed
+        self.attention, self.document_mask, self.z_loss, self.compile_loss = attention, document_mask, z_loss, compile
+        self.compile_layers = compile
+        self.backend: Backend = SDPA()
+        self.sums: Callable[..., Tensor] = self._sums
+        self.per_batch = 0  # what sums are divided by until the number of labels of the step is known
+        # real tokens seen by all processes since the stage began; a buffer, so that it is saved and resumed
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
+        self.validation_loss = MeanMetric()
 
     def configure_model(self) -> None:
-        """Build the language model and, where asked, compile the loss."""
+        """Build the language model and, where asked, compile the loss (or, of a sharded model, its layers)."""
         super().configure_model()
-        if self.compile_loss and self.loss == self._loss:
-            self.loss = torch.compile(self._loss, dynamic=False)
+        if self.compile_loss and self.device_mesh is None and self.sums == self._sums:
+            self.sums = torch.compile(self._sums, dynamic=False)
 
-    def _loss(self, tokens_BT: Tensor, labels_BT: Tensor, document_BT: Tensor, position_BT: Tensor) -> Tensor:
-        logits_BTV = self.language_model(
-            input_ids=tokens_BT, position_ids=position_BT, attention_mask=document_mask(document_BT), use_cache=False
-        ).logits
-        return cross_entropy(logits_BTV.flatten(0, 1).float(), labels_BT.flatten(), ignore_index=IGNORE)
+    def setup(self, stage: str) -> None:
+        """Choose the attention backend, and make room for what validation counts."""
+        super().setup(stage)
+        self.backend = choose_backend(self.attention, self.trainer.strategy.root_device, half="16" in str(self.trainer.precision))
+        self.step_sums = torch.zeros(4, dtype=torch.float64)
+        self.gold_loss = GoldLoss(len(self.labels.context), len(LABEL_KINDS))
+
+    def on_before_batch_transfer(self, batch: PackedBatch | PromptBatch, dataloader_idx: int) -> PackedBatch | PromptBatch:
+        """Find the boundaries of documents while the batch is still on the CPU, so that the device need not wait."""
+        if isinstance(batch, PackedBatch):
+            batch = batch if self.document_mask else batch.as_one_document()
+            batch.edges_D = document_edges(batch.document_BT) if self.backend.needs_edges else None
+        return batch
+
+    def _nll(self, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any) -> tuple[Tensor, Tensor]:
+        """- log pi of each label (0 without one), flat [B*T] nats, and the logits [B*T, V]."""
+        logits_BTV = self.language_model(input_ids=tokens_BT, position_ids=position_BT, use_cache=False, **where).logits
+        logits_NV = logits_BTV.flatten(0, 1).float()
+        return cross_entropy(logits_NV, labels_BT.flatten(), ignore_index=IGNORE, reduction="none"), logits_NV
+
+    def _sums(self, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any) -> Tensor:
+        """Sums over labels of -log pi, (log Z)^2 and 1: [3]."""
+        nll_N, logits_NV = self._nll(tokens_BT, labels_BT, position_BT, **where)
+        labelled_N = labels_BT.flatten() != IGNORE
+        square = (logits_NV.logsumexp(-1).square() * labelled_N).sum() if self.z_loss else nll_N.new_zeros(())
+        return torch.stack([nll_N.sum(), square, labelled_N.sum().float()])
+
+    def _call(self, function: Callable[..., Any], batch: PackedBatch) -> Any:
+        with self.backend.of(self.language_model):
+            where = self.backend.arguments(batch.document_BT, batch.edges_D)
+            return function(batch.tokens_BT, batch.labels_BT, batch.position_BT, **where)
+
+    @property
+    def _alone(self) -> bool:
+        """Whether a batch is all there is to a step."""
+        return self.trainer.world_size * self.trainer.accumulate_grad_batches == 1
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> dict[str, Any]:
-        """One packed batch."""
-        loss = self.loss(batch.tokens_BT, batch.labels_BT, batch.document_BT, batch.position_BT)
-        tokens = batch.tokens
-        self.tokens_seen += tokens
-        self.compute.add("update", packed_counts(batch.position_BT, batch.document_BT))
+        """One packed batch; of its loss, the constant divisor is put right in `optimizer_step`."""
+        sums_3 = self._call(self.sums, batch)
+        nll, square, labels = sums_3
+        tokens, attended = packed_counts(batch.position_BT, batch.document_BT)
+        self.compute.add("update", (tokens, attended))
         self.compute.add_nominal(batch.tokens_BT.numel())
-        self.log("train/loss", loss, prog_bar=True)
+        self.step_sums = self.step_sums.to(self.device) + torch.cat([sums_3.detach().double(), tokens[None].double()])
+        self.per_batch = self.per_batch or batch.labels_BT.numel()
+        loss = (nll + self.z_loss * square) / (labels.clamp(min=1) if self._alone else self.per_batch)
+        return {"loss": loss, "tokens": tokens, "flops": self._flops(tokens, attended)}
+
+    def _flops(self, tokens: Tensor, attended: Tensor) -> Tensor | None:
+        """FLOPs of a forward and a backward pass over so many tokens that attended to so many; None where not known."""
+        config = self.language_model.config
+        if not countable(config):
+            return None
+        per_token = training_flops(config, tokens=1, context=0)
+        per_attended = training_flops(config, tokens=1, context=1) - per_token
+        return tokens.double() * per_token + attended.double() * per_attended
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Optimizer | LightningOptimizer,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:  # fmt: skip
+        """As Lightning does, with gradients divided by the labels of the global batch before anyone looks at them."""
+
+        def closure() -> Any:
+            output = optimizer_closure()
+            self._finish_sums()
+            return output
+
+        super().optimizer_step(epoch, batch_idx, optimizer, closure)
+
+    def _finish_sums(self) -> None:
+        """Add up the step's sums over processes, put its gradients right, and keep what is logged."""
+        nll, square, labels, tokens = self.trainer.strategy.reduce(self.step_sums.clone(), reduce_op="sum")
+        labels = labels.clamp(min=1)
+        if not self._alone:
+            # backward took the mean over processes and accumulated batches of sums / per_batch
+            parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
+            factor = (parts * self.per_batch / labels).float()
+            for parameter in self.language_model.parameters():
+                if parameter.grad is not None:
+                    getattr(parameter.grad, "to_local", lambda g=parameter.grad: g)().mul_(factor)
+        self.tokens_seen += tokens.long()
+        self.step_log = {"train/loss": nll / labels} | ({"train/z_loss": square / labels} if self.z_loss else {})
+        self.step_sums = torch.zeros_like(self.step_sums)
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the step."""
+        self.log_dict(self.step_log, prog_bar=True)
         self.log("train/tokens", self.tokens_seen.float())
-        return {"loss": loss, "tokens": tokens}
+        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
     def validation_step(self, batch: PackedBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Loss on packed validation documents, or judged samples, by what the loader gives."""
+        """Loss on packed validation documents, on gold documents of held-out problems, or judged samples, by what is given."""
         if isinstance(batch, PromptBatch):
             return self.evaluate(batch, batch_idx)
-        loss = self._loss(batch.tokens_BT, batch.labels_BT, batch.document_BT, batch.position_BT)
-        self.log("val/loss", loss, prog_bar=True, add_dataloader_idx=False, sync_dist=True)
-        return {"loss": loss}
+        nll_N, _ = self._call(self._nll, batch)
+        labelled_N = batch.labels_BT.flatten() != IGNORE
+        if isinstance(batch, GoldBatch):
+            of = (x.flatten()[labelled_N] for x in (batch.op_BT, batch.context_BT, batch.kind_BT))
+            self.gold_loss.update(nll_N[labelled_N], *of)
+        else:
+            count = labelled_N.sum()
+            self.validation_loss.update(nll_N.sum() / count.clamp(min=1), weight=count)
+            self.log("val/loss", self.validation_loss, prog_bar=True, add_dataloader_idx=False)
+        return {"loss": nll_N.sum() / labelled_N.sum().clamp(min=1)}
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        super().on_validation_epoch_start()
+        self.gold_loss.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the loss on gold documents by band and context, and the perplexity of their solutions by kind of token."""
+        if self.gold_loss.update_called:
+            table = gold_loss_table(self.gold_loss.compute(), self.trainer.datamodule.bands, self.labels.context, LABEL_KINDS)
+            self.log_dict({f"val/{name}": value for name, value in table.items()}, rank_zero_only=True)

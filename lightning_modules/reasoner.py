@@ -25,9 +25,10 @@ from lightning_modules.evaluation import Answered, Evaluation, Judgements, Label
 from lightning_modules.language_model import build_language_model, load_language_model
 from lightning_modules.likelihood import token_nll
 from lightning_modules.metrics import Intervals
-from lightning_modules.optimizers import OptimizerFactory
+from lightning_modules.optimizers import OptimizerFactory, number_by_model
 from lightning_modules.rollout import Completions, SamplingParams, sample, sample_shared
 from lightning_modules.schedules import Schedule
+from lightning_modules.sharding import gathered, shard
 
 END_OF_ANSWER = "</answer>"
 
@@ -56,6 +57,8 @@ class Rollout:
 class Reasoner(LightningModule):
     """A causal LM whose solutions can be sampled, verified and graded. Subclasses say how it learns."""
 
+    compile_layers = False  # of a sharded model
+
     def __init__(
         self, architecture: dict[str, Any] | None, init_from: str | None, optimizer: OptimizerFactory, schedule: Schedule,
         evaluation: Evaluation,
@@ -83,6 +86,9 @@ class Reasoner(LightningModule):
         if self.language_model is None:
             fresh = self.init_from is None
             self.language_model = build_language_model(self.architecture) if fresh else load_language_model(self.init_from)
+            if self.device_mesh is not None:
+                half = self.trainer.precision == "bf16-mixed"
+                shard(self.language_model, self.device_mesh, half=half, compile_layers=self.compile_layers)
 
     def setup(self, stage: str) -> None:
         """Check that the tokenizer fits the embedding."""
@@ -108,19 +114,25 @@ class Reasoner(LightningModule):
         optimizer: Optimizer = self.optimizer(self.language_model)
         steps = self.trainer.max_steps
         if steps < 1:
-            raise ValueError("the schedule needs an end: set `trainer.max_steps` to the number of updates.")
+            raise ValueError(
+                "the schedule needs an end: set `budget.max_tokens`, or `trainer.max_steps` to the number of updates."
+            )
         schedule = LambdaLR(optimizer, lambda step: self.schedule(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what a later stage needs to build the model (`init_from`)."""
+        """Keep what a later stage needs to build the model (`init_from`), and optimiser states that any strategy takes over."""
         checkpoint["language_model_config"] = self.language_model.config.to_dict()
+        if self.device_mesh is None and checkpoint.get("optimizer_states"):
+            states, (optimizer,) = checkpoint["optimizer_states"], self.trainer.optimizers
+            checkpoint["optimizer_states"] = [number_by_model(state, optimizer, self) for state in states]
 
     def sample(
         self, batch: PromptBatch, group_size: int, params: SamplingParams, generator: torch.Generator | None = None
     ) -> Rollout:
         """Sample `group_size` responses to each prompt and judge them."""
-        done, responses = self.complete(batch.prompt_ids, group_size, params, generator)
+        with gathered(self.language_model):
+            done, responses = self.complete(batch.prompt_ids, group_size, params, generator)
         reports = [self.judge(example, group) for example, group in zip(batch.examples, responses, strict=True)]
         return Rollout(batch.examples, batch.indices, done, responses, reports)
 
@@ -152,7 +164,7 @@ class Reasoner(LightningModule):
     def evaluate(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
         """Sample and judge; what is found adds up in `judgements`, and `rollout` in the outputs is for callbacks."""
         count, found = len(batch.indices) - batch.repeats, self.judgements
-        with found.timed("sampling"):
+        with found.timed("sampling"), gathered(self.language_model):
             answers, recalled = self._answers(batch)
         examples, answers = batch.examples[:count], answers[:count]
         with found.timed("verification"):
@@ -161,7 +173,7 @@ class Reasoner(LightningModule):
         with found.timed("statistics"):
             found.update(done, self.labels)
         if self.evaluation.likelihood:
-            with found.timed("likelihood"):
+            with found.timed("likelihood"), gathered(self.language_model):
                 self._measure_likelihood([example for example in examples if example.solution])
         return {"rollout": done}
 

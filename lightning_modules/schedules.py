@@ -7,19 +7,24 @@ from math import cos, pi
 class Schedule(ABC):
     """A factor in [0, 1] for each of `steps` updates: a linear warm-up, then what the subclass says."""
 
-    def __init__(self, warmup: float = 0.0, floor: float = 0.0) -> None:
+    def __init__(self, warmup: float = 0.0, floor: float = 0.0, shared_steps: int | None = None) -> None:
         """Keep the settings.
 
         Args:
             warmup: share of all steps with a rising rate.
             floor: factor at the end.
+            shared_steps: None: the schedule ends with the run, each budget has its own. A number: all budgets share one schedule
+                of so many updates, and a shorter run stops on its way (the paper's mid-training, of 38,693).
         """
         if not (0 <= warmup < 1 and 0 <= floor <= 1):
             raise ValueError(f"schedule: warmup={warmup} must be in [0, 1) and floor={floor} in [0, 1].")
-        self.warmup, self.floor = warmup, floor
+        if shared_steps is not None and shared_steps < 1:
+            raise ValueError(f"schedule: shared_steps={shared_steps} must be at least 1; leave it out for a schedule per budget.")
+        self.warmup, self.floor, self.shared_steps = warmup, floor, shared_steps
 
     def __call__(self, step: int, steps: int) -> float:
-        """Return the factor of update `step`, from 0, out of `steps`."""
+        """Return the factor of update `step`, from 0, out of the run's `steps`."""
+        steps = self.shared_steps or steps
         warm = self.warmup * steps
         if step < warm:
             return (step + 1) / (warm + 1)
@@ -50,9 +55,9 @@ class Cosine(Schedule):
 class WSD(Schedule):
     """Warm-up, stable, decay (arXiv:2404.06395): the peak rate, then linearly down to the floor."""
 
-    def __init__(self, warmup: float = 0.02, decay: float = 0.3, floor: float = 0.0) -> None:
+    def __init__(self, warmup: float = 0.02, decay: float = 0.3, floor: float = 0.0, shared_steps: int | None = None) -> None:
         """Keep the settings; `decay` is the share of the steps after the warm-up in which the rate falls."""
-        super().__init__(warmup, floor)
+        super().__init__(warmup, floor, shared_steps)
         if not 0 < decay <= 1:
             raise ValueError(f"schedule: decay={decay} must be in (0, 1].")
         self.decay = decay

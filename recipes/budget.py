@@ -61,12 +61,13 @@ class Budget:
         """
         trainer, data, _ = _parts(mid)
         rows = _number(mid, data, "row_length") * _number(mid, data, "batch_rows")
+        per_step = _batch_tokens(mid) or rows * trainer.get("accumulate_grad_batches", 1) * self.devices
         rl_trainer, rl_data, model = _parts(rl)
         updates, rest = divmod(model.get("minibatches", 1) * model.get("epochs", 1), rl_trainer.get("accumulate_grad_batches", 1))
         if rest:
             raise ValueError(f"budget: {rl}: minibatches x epochs must be a multiple of `accumulate_grad_batches`.")
         return StepSizes(
-            tokens_per_step=rows * trainer.get("accumulate_grad_batches", 1) * self.devices,
+            tokens_per_step=per_step,
             prompts_per_step=_number(rl, rl_data, "prompts_per_rollout") * self.devices,
             rollouts=_number(rl, model, "group_size"), length=self.length, reference=bool(model.get("beta")),
             updates_per_step=updates,
@@ -83,6 +84,12 @@ def read_budget(raw: object, path: Path) -> Budget:
     if not isinstance(raw, Mapping) or not {"tokens", "rl_share"} <= raw.keys() <= known:
         raise ValueError(f"{path}: `budget` has the keys {sorted(known)}, of which tokens and rl_share are needed; got {raw!r}.")
     return Budget(**{**raw, "tokens": float(raw["tokens"])})
+
+
+def _batch_tokens(config: Path) -> int | None:
+    """Tokens of an update on all devices together, where the config fixes them."""
+    whole = yaml.safe_load(config.read_text(encoding="utf-8"))
+    return (whole.get("budget") or {}).get("batch_tokens")
 
 
 def _parts(config: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

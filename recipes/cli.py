@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from transformers.utils.logging import disable_progress_bar
 
 import callbacks
@@ -24,6 +23,9 @@ SUBCOMMANDS = ("fit", "validate", "test", "predict")
 NOISE = (
     r".*args parameter is intended to run from within Python.*",
     r".*does not have many workers.*",
+    r".*there is no last checkpoint available.*",
+    r".*You have overridden `on_before_batch_transfer`.*",
+    r".*when logging on epoch level in distributed setting.*",
     r".*exists and is not empty.*",
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*Found .* module\(s\) in eval mode at the start of training.*",
@@ -54,7 +56,7 @@ class ExperimentCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that are always on."""
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(callbacks.Checkpoint, "checkpoint")
         parser.set_defaults({"checkpoint.save_last": True, "checkpoint.enable_version_counter": False})
         parser.add_lightning_class_args(callbacks.VerifiedPassAtK, "pass_at_k")
         parser.add_lightning_class_args(callbacks.SampleLog, "sample_log")
@@ -63,13 +65,19 @@ class ExperimentCLI(LightningCLI):
         parser.add_lightning_class_args(callbacks.RunRecord, "run_record")
         parser.add_lightning_class_args(callbacks.Throughput, "throughput")
         parser.add_lightning_class_args(callbacks.ComputeLedger, "compute_ledger")
+        parser.add_lightning_class_args(callbacks.TokenBudget, "budget")
+        parser.add_lightning_class_args(callbacks.RandomState, "random_state")
+        parser.add_lightning_class_args(callbacks.RewindLogs, "rewind_logs")
+        parser.add_lightning_class_args(callbacks.NonFiniteLoss, "non_finite_loss")
+        parser.add_lightning_class_args(callbacks.GradientNorm, "gradient_norm")
+        parser.add_lightning_class_args(callbacks.Memory, "memory")
 
     def _instantiate_trainer(self, config: dict[str, Any], always_on: list[Callback]) -> Trainer:
         """Log to TensorBoard and to CSV in the run's folder, unless the config names loggers."""
         if config.get("logger") in (None, True):
             folder = Path(config.get("default_root_dir") or "runs/unnamed")
             folder = folder if self.subcommand == "fit" else folder / self.subcommand / self.folder
-            config["logger"] = [kind(folder, name="", version="") for kind in (TensorBoardLogger, CSVLogger)]
+            config["logger"] = [kind(folder, name="", version="") for kind in (callbacks.TensorBoard, callbacks.MetricsCSV)]
         return super()._instantiate_trainer(config, always_on)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def run_and_evaluate(stage: Stage, out: Path, seed: int) -> None:
     if stage.init_from is not None:
         settings += ["--model.init_args.init_from", str(out / stage.init_from / "huggingface")]
     if not (folder / "training.json").is_file():
-        run_stage(["fit", *settings])
+        run_stage(["fit", *settings, "--ckpt_path", "last"])
     if not (folder / "test" / "pass_at_k.json").is_file():
         run_stage(["test", *settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")])
 

@@ -73,7 +73,8 @@ def spend(budget: Budget, stages: dict[str, Stage]) -> dict[str, Stage]:
         while source is not None and left.get(source) == 0:
             source = stages[source].init_from
         if left.get(name) != 0:
-            extra = ("--trainer.max_steps", str(left[name]), "--trainer.devices", str(budget.devices)) if name in left else ()
+            steps_of = ("--trainer.max_steps", str(left.get(name)), "--budget.max_tokens", "null")
+            extra = (*steps_of, "--trainer.devices", str(budget.devices)) if name in left else ()
             kept[name] = replace(stage, init_from=source, settings=extra)
     return kept
 

@@ -9,7 +9,7 @@ from datamodules import PretrainDataModule, PromptDataModule
 from datamodules.mixture import Component
 from datamodules.reasoning import HeldOut
 from lightning_modules import GRPOModule, PretrainModule
-from lightning_modules.language_model import build_language_model, document_mask, load_language_model
+from lightning_modules.language_model import build_language_model, load_language_model
 from lightning_modules.optimizers import AdamW
 from lightning_modules.reasoner import Evaluation
 from lightning_modules.rewards import OutcomeReward, Reward
@@ -42,23 +42,6 @@ def start(tmp_path):
     torch.manual_seed(0)
     build_language_model(TINY).save_pretrained(tmp_path / "start")
     return str(tmp_path / "start")
-
-
-def test_packed_documents_do_not_see_each_other(tiny_model):
-    tokens = torch.randint(10, 500, (1, 12), generator=torch.Generator().manual_seed(0))
-    document = torch.tensor([[1] * 5 + [2] * 6 + [0]])
-    position = torch.tensor([[*range(5), *range(6), 0]])
-
-    def logits(ids):
-        return tiny_model(input_ids=ids, position_ids=position, attention_mask=document_mask(document), use_cache=False).logits
-
-    other = tokens.clone()
-    other[0, :5] = torch.randint(10, 500, (5,), generator=torch.Generator().manual_seed(1))
-    before, after = logits(tokens), logits(other)
-    assert torch.equal(before[0, 5:11], after[0, 5:11])
-    assert not torch.allclose(before[0, :5], after[0, :5])
-    alone = tiny_model(input_ids=tokens[:, 5:11], use_cache=False).logits
-    assert torch.allclose(before[0, 5:11], alone[0], atol=1e-5)
 
 
 def test_pretraining_lowers_the_loss_and_counts_tokens(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_modules.optimizers import Chained, Muon
+from lightning_modules.optimizers import AdamW, Chained, Muon, number_by_model
 from lightning_modules.schedules import WSD, Constant, Cosine
 
 
@@ -66,3 +66,41 @@ def test_wsd_decays_to_its_floor():
     schedule = WSD(warmup=0.1, decay=0.5, floor=0.1)
     assert schedule(20, 100) == 1.0
     assert schedule(100, 100) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("factory", [AdamW(lr=1e-2), Muon(lr=1e-2)])
+def test_states_numbered_by_the_model_restore_the_same_optimiser(factory):
+    """Numbers are those of `model.parameters()`, which is what sharded strategies expect."""
+    one, other = models()
+    first = factory(one)
+    step(one, [first], 0)
+    other.load_state_dict(one.state_dict())
+    saved = number_by_model(copy.deepcopy(first.state_dict()), first, one)
+    for number, parameter in enumerate(one.parameters()):
+        held = next(v for v in saved["state"][number].values() if v.ndim)
+        assert held.shape == parameter.shape
+    second = factory(other)
+    second.load_state_dict(saved)
+    step(one, [first], 1)
+    step(other, [second], 1)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_decay_is_on_matrices_only():
+    """Oracle: with gradients of zero AdamW moves what decays, and only that."""
+    model, _ = models()
+    before = [p.clone() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    AdamW(lr=0.1, weight_decay=0.5)(model).step()
+    for old, p in zip(before, model.parameters(), strict=True):
+        assert torch.allclose(p, old * 0.95 if p.ndim == 2 else old)
+
+
+def test_a_fused_update_is_the_plain_update():
+    one, other = models()
+    for model, fused in ((one, True), (other, False)):
+        optimizer = AdamW(lr=1e-2, fused=fused)(model)
+        for seed in range(3):
+            step(model, [optimizer], seed)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one.parameters(), other.parameters(), strict=True))

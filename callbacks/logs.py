@@ -1,0 +1,118 @@
+"""Logs of a run that is resumed: they go on where the checkpoint stands, and what came after it is dropped."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+from callbacks.files import write_text
+
+
+class RewindLogs(Callback):
+    """When training starts, drop what the run's logs hold of steps that are still to come: all of it in a fresh run.
+
+    A checkpoint is saved before its own update is logged; what was about to be logged is kept in it, and logged on resumption.
+    Of a logger it asks for `rewind(step)`; loggers without it are left alone.
+    """
+
+    def __init__(self) -> None:
+        """Nothing is about to be logged."""
+        self.pending: dict[str, float | int] = {}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep what this update logs, where it logs at all and has not done so (as it has once validation runs)."""
+        due = trainer.training and trainer.global_step % trainer.log_every_n_steps == 0
+        metrics = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("train/")} if due else {}
+        checkpoint["pending_log"] = metrics and metrics | {"epoch": trainer.current_epoch}
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Take it over."""
+        self.pending = checkpoint.get("pending_log", {})
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """An evaluation logs afresh."""
+        if stage != "fit":
+            self._rewind(trainer, 0)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Training goes on from `trainer.global_step`."""
+        self._rewind(trainer, trainer.global_step - bool(self.pending))
+        self.pending = {}
+
+    def _rewind(self, trainer: Trainer, step: int) -> None:
+        for logger in trainer.loggers:
+            if hasattr(logger, "rewind"):
+                logger.rewind(step)
+                if self.pending:
+                    logger.log_metrics(self.pending, step)
+
+
+class TensorBoard(TensorBoardLogger):
+    """TensorBoardLogger that can be rewound."""
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Tell TensorBoard to leave out events of earlier files from `step` on."""
+        start = Event(step=step, session_log=SessionLog(status=SessionLog.START))
+        self.experiment._get_file_writer().add_event(start)
+
+
+class MetricsCSV(CSVLogger):
+    """CSVLogger that writes each row at once, keeps what `metrics.csv` holds, and can be rewound."""
+
+    def __init__(self, save_dir: str | Path, name: str | None = "", version: int | str | None = "", prefix: str = "") -> None:
+        """Keep the settings of CSVLogger."""
+        super().__init__(save_dir, name, version, prefix, flush_logs_every_n_steps=1)
+
+    @property
+    @rank_zero_only
+    def experiment(self) -> ExperimentWriter:
+        """The writer of this run."""
+        if self._experiment is None:
+            self._experiment = _KeepingWriter(self.log_dir)
+        return self._experiment
+
+    @rank_zero_only
+    def rewind(self, step: int) -> None:
+        """Drop rows of `step` and later."""
+        self.experiment.rewind(step)
+
+
+class _KeepingWriter(ExperimentWriter):
+    def __init__(self, log_dir: str) -> None:
+        super().__init__(log_dir)
+        self.metrics_keys = self._rows()[0]
+
+    def _check_log_dir_exists(self) -> None:
+        """What is there stays."""
+
+    def _rows(self) -> tuple[list[str], list[dict[str, Any]]]:
+        """Header and rows of the file; a last line that a killed process left half written is dropped."""
+        path = Path(self.metrics_file_path)
+        if not path.is_file():
+            return [], []
+        whole, end, _ = path.read_text(encoding="utf-8").rpartition("\n")
+        reader = csv.DictReader((whole + end).splitlines())
+        return list(reader.fieldnames or []), list(reader)
+
+    def _write(self, keys: list[str], rows: list[dict[str, Any]]) -> None:
+        lines = [",".join(keys), *(",".join(row.get(key) or "" for key in keys) for row in rows)]
+        write_text(Path(self.metrics_file_path), "\n".join(lines) + "\n")
+
+    def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
+        """As a whole or not at all."""
+        self._write(fieldnames, self._rows()[1])
+
+    def rewind(self, step: int) -> None:
+        keys, rows = self._rows()
+        if step == 0:
+            Path(self.metrics_file_path).unlink(missing_ok=True)
+            self.metrics_keys = []
+        elif keys:
+            self._write(keys, [row for row in rows if int(row["step"]) < step])

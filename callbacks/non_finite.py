@@ -1,0 +1,55 @@
+"""A loss that is no number ends training, and says which batches it came from."""
+
+import json
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from callbacks.files import run_folder, write_text
+
+
+class NonFiniteLoss(Callback):
+    """Stop with FloatingPointError when a loss was NaN or infinite, and write `non_finite.rankR.json`: which batches they were.
+
+    Losses are looked at when Lightning logs and before every checkpoint, so that the device is not waited for at every step and
+    no checkpoint holds weights that a NaN has reached. A batch is a function of its number and the data module's settings.
+    """
+
+    def __init__(self) -> None:
+        """Nothing seen yet."""
+        self.seen: list[tuple[int, int, Tensor]] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any], batch: object, batch_idx: int
+    ) -> None:
+        """Keep the loss; look when Lightning logs."""
+        self.seen.append((batch_idx, trainer.global_step, outputs["loss"].detach()))
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            self._look(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Look."""
+        self._look(trainer)
+
+    def _look(self, trainer: Trainer) -> None:
+        """Every process must look at the same steps."""
+        if not self.seen:
+            return
+        losses = torch.stack([loss for _, _, loss in self.seen])
+        numbers = (~losses.isfinite()).nonzero().flatten().tolist()
+        bad = [(*self.seen[i][:2], str(losses[i].item())) for i in numbers]
+        self.seen.clear()
+        folder = run_folder(trainer)
+        if bad:
+            rows = [{"batch_idx": batch, "updates_done": step, "loss": loss} for batch, step, loss in bad]
+            report = {"rank": trainer.global_rank, "world_size": trainer.world_size, "batches": rows}
+            write_text(folder / f"non_finite.rank{trainer.global_rank}.json", json.dumps(report, indent=1))
+        if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
+            where = f"of batch {bad[0][0]} is {bad[0][2]}" if bad else "of another process is not finite"
+            raise FloatingPointError(
+                f"training: the loss {where}; see {folder}/non_finite.rank*.json. Lower the learning rate or clip gradients "
+                "(`trainer.gradient_clip_val`), and go on from the last checkpoint."
+            )

@@ -1,0 +1,44 @@
+"""A callback that kills its process (SIGKILL) at a chosen moment; named by class_path in the configs of tests."""
+
+import os
+import signal
+from pathlib import Path
+
+from lightning.pytorch.callbacks import Callback
+
+import callbacks.checkpoint
+from lightning_modules.rewards import Reward
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class LengthReward(Reward):
+    """Longer is better: varies within every group, so that weights move."""
+
+    def __call__(self, response, report):
+        return {"length": float(len(response))}
+
+
+class Killer(Callback):
+    """moment: "batch" (after so many batches), "write" (a checkpoint half written), "rename" (written, not yet renamed)."""
+
+    def __init__(self, moment: str, updates: int) -> None:
+        self.moment, self.updates = moment, updates
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step < self.updates:
+            return
+        if self.moment == "batch":
+            die()
+        if self.moment == "rename":
+            callbacks.checkpoint._put = lambda part, path: die()
+        if self.moment == "write":
+
+            def half(checkpoint, path, storage_options=None):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                Path(path).write_bytes(b"PK half a checkpoint")
+                die()
+
+            trainer.strategy.checkpoint_io.save_checkpoint = half

@@ -1,0 +1,124 @@
+"""A run that is killed and started again with the same command goes on as if nothing had happened, bit for bit."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from processes import run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import main
+from lightning_modules.language_model import build_language_model
+from tests_support import TINY
+
+ROOT = Path(__file__).parent.parent
+TIMES = ("train/tokens_per_s", "train/step_s", "train/data_wait", "train/memory_gib", "val/seconds")
+
+
+def command(folder, *, stage="pretrain", strategy="auto", devices=1, killer=None, **more):
+    """A config of a minute run with a checkpoint every other update, and the command that starts it."""
+    source = ROOT / f"configs/experiment/quickstart_{stage}.yaml"
+    config = yaml.safe_load(source.read_text())
+    for part in ("model", "data"):
+        config[part] = yaml.safe_load((source.parent / config[part]).read_text())
+    config["trainer"] |= {
+        "default_root_dir": str(folder), "max_steps": 8, "val_check_interval": 4, "log_every_n_steps": 1, "devices": devices,
+        "strategy": strategy, "enable_progress_bar": False, "precision": "32-true", "accumulate_grad_batches": 2 // devices,
+    }  # fmt: skip
+    config["trainer"] |= more
+    config["checkpoint"] = {"every_n_train_steps": 2}
+    model, data = config["model"]["init_args"], config["data"]["init_args"]
+    model["evaluation"] = {"samples": 2, "sampling": {"max_new_tokens": 4}}
+    data["held_out"] |= {"validation_problems": 1}
+    if stage == "pretrain":
+        model["architecture"] = TINY
+        data["batch_rows"] = 2
+    else:
+        torch.manual_seed(0)
+        build_language_model(TINY).save_pretrained(folder / "start")
+        model |= {"init_from": str(folder / "start"), "reward": {"class_path": "killer.LengthReward"}}
+        model["sampling"]["max_new_tokens"] = 8
+        config["trainer"] |= {"accumulate_grad_batches": 1, "val_check_interval": 100}
+        data["prompts_per_rollout"] = 2
+    if killer:
+        moment, updates = killer
+        arguments = {"moment": moment, "updates": updates}
+        config["trainer"]["callbacks"] = [{"class_path": "killer.Killer", "init_args": arguments}]
+    path = folder.with_name(f"{folder.name}{killer or ''}.yaml")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(config))
+    return ["fit", "--config", str(path), "--ckpt_path", "last"]
+
+
+def fit(arguments):
+    assert main.main(arguments) == 0
+
+
+def rows(folder):
+    """What was logged, row by row, without what depends on the clock."""
+    with (folder / "metrics.csv").open() as file:
+        return [{k: v for k, v in row.items() if v and not k.startswith(TIMES)} for row in csv.DictReader(file)]
+
+
+def scalars(folder):
+    """What TensorBoard shows."""
+    events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    events.Reload()
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith(TIMES)]
+    return {tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in tags}
+
+
+def assert_same(one, other):
+    assert len(rows(one)) >= 8
+    assert rows(one) == rows(other)
+    assert scalars(one) == scalars(other)
+    ends = [torch.load(folder / "checkpoints/last.ckpt", weights_only=True) for folder in (one, other)]
+    assert ends[0]["global_step"] == ends[1]["global_step"] == 8
+    assert all(torch.equal(ends[0]["state_dict"][name], ends[1]["state_dict"][name]) for name in ends[0]["state_dict"])
+    costs = [json.loads((folder / "training.json").read_text()) for folder in (one, other)]
+    assert costs[0]["tokens"] == costs[1]["tokens"] > 0
+    ledgers = [(folder / "compute.json").read_text() for folder in (one, other)]
+    assert ledgers[0] == ledgers[1]
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
+    """Killed once between checkpoints and once with a checkpoint half written; the third start ends it."""
+    assert run(fit, command(tmp_path / "whole")) == [0]
+    assert run(fit, command(tmp_path / "killed", killer=("batch", 3))) == [-9]
+    assert run(fit, command(tmp_path / "killed", killer=("write", 6))) == [-9]
+    assert list((tmp_path / "killed/checkpoints").glob("*.part"))
+    assert run(fit, command(tmp_path / "killed")) == [0]
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", ["batch", "write", "rename"])
+@pytest.mark.parametrize("updates", [1, 5])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_run_killed_at_any_moment_goes_on_bit_for_bit(tmp_path, moment, updates, processes):
+    settings = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto"}
+    assert set(run(fit, command(tmp_path / "whole", **settings), world=processes)) == {0}
+    assert -9 in run(fit, command(tmp_path / "killed", killer=(moment, updates), **settings), world=processes)
+    assert set(run(fit, command(tmp_path / "killed", **settings), world=processes)) == {0}
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.long
+def test_a_run_killed_by_the_clock_again_and_again_goes_on_bit_for_bit(tmp_path):
+    assert run(fit, command(tmp_path / "whole")) == [0]
+    for seconds in (1.0, 1.6, 2.0, 2.3, 2.6, 3.0):
+        run(fit, command(tmp_path / "killed"), kill_after=seconds)
+    assert run(fit, command(tmp_path / "killed")) == [0]
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.long
+def test_rollouts_after_a_kill_are_those_that_would_have_been(tmp_path):
+    """Rollouts draw from torch's generator, which the checkpoint keeps."""
+    assert run(fit, command(tmp_path / "whole", stage="grpo")) == [0]
+    assert run(fit, command(tmp_path / "killed", stage="grpo", killer=("batch", 5))) == [-9]
+    assert run(fit, command(tmp_path / "killed", stage="grpo")) == [0]
+    assert_same(tmp_path / "whole", tmp_path / "killed")
