@@ -46,8 +46,3 @@ class GroupCache(DynamicCache):
         """Keep `rows_M` (indices, repeats allowed) as the new rows of every layer."""
         for layer in self.layers:
             layer.take(rows_M)
-
-
-def fan_out(prompts: int, group_size: int, device: torch.device) -> Tensor:
-    """Row indices that give each of `prompts` rows `group_size` copies, side by side: [prompts * group_size]."""
-    return torch.arange(prompts, device=device).repeat_interleave(group_size)

@@ -1,64 +1,34 @@
 """The sampling engine: prompts in, completions with log-probabilities out.
 
-Each prompt is prefilled once and fanned out to its group; finished rows are dropped; the sampler inverts the CDF (on a CPU the
-sampler, not the cache, is what costs).
-Shapes: B prompts, G samples a prompt, N = B*G rows, P prompt tokens, T new tokens, V vocabulary.
+Each prompt is prefilled once and fanned out to its group. Completions sit in places; when one ends, its place is given to the
+next that waits, or, when none does, the places that still run move together. On a GPU every step has one of few shapes and is
+replayed as a CUDA graph, and whether completions have ended is asked every few steps only.
+Shapes: B prompts, G samples a prompt, N = B*G completions, R places, T new tokens, V vocabulary.
 """
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
+from transformers.cache_utils import DynamicCache
 
-from lightning_modules.rollout.cache import GroupCache, fan_out
+from lightning_modules.rollout.generate import generate
+from lightning_modules.rollout.replica import half_precision_replica
+from lightning_modules.rollout.sampling import Completions, Randomness, Request, SamplingParams, draw, uniform_points
+from lightning_modules.rollout.slots import IN_PLACES, SlotCache, attending
 
-SHRINK_AT = 0.85  # drop finished rows once fewer than this share of the rows is alive
-
-
-@dataclass(frozen=True)
-class SamplingParams:
-    """How to sample.
-
-    max_new_tokens: tokens a completion has at most.
-    temperature:    logits are divided by it; 0 picks the most likely token.
-    max_rows:       completions sampled side by side at most; more prompts wait (bounds memory, changes no result).
-    """
-
-    max_new_tokens: int = 1024
-    temperature: float = 1.0
-    max_rows: int = 1024
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be sampled."""
-        if self.max_new_tokens < 1 or self.temperature < 0 or self.max_rows < 1:
-            raise ValueError(f"{self}: max_new_tokens and max_rows must be at least 1, temperature at least 0.")
-
-
-@dataclass(slots=True)
-class Completions:
-    """N completions, G to a prompt, side by side.
-
-    tokens_NT: int64; the stop token is the last one kept, padding follows.
-    logp_NT:   float32, log-probability of each token under the sampling distribution (nats); 0 on padding.
-    length_N:  int64, tokens of each completion, the stop token counted.
-    """
-
-    tokens_NT: Tensor
-    logp_NT: Tensor
-    length_N: Tensor
-
-    def rows(self) -> list[list[int]]:
-        """The completions as lists of ids, without padding."""
-        return [row[:n] for row, n in zip(self.tokens_NT.tolist(), self.length_N.tolist(), strict=True)]
+SHRINK_AT = 0.85  # places move together once fewer than this share of them is alive
+REFILL_AT = 0.125  # share of places that are free when the next completions begin: prefilling one by one would be slow
+PREFILL_TOKENS = 1 << 17  # of one forward pass, padding counted
 
 
 @torch.inference_mode()
 def sample(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], group_size: int, params: SamplingParams, *,
-    stop_ids: Sequence[int], pad_id: int, generator: torch.Generator | None = None,
+    stop_ids: Sequence[int], pad_id: int, generator: Randomness = None, limits: Sequence[int] | None = None,
 ) -> Completions:  # fmt: skip
     """Sample `group_size` completions for each prompt.
 
@@ -69,111 +39,182 @@ def sample(
         params: temperature, lengths.
         stop_ids: tokens that end a completion.
         pad_id: what fills the rows.
-        generator: source of randomness on the model's device; None: torch's own.
+        generator: source of randomness, or one for each prompt, which then alone decides what is drawn for it, whatever else is
+            sampled beside it; None: torch's own.
+        limits: tokens of each of the N completions at most, not above `max_new_tokens`; None: `max_new_tokens`.
 
     Returns:
         Completions in the order of the prompts, G side by side.
+
+    Raises:
+        ValueError: the native engine does not know the model's attention.
     """
-    per_chunk = max(1, params.max_rows // group_size)
-    # prompts of like length share a chunk, so that little is padded
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-    chunks = [order[i : i + per_chunk] for i in range(0, len(order), per_chunk)]
-    parts = [
-        _sample_chunk(model, [prompts[i] for i in chunk], group_size, params, torch.tensor(stop_ids), pad_id, generator)
-        for chunk in chunks
-    ]
-    width = max(part.tokens_NT.shape[1] for part in parts)
-    place_N = torch.tensor(order).argsort()[:, None] * group_size + torch.arange(group_size)
-    place_N = place_N.flatten().to(parts[0].tokens_NT.device)
-
-    def join(name: str, fill: float) -> Tensor:
-        rows = [torch.nn.functional.pad(getattr(p, name), (0, width - p.tokens_NT.shape[1]), value=fill) for p in parts]
-        return torch.cat(rows)[place_N]
-
-    return Completions(join("tokens_NT", pad_id), join("logp_NT", 0.0), torch.cat([p.length_N for p in parts])[place_N])
-
-
-def _sample_chunk(
-    model: PreTrainedModel, prompts: list[Sequence[int]], group_size: int, params: SamplingParams,
-    stop_ids: Tensor, pad_id: int, generator: torch.Generator | None,
-) -> Completions:  # fmt: skip
     device, most = model.device, params.max_new_tokens
-    tokens_BP = pad_sequence([torch.tensor(p) for p in prompts], True, pad_id, padding_side="left").to(device)
-    length_B = torch.tensor([len(p) for p in prompts], device=device)
-    width = tokens_BP.shape[1]
-    cache = GroupCache(model.config.num_hidden_layers, width + most)
-    logits_NV = _prefill(model, tokens_BP, length_B, cache)
-
-    alive = fan_out(len(prompts), group_size, device)  # row of the prompt, then row of the output
-    cache.take(alive)
-    logits_NV, position_N1 = logits_NV[alive], length_B[alive, None]
-    visible_NL = _visible(length_B[alive], width, width + most)
-    n = len(alive)
-    alive = torch.arange(n, device=device)
-    out = Completions(
-        torch.full((n, most), pad_id, device=device), torch.zeros(n, most, device=device), torch.full((n,), most, device=device)
-    )
-    running_N = torch.ones(n, dtype=torch.bool, device=device)
-    stop_ids = stop_ids.to(device)
-    for t in range(most):
-        token_N, logp_N = draw(logits_NV, params.temperature, generator)
-        rows = alive[running_N]
-        out.tokens_NT[rows, t], out.logp_NT[rows, t] = token_N[running_N], logp_N[running_N]
-        stopped_N = running_N & torch.isin(token_N, stop_ids)
-        out.length_N[alive[stopped_N]] = t + 1
-        running_N &= ~stopped_N
-        left = int(running_N.sum())
-        if left == 0 or t + 1 == most:
-            break
-        if left < SHRINK_AT * len(running_N):
-            keep = running_N.nonzero().flatten()
-            cache.take(keep)
-            alive, token_N, position_N1, visible_NL = alive[keep], token_N[keep], position_N1[keep], visible_NL[keep]
-            running_N = running_N[keep]
-        seen = visible_NL[:, None, None, : width + t + 1]
-        logits_NV = model(
-            input_ids=token_N[:, None], position_ids=position_N1 + t, attention_mask=seen, past_key_values=cache, use_cache=True
-        ).logits[:, -1]
-    longest = int(out.length_N.max())
-    return Completions(out.tokens_NT[:, :longest], out.logp_NT[:, :longest], out.length_N)
+    limit_N = torch.full((len(prompts) * group_size,), most) if limits is None else torch.tensor(limits)
+    request = Request(
+        list(prompts), group_size, params, torch.tensor(stop_ids, dtype=torch.int64, device=device), pad_id,
+        uniform_points(len(prompts), group_size, params, generator).to(device), limit_N.to(device),
+    )  # fmt: skip
+    if params.engine == "transformers":
+        return generate(model, request)
+    if "sliding_attention" in (getattr(model.config, "layer_types", None) or ()):
+        raise ValueError(
+            f"the native engine samples from full attention only, and {model.config.model_type} has sliding windows; "
+            "set `sampling.engine: transformers`."
+        )
+    with half_precision_replica(model) as replica:
+        places = Places(replica, request, static=device.type == "cuda")
+        with attending(replica, IN_PLACES):
+            return places.run()
 
 
-def _prefill(model: PreTrainedModel, tokens_BP: Tensor, length_B: Tensor, cache: GroupCache) -> Tensor:
-    """Fill `cache` with left-padded prompts; return the logits [B, V] of the first new token."""
-    width = tokens_BP.shape[1]
-    real_BP = _visible(length_B, width, width)
-    causal_PP = torch.ones(width, width, dtype=torch.bool, device=tokens_BP.device).tril()
-    # a padded query sees itself, so that no row of the softmax is empty
-    mask = (causal_PP & real_BP[:, None, :]) | torch.eye(width, dtype=torch.bool, device=tokens_BP.device)
-    position_BP = (real_BP.cumsum(1) - 1).clamp(min=0)
-    return model(
-        input_ids=tokens_BP, position_ids=position_BP, attention_mask=mask[:, None], past_key_values=cache, use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]  # fmt: skip
+class Places:
+    """Completions being sampled side by side.
 
-
-def _visible(length_N: Tensor, width: int, total: int) -> Tensor:
-    """[N, total] bool: all but the left padding of prompts of `length_N` tokens in `width` columns."""
-    return torch.arange(total, device=length_N.device) >= (width - length_N)[:, None]
-
-
-def draw(logits_NV: Tensor, temperature: float, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-    """Draw a token per row by inverting the CDF.
-
-    Args:
-        logits_NV: [N, V].
-        temperature: logits are divided by it; 0 takes the most likely token, whose log-probability is that at temperature 1.
-        generator: source of randomness.
-
-    Returns:
-        [N] int64 tokens and [N] float32 log-probabilities.
+    job_R:   the completion that sits in each place; N: none.
+    token_R: the token it is fed next.      made_R: tokens it has so far.      done_R: it has ended, or there is none.
     """
-    logp_NV = (logits_NV.float() / (temperature or 1.0)).log_softmax(-1)
-    if temperature == 0:
-        token_N = logp_NV.argmax(-1)
-    else:
-        cdf_NV = logp_NV.exp().cumsum(-1)
-        point_N1 = torch.rand(len(cdf_NV), 1, generator=generator, device=cdf_NV.device) * cdf_NV[:, -1:]
-        # right=True: a token of probability 0 is never drawn
-        token_N = torch.searchsorted(cdf_NV, point_N1, right=True).squeeze(1).clamp(max=cdf_NV.shape[1] - 1)
-    return token_N, logp_NV.gather(1, token_N[:, None]).squeeze(1)
+
+    def __init__(self, model: PreTrainedModel, request: Request, *, static: bool = False, every: int = 16) -> None:
+        """Make room.
+
+        Args:
+            model: on the device of the request.
+            request: what is to be sampled.
+            static: few shapes, as CUDA graphs need them; replayed as such on a GPU.
+            every: with `static`, steps between two looks at what has ended.
+        """
+        device, n = model.device, len(request.limit_N)
+        self.model, self.request, self.static = model, request, static
+        self.every, self.stride = (every, 128) if static else (1, 1)
+        most, places = request.params.max_new_tokens, min(request.params.max_rows, n)
+        sharing = request.group_size > 1 and not static
+        capacity = most if sharing else max(map(len, request.prompts)) + most
+        self.cache = SlotCache(model.config.num_hidden_layers, places, capacity, device, sharing=sharing)
+        self.job_R = torch.full((places,), n, device=device)
+        self.token_R, self.made_R = (torch.zeros(places, dtype=torch.int64, device=device) for _ in range(2))
+        self.done_R = torch.ones(places, dtype=torch.bool, device=device)
+        # one row more than completions: what places without one write goes there
+        self.tokens_NT = torch.full((n + 1, most), request.pad_id, device=device)
+        self.logp_NT = torch.zeros(n + 1, most, device=device)
+        self.length_N = torch.zeros(n + 1, dtype=torch.int64, device=device)
+        self.point_NT = torch.cat([request.point_NT, request.point_NT[:1]])
+        self.limit_N = torch.cat([request.limit_N, request.limit_N[:1]])
+        # the longest first: those that take longest do not begin last, and prompts of like length are prefilled together
+        self.queue = deque(sorted(range(len(request.prompts)), key=lambda i: -len(request.prompts[i])))
+        self.waiting: deque[tuple[int, int]] = deque()  # completions of prefilled prompts, each with the prompt's slot
+        self.longest = 0  # tokens in the fullest place
+        self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph | None] = {}
+
+    def run(self) -> Completions:
+        """Sample everything."""
+        self.refill(list(range(len(self.job_R))))
+        while self.cache.rows:
+            for _ in range(self.every):
+                self.advance()
+            self.settle()
+        n = len(self.request.limit_N)
+        longest = int(self.length_N[:n].max())
+        return Completions(
+            self.tokens_NT[:n, :longest].contiguous(), self.logp_NT[:n, :longest].contiguous(), self.length_N[:n].contiguous()
+        )
+
+    def settle(self) -> None:
+        """Give free places away, or move the ones in use together."""
+        rows = self.cache.rows
+        done = self.done_R[:rows].tolist()
+        free = [place for place, ended in enumerate(done) if ended]
+        alive = rows - len(free)
+        if self.waiting or self.queue:
+            if len(free) >= max(1, REFILL_AT * rows):
+                self.refill(free)
+        elif alive <= (0.5 if self.static else SHRINK_AT) * rows:
+            # static: halves, so that there are few shapes
+            self.cache.rows = target = min(rows // 2, 1 << max(0, alive - 1).bit_length()) if self.static and alive else alive
+            used = [place for place in range(target, rows) if not done[place]]
+            if used:
+                self.move(free[: len(used)], used)
+            if self.cache.sharing and target:
+                self.cache.forget_prompts(self.cache.row_R[:target])
+        self._measure()
+
+    def _measure(self) -> None:
+        self.longest = int(self.cache.held_R[: self.cache.rows].max()) if self.cache.rows else 0
+
+    def move(self, to: list[int], used: list[int]) -> None:
+        """Move completions from the places `used` to others."""
+        to_M, from_M = (torch.tensor(places, device=self.job_R.device) for places in (to, used))
+        self.cache.move(to_M, from_M)
+        for state_R in (self.job_R, self.token_R, self.made_R, self.done_R):
+            state_R[to_M] = state_R[from_M]
+
+    def refill(self, free: list[int]) -> None:
+        """Begin the next completions in free places."""
+        device, group = self.job_R.device, self.request.group_size
+        while free and (self.waiting or self.queue):
+            if not self.waiting:
+                self.prefill(-(-len(free) // group))
+            count = min(len(free), len(self.waiting))
+            begun, place_M, free = [self.waiting.popleft() for _ in range(count)], free[:count], free[count:]
+            place_M = torch.tensor(place_M, device=device)
+            job_M, slot_M = torch.tensor(begun, device=device).T
+            self.cache.begin(place_M, slot_M, job_M % group)
+            self.job_R[place_M], self.made_R[place_M], self.done_R[place_M] = job_M, 0, False
+            self.token_R[place_M] = torch.tensor([self.request.prompts[job // group][-1] for job, _ in begun], device=device)
+        self._measure()
+
+    def prefill(self, count: int) -> None:
+        """Compute the keys and values of the next prompts, all but their last token, which the first step is fed."""
+        width, device = len(self.request.prompts[self.queue[0]]), self.model.device
+        chosen = [self.queue.popleft() for _ in range(max(1, min(count, len(self.queue), PREFILL_TOKENS // width)))]
+        rows = [torch.tensor(self.request.prompts[i][:-1], dtype=torch.int64) for i in chosen]
+        # padded on the right under a causal mask: padding is never seen
+        tokens_BP = pad_sequence(rows, batch_first=True, padding_value=self.request.pad_id).to(device)
+        fresh = DynamicCache()
+        if tokens_BP.shape[1]:
+            with attending(self.model, "sdpa"):
+                self.model(input_ids=tokens_BP, past_key_values=fresh, use_cache=True, logits_to_keep=1)
+        cache, group = self.cache, self.request.group_size
+        if cache.sharing and len(cache.prefixes.length_S):
+            cache.forget_prompts(cache.row_R[: cache.rows])
+        elif not cache.sharing:
+            cache.prefixes.replace(cache.row_R[:0])
+        first = len(cache.prefixes.length_S)
+        cache.prefixes.replace(torch.arange(first, device=device), fresh, torch.tensor([len(row) for row in rows], device=device))
+        self.waiting.extend((i * group + g, first + slot) for slot, i in enumerate(chosen) for g in range(group))
+
+    def advance(self) -> None:
+        """One token for every place in use."""
+        cache = self.cache
+        self.longest += 1
+        cache.width = min(cache.capacity, -(-self.longest // self.stride) * self.stride)
+        if not self.static or cache.length_R.device.type != "cuda":
+            return self.step()
+        key = (cache.rows, cache.width)
+        if key not in self.graphs:
+            self.graphs[key] = None
+            return self.step()  # the first step of a shape warms up
+        if self.graphs[key] is None:
+            self.graphs[key] = graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):  # records, runs nothing
+                self.step()
+        return self.graphs[key].replay()
+
+    def step(self) -> None:
+        """Feed a token to each place and draw the next; tensors change in place and none has a shape that depends on values."""
+        rows, cache, most = self.cache.rows, self.cache, self.tokens_NT.shape[1]
+        job_R, token_R, made_R, done_R = (x[:rows] for x in (self.job_R, self.token_R, self.made_R, self.done_R))
+        logits_RV = self.model(
+            input_ids=token_R[:, None], position_ids=cache.length_R[:rows, None], attention_mask=cache.seen(),
+            past_key_values=cache, use_cache=True, **({"places": cache} if cache.sharing else {}),
+        ).logits[:, -1]  # fmt: skip
+        going_R = ~done_R
+        row_R, at_R = torch.where(going_R, job_R, len(self.limit_N) - 1), made_R.clamp(max=most - 1)
+        drawn_R, logp_R = draw(logits_RV, self.point_NT[row_R, at_R], self.request.params)
+        self.tokens_NT[row_R, at_R], self.logp_NT[row_R, at_R] = drawn_R, logp_R
+        made_R += going_R
+        cache.length_R[:rows] += going_R
+        cache.held_R[:rows] += going_R
+        self.length_N[row_R] = made_R
+        done_R |= (drawn_R[:, None] == self.request.stop_S).any(1) | (made_R >= self.limit_N[row_R])
+        token_R.copy_(drawn_R)

@@ -15,7 +15,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from lightning_modules.rollout.cache import GroupCache
-from lightning_modules.rollout.engine import Completions, SamplingParams, _prefill, _visible
+from lightning_modules.rollout.left_padded import prefill, visible
+from lightning_modules.rollout.sampling import Completions, SamplingParams
 
 
 @torch.inference_mode()
@@ -60,8 +61,8 @@ class _Chunk:
         length_B = torch.tensor([len(p) for p in prompts], device=device)
         self.width, most = tokens_BP.shape[1], params.max_new_tokens
         self.cache = GroupCache(model.config.num_hidden_layers, self.width + most)
-        self.logits_RV = _prefill(model, tokens_BP, length_B, self.cache)
-        self.position_R1, self.visible_RL = length_B[:, None], _visible(length_B, self.width, self.width + most)
+        self.logits_RV = prefill(model, tokens_BP, length_B, self.cache)
+        self.position_R1, self.visible_RL = length_B[:, None], visible(length_B, self.width, self.width + most)
         n = len(prompts) * group_size
         self.sample_M = torch.arange(n, device=device)
         self.row_M = self.sample_M // group_size
