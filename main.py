@@ -2,6 +2,7 @@
 
 fit | validate | test | predict   one stage, from a config (LightningCLI)
 run                               a multi-stage experiment, from a recipe
+generate                          write problems with gold solutions as JSONL
 tokenizer                         train a tokenizer
 verify                            judge responses in a JSONL file
 
@@ -29,6 +30,13 @@ def run(argv: list[str]) -> int:
     return run_recipe(argv[1:])
 
 
+def generate(argv: list[str]) -> int:
+    """Write problems."""
+    from datamodules.generate_command import main as write
+
+    return write(argv[1:])
+
+
 def tokenizer(argv: list[str]) -> int:
     """Train a tokenizer."""
     from datamodules.tokenizer_command import main as train
@@ -45,7 +53,7 @@ def verify(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    **dict.fromkeys(STAGES, stage), "run": run, "tokenizer": tokenizer, "verify": verify,
+    **dict.fromkeys(STAGES, stage), "run": run, "generate": generate, "tokenizer": tokenizer, "verify": verify,
 }  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def trained() -> Path:
 
 def prompts(ops: str) -> list[list[int]]:
     """Prompts of the quickstart's world."""
-    world = GraphSpec(max_terms=2, differences=0.0, constants=0.0, shuffle=False)
+    world = GraphSpec(max_terms=2, differences=0.0, constants=0.0, shuffle=False, distractors=(0, 0), reuse=0.3, copies=0.17)
     synthesis = Synthesis(Mixture([Component(ops, ["garden"])]), world, random_letters=False)
     numbers = list(range(PROMPTS))
     return encode_prompts([synthesis.example("test", i) for i in numbers], numbers, load_tokenizer("garden")).prompt_ids

@@ -10,6 +10,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.files import run_folder, write_text
+from grammar import GRADERS
 
 
 def without_nan(value: Any) -> Any:
@@ -37,6 +38,23 @@ def read_weights(weighted: Mapping[str, Mapping[str, float]]) -> dict[str, list[
             strata.append((weight, list(range(int(low), int(high or low) + 1))))
         found[name] = strata
     return found
+
+
+def as_text(bands: Mapping[str, Any]) -> str:
+    """Pass@1 and pass@n under each grader, one line for each band; operation counts are left to the files."""
+    rows = []
+    for name, grades in bands.items():
+        if not name.removeprefix("op").isdigit() and grades["problems"]:
+            cells = [f"{grades['problems']} x {grades['samples'] // grades['problems']}"]
+            for found in grades.values():
+                if isinstance(found, dict) and "pass@1" in found:
+                    first, last = found["pass@1"], list(found.values())[-1]
+                    cells += [f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in (first, last)]
+            rows.append([name, *cells])
+    n = max((int(row[1].split(" x ")[1]) for row in rows), default=1)
+    head = ["band", "samples", *(f"{grader} pass@{k}" for grader in GRADERS for k in (1, n))]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows])
 
 
 class VerifiedPassAtK(Callback):
@@ -92,6 +110,7 @@ class VerifiedPassAtK(Callback):
             folder = run_folder(trainer)
             if trainer.is_global_zero:
                 self._write(folder, head | found, bands)
+                print(f"{as_text(bands)}\n{folder / 'evaluation.json'} has the rest", flush=True)
 
     @staticmethod
     def _write(folder: Path, everything: dict[str, Any], bands: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from datamodules.mixture import Component
+from datamodules.mixture import Component, components_of
 from datamodules.pretraining import PretrainDataModule
 
 
@@ -12,19 +12,19 @@ class MidtrainDataModule(PretrainDataModule):
     """PretrainDataModule with replay: `mixture` for the new problems and, apart from it, `replay` for a share of old ones."""
 
     def __init__(
-        self, mixture: Sequence[Component], tokenizer: str, *, replay: Sequence[Component] = (), replay_share: float = 0.0,
-        **settings: Any,
+        self, mixture: str | Sequence[Component], tokenizer: str, *, replay: str | Sequence[Component] = (),
+        replay_share: float = 0.0, **settings: Any,
     ) -> None:  # fmt: skip
         """Keep the settings; see PretrainDataModule.
 
         Args:
-            mixture: new problems; weights sum to 1.
+            mixture: new problems: components whose weights sum to 1, or the name of a preset.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
-            replay: problems of earlier stages; weights sum to 1.
+            replay: problems of earlier stages, likewise.
             replay_share: share of examples that are replayed.
             settings: those of PretrainDataModule.
         """
-        super().__init__(with_replay(mixture, replay, replay_share), tokenizer, **settings)
+        super().__init__(with_replay(components_of(mixture), components_of(replay), replay_share), tokenizer, **settings)
 
 
 def with_replay(mixture: Sequence[Component], replay: Sequence[Component], share: float) -> list[Component]:

@@ -5,15 +5,22 @@ Not here: drawing the problem of a cell (`synthesis.py`).
 
 import re
 from bisect import bisect
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from math import isclose
+from pathlib import Path
 from random import Random
+from typing import Self
+
+import yaml
 
 from datamodules.context import load_context
 
-MODES = ("normalforward",)
+MODES = ("normalforward", "forwardreverse")  # the question asks for what the sentences lead to; for an unknown among them
+
+
+PRESETS = Path(__file__).with_name("mixtures.yaml")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class Component:
     ops:      "5", "2-4" or "2-4,8": operation counts, both ends included.
     contexts: names of contexts (`datamodules/contexts/`).
     modes:    names of modes.
-    weight:   share of the mixture, in examples.
+    weight:   share of the mixture.
     """
 
     ops: str
@@ -101,3 +108,39 @@ class Mixture:
     def cells(self) -> list[Cell]:
         """The cells, in the order of the components."""
         return self._cells
+
+    def by_tokens(self, tokens: Mapping[Cell, float]) -> Self:
+        """The mixture of examples whose tokens have this mixture's shares.
+
+        Args:
+            tokens: mean length of an example of each cell.
+        """
+        weights = {cell: weight / tokens[cell] for cell, weight in self.weights.items()}
+        total = sum(weights.values())
+        return type(self)([Component(str(c.op), (c.context,), (c.mode,), weight / total) for c, weight in weights.items()])
+
+
+def components_of(mixture: str | Sequence[Component]) -> Sequence[Component]:
+    """Components as they are, or those of a preset or file by its name (`read_mixture`)."""
+    return read_mixture(mixture) if isinstance(mixture, str) else mixture
+
+
+def read_mixture(source: str | Path) -> list[Component]:
+    """Read components: those of a preset (`mixtures.yaml`) by its name, or a YAML file with a list of them.
+
+    Raises:
+        ValueError: neither a preset nor a file, or an entry that is no component.
+    """
+    presets, path = yaml.safe_load(PRESETS.read_text(encoding="utf-8")), Path(source)
+    if str(source) in presets:
+        entries = presets[str(source)]
+    elif path.is_file():
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    else:
+        raise ValueError(f"mixture {str(source)!r} is neither a file nor one of {', '.join(presets)}.")
+    known = {field.name for field in fields(Component)}
+    if not isinstance(entries, list) or not all(
+        isinstance(e, dict) and {"ops", "contexts"} <= e.keys() <= known for e in entries
+    ):
+        raise ValueError(f"mixture {str(source)!r}: expected a list of components with the keys {', '.join(sorted(known))}.")
+    return [Component(**entry) for entry in entries]

@@ -7,22 +7,23 @@ from datamodules.documents import PackedRows
 from datamodules.gold_documents import GoldDocuments
 from datamodules.graph_spec import GraphSpec
 from datamodules.mixture import Component
-from datamodules.reasoning import HeldOut, ReasoningDataModule
+from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
 
 
 class PretrainDataModule(ReasoningDataModule):
     """Packed documents of a mixture; validation reads packed documents and held-out problems."""
 
     def __init__(
-        self, mixture: Sequence[Component], tokenizer: str, *, row_length: int = 2048, batch_rows: int = 16,
-        loss_on: Literal["all", "solution"] = "all", validation_batches: int = 4, graph: GraphSpec = GraphSpec(),
-        random_letters: bool = True, seed: int = 0, held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component], tokenizer: str, *, share_of: ShareOf = "examples",
+        row_length: int = 2048, batch_rows: int = 16, loss_on: Literal["all", "solution"] = "all", validation_batches: int = 4,
+        graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0, held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
         """Keep the settings.
 
         Args:
-            mixture: which problems training sees, and how often; weights sum to 1.
+            mixture: which problems training sees, and how often: components whose weights sum to 1, or the name of a preset.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            share_of: whether weights are shares of the "examples" or of their "tokens".
             row_length: tokens of a row; no document may be longer.
             batch_rows: rows of a batch on each device.
             loss_on: "all" tokens, or those of the "solution" and the answer only.
@@ -32,7 +33,9 @@ class PretrainDataModule(ReasoningDataModule):
             seed: of the training data.
             held_out: problems to evaluate on.
         """
-        super().__init__(mixture, tokenizer, graph=graph, random_letters=random_letters, seed=seed, held_out=held_out)
+        super().__init__(
+            mixture, tokenizer, share_of=share_of, graph=graph, random_letters=random_letters, seed=seed, held_out=held_out
+        )
         self.row_length, self.batch_rows, self.loss_on = row_length, batch_rows, loss_on
         self.validation_batches = validation_batches
 

@@ -1,24 +1,27 @@
 """What all data modules share: a tokenizer, endless synthetic examples, and held-out problems to be evaluated on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
-from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from lightning import LightningDataModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from datamodules.batch import PromptBatch
-from datamodules.documents import encode_prompts
+from datamodules.documents import encode, encode_prompts
 from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component, Mixture, parse_ops
-from datamodules.problem_files import read_problems
-from datamodules.synthesis import Example, Synthesis, canonical_hash
+from datamodules.jsonl import JsonlProblems
+from datamodules.mixture import Cell, Component, Mixture, components_of, parse_ops
+from datamodules.splits import canonical_hash
+from datamodules.synthesis import Example, Synthesis
 from datamodules.tokenizer import load_tokenizer
 
+ShareOf = Literal["examples", "tokens"]
+MEASURED = 128  # examples whose mean length is taken for that of their cell
 TRIES = 50  # draws per wanted problem before a band counts as too small
 
 
@@ -33,7 +36,8 @@ class HeldOut:
     validation_problems: per band, for `validate` and during training.
     per_op:   `problems` and `validation_problems` count for each number of operations of a band, not for the whole band.
     batch_size: problems sampled side by side.
-    files:    JSONL files of problems to use instead of synthetic ones; `bands` then only group them. See `problem_files`.
+    files:    JSONL files, folders or globs of problems to use instead of synthetic ones (see `jsonl`); `bands` only group them.
+    bad_rows: of `files`: "raise" at the first, or "skip" and say how many.
     """
 
     bands: Mapping[str, str] = field(default_factory=dict)
@@ -44,6 +48,7 @@ class HeldOut:
     per_op: bool = False
     batch_size: int = 64
     files: Sequence[str] = ()
+    bad_rows: Literal["raise", "skip"] = "raise"
 
     def __post_init__(self) -> None:
         """Refuse bands that cannot be read."""
@@ -63,14 +68,15 @@ class ReasoningDataModule(LightningDataModule):
     """Synthetic problems for a language model. Subclasses say what training reads."""
 
     def __init__(
-        self, mixture: Sequence[Component], tokenizer: str, *, graph: GraphSpec = GraphSpec(), random_letters: bool = True,
-        seed: int = 0, held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component], tokenizer: str, *, share_of: ShareOf = "examples",
+        graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0, held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
         """Check the settings and open the tokenizer.
 
         Args:
-            mixture: which problems training sees, and how often; weights sum to 1.
+            mixture: which problems training sees, and how often: components whose weights sum to 1, or the name of a preset.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            share_of: whether weights are shares of the "examples" or of their "tokens".
             graph: the shape of the problems' graphs.
             random_letters: name steps by random letters (as published); false: A, B, C ... in order.
             seed: of the training data; held-out problems do not depend on it.
@@ -78,12 +84,23 @@ class ReasoningDataModule(LightningDataModule):
         """
         super().__init__()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer)
-        self.synthesis = Synthesis(Mixture(mixture), graph, random_letters, seed)
+        shares = Mixture(components_of(mixture))
+        self.synthesis = Synthesis(shares, graph, random_letters, seed)
         self.held_out = held_out
         self.problems_digest = ""  # of the problems evaluated on; known once their loader is built
         self.held_out_synthesis = Synthesis(self.synthesis.mixture, graph, random_letters, seed=0)
         for cell in self.synthesis.mixture.cells:  # a cell that cannot be built is an error now, not in the middle of a run
             self.synthesis.example("train", 0, cell)
+        if share_of == "tokens":
+            self.synthesis = replace(self.synthesis, mixture=shares.by_tokens(self._mean_tokens()))
+
+    def _mean_tokens(self) -> dict[Cell, float]:
+        """Mean length of the first examples of each cell."""
+        found = {}
+        for cell in self.synthesis.mixture.cells:
+            documents = encode([self.synthesis.example("train", i, cell) for i in range(MEASURED)], self.tokenizer)
+            found[cell] = sum(len(document.ids) for document in documents) / MEASURED
+        return found
 
     @property
     def bands(self) -> dict[str, list[int]]:
@@ -106,7 +123,13 @@ class ReasoningDataModule(LightningDataModule):
 
     @cached_property
     def _from_files(self) -> list[Example]:
-        return [example for path in self.held_out.files for example in read_problems(Path(path))]
+        rows = JsonlProblems(self.held_out.files, bad_rows=self.held_out.bad_rows)
+        found = list(rows)
+        if rows.skipped:
+            rank_zero_warn(f"held_out.files: {rows.skipped} bad rows left out, {len(found)} problems read.")
+        if not found:
+            raise ValueError(f"held_out.files {list(self.held_out.files)} hold no problem.")
+        return found
 
     def held_out_examples(self, split: str, problems: int) -> list[Example]:
         """`problems` different problems of `split` for each band, its operations, contexts and modes taking turns.

@@ -11,7 +11,7 @@ from datamodules.batch import PromptBatch
 from datamodules.documents import encode_prompts
 from datamodules.graph_spec import GraphSpec
 from datamodules.mixture import Component
-from datamodules.reasoning import HeldOut, ReasoningDataModule
+from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
 
 
 class Collector(Protocol):
@@ -58,21 +58,25 @@ class PromptDataModule(ReasoningDataModule):
     """Problems of a mixture for a policy to solve."""
 
     def __init__(
-        self, mixture: Sequence[Component], tokenizer: str, *, prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(),
-        random_letters: bool = True, seed: int = 0, held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component], tokenizer: str, *, share_of: ShareOf = "examples",
+        prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,
+        held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
         """Keep the settings.
 
         Args:
-            mixture: which problems the policy sees, and how often; weights sum to 1.
+            mixture: which problems the policy sees, and how often: components whose weights sum to 1, or the name of a preset.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            share_of: whether weights are shares of the "examples" or of their "tokens".
             prompts_per_rollout: B, problems of one rollout on each device.
             graph: the shape of the problems' graphs.
             random_letters: name steps by random letters; false: A, B, C ... in order.
             seed: of the training data.
             held_out: problems to evaluate on.
         """
-        super().__init__(mixture, tokenizer, graph=graph, random_letters=random_letters, seed=seed, held_out=held_out)
+        super().__init__(
+            mixture, tokenizer, share_of=share_of, graph=graph, random_letters=random_letters, seed=seed, held_out=held_out
+        )
         self.prompts_per_rollout = prompts_per_rollout
 
     def prompts(self, rollout: int) -> PromptBatch:

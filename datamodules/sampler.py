@@ -1,203 +1,133 @@
-"""Draws a dependency graph with exactly `op` operations, by construction, without trial and error.
+"""Draws a problem with exactly `op` operations, in either mode, by construction: structure, numbers, distractors.
 
-The structure grows from the question towards the leaves (`_Plan`): a quantity that is waiting for its definition may only
-refer to quantities that are waiting too, or are new. So the graph is acyclic, and every quantity is needed for the question.
-`need` counts the operations that the waiting quantities cost at the least; a move is allowed while the budget covers it.
-Numbers come second (`numbers.py`), leaves first, choosing between sum and difference, plus and times, so that values stay
-in bounds. Only where names or numbers run out is another plan drawn.
+Structure (`plan.py`) grows from the goal: the quantity asked for, or in reverse mode the one whose number is known besides.
+Numbers (`numbers.py`) follow from the leaves on, then quantities that the answer does not need (`distractors.py`). In reverse
+mode one leaf is the unknown: its value is drawn first and kept whatever is drawn again, so all values are equally likely.
+Only where names or numbers run out is a plan drawn again; cost is linear in `op`.
 
 Not here: words (`context.py`), sentences (`grammar/render.py`), which (split, seed, index) gets which rng (`synthesis.py`).
 """
 
-from dataclasses import dataclass, field
 from random import Random
 
 from datamodules.context import Context
+from datamodules.distractors import Distractors
 from datamodules.graph_spec import Drawn, GraphSpec, OutOfRoom
-from datamodules.numbers import with_numbers
-from grammar import Quantity
+from datamodules.numbers import Numbers
+from datamodules.plan import Plan
+from grammar import Graph, Quantity
 
-MAX_TOTAL = 5  # operands of a total in the published data
 ATTEMPTS = 64  # redraws when names or numbers run out, before the spec is called impossible
+PATIENCE = 8  # redraws before a problem may use twice the names
+UNKNOWNS_TRIED = 6  # leaves tried as the unknown of one plan
+GREATEST = 1 << 12  # operations looked at when the largest `op` of a context is searched for
 
 
-def sample_graph(op: int, context: Context, spec: GraphSpec, rng: Random) -> Drawn:
-    """Draw a forward problem with exactly `op` operations (operands summed over all steps; a leaf counts 1).
+def sample_graph(op: int, context: Context, spec: GraphSpec, rng: Random, *, reverse: bool = False) -> Drawn:
+    """Draw a problem with exactly `op` operations (operands summed over all steps; a leaf counts 1, so does the unknown).
 
     Args:
         op: 2 or more.
         context: where names come from.
         spec: the shape of the graph.
         rng: the only source of randomness; the result is a function of its state.
+        reverse: ask for an unknown on which a known number depends.
 
     Raises:
         ValueError: no graph with `op` operations fits the context and the spec.
     """
     if op < 2:
         raise ValueError(f"op={op}: a problem has at least 2 operations; raise `ops`.")
-    for _ in range(ATTEMPTS):
+    if reverse and context.modulus is not None:
+        raise ValueError(f"context {context.name!r} computes modulo {context.modulus}: it has no equations, so no reverse mode.")
+    if spec.depth == 3 and context.parts is None:
+        raise ValueError(f"context {context.name!r} names no `parts`, so it has no averages; set GraphSpec.depth to 2.")
+    drawn = _attempt(op, context, spec, rng, reverse=reverse)
+    if drawn is None:
+        raise ValueError(
+            f"op={op} cannot be built in context {context.name!r}, whose largest is about "
+            f"{_largest(op, context, spec, reverse=reverse)}: it runs out of names or of values up to {spec.max_value}; "
+            "lower `ops`, or use a context with more items and places."
+        )
+    return drawn
+
+
+def _largest(failed: int, context: Context, spec: GraphSpec, *, reverse: bool) -> int:
+    """The largest `op` below `failed` that is drawn, by bisection."""
+    low, high = 1, min(failed, GREATEST)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if _attempt(middle, context, spec, Random(middle), reverse=reverse) is None:
+            high = middle
+        else:
+            low = middle
+    return low
+
+
+def _attempt(op: int, context: Context, spec: GraphSpec, rng: Random, *, reverse: bool) -> Drawn | None:
+    """Draw until names and numbers suffice; None where they do not."""
+    low, high = spec.unknown_range
+    value = low + int(rng.random() * (high - low + 1)) if reverse else None
+    names = op + spec.distractors[1]
+    for attempt in range(ATTEMPTS):
         try:
-            return with_numbers(_Plan(op, context, spec, rng).grow(), context, spec, rng)
+            plan = Plan(op, context, spec, rng, names=names << attempt // PATIENCE).grow(
+                spec.known_total if reverse else spec.question_total
+            )
+            return _reverse(plan, context, value) if value is not None else _forward(plan, context)
         except OutOfRoom:
             continue
-    raise ValueError(
-        f"op={op} cannot be built in context {context.name!r}: it runs out of names or of values up to {spec.max_value}; "
-        "lower `ops`, or use a context with more items and places."
-    )
+    return None
 
 
-@dataclass(slots=True)
-class _Place:
-    """State of one place while the plan grows."""
-
-    items: list[str] = field(default_factory=list)  # names of the quantities in it
-    total: str | None = None  # name of its total once something refers to it
-    open: bool = True  # false once the total is defined: no item may join
-    touched: bool = False  # an item of it is defined already: a total now could close a cycle
-
-    def total_need(self) -> int:
-        """Operations that the total costs at the least: its operands, or itself and one item that it has yet to get."""
-        return len(self.items) or 2
+def _forward(plan: Plan, context: Context) -> Drawn:
+    numbers = Numbers(plan.spec, plan.rng, modulus=context.modulus, uses=plan.uses, unknown=None)
+    needed = _fill(plan, numbers)
+    return _drawn(plan, numbers, needed, question=plan.drafts[0].name, modulus=context.modulus)
 
 
-class _Plan:
-    """Structure without numbers: definitions in the order question first, leaves last."""
+def _reverse(plan: Plan, context: Context, value: int) -> Drawn:
+    """Choose the unknown among the leaves, so that the goal depends on it."""
+    leaves = [draft.name for draft in plan.drafts if draft.rule == "given"]
+    goal = plan.drafts[0].name
+    candidates = plan.rng.sample(leaves, min(UNKNOWNS_TRIED, len(leaves)))
+    for name in [leaf for leaf in candidates if _is_linear(plan, leaf)]:
+        numbers = Numbers(plan.spec, plan.rng, modulus=None, uses=dict(plan.uses), unknown=(name, value))
+        try:
+            needed = _fill(plan, numbers)
+        except OutOfRoom:
+            continue
+        if numbers.values[goal].slope:
+            known = Quantity(goal, "given", (), numbers.values[goal].number)
+            return _drawn(plan, numbers, [*needed, known], question=name, modulus=context.modulus)
+    raise OutOfRoom
 
-    def __init__(self, op: int, context: Context, spec: GraphSpec, rng: Random) -> None:
-        self.budget, self.spec, self.rng = op, spec, rng
-        items = rng.choice(context.items)
-        group = rng.choice(context.places) if context.places else ()
-        self.noun = context.noun
-        self.places = {place: _Place() for place in group}
-        self.fresh = [(item, place) for item in items for place in (group or ("",))]
-        rng.shuffle(self.fresh)
-        self.waiting: list[str] = []  # named, not defined yet
-        self.place_of: dict[str, str] = {}
-        self.defined: list[Quantity] = []
-        self.need = 0
 
-    def grow(self) -> list[Quantity]:
-        """Define waiting quantities until the budget is spent. Returns definitions, question first."""
-        if self.places and self.rng.random() < self.spec.question_total:
-            self._new_total(self.rng.choice(list(self.places)))
-        else:
-            self._new_item()
-        while self.waiting:
-            name = self._pop()
-            if self.place_of[name] and self.places[self.place_of[name]].total == name:
-                self._define_total(name)
-            else:
-                self._define_item(name)
-        if self.budget:
-            raise OutOfRoom
-        return self.defined
+def _is_linear(plan: Plan, unknown: str) -> bool:
+    """Whether no product has two factors that depend on `unknown`."""
+    if plan.spec.depth == 2:
+        return True
+    dependent = {unknown}
+    for draft in reversed(plan.drafts):
+        found = [parent in dependent for parent in draft.parents]
+        if draft.rule == "products" and any(a and b for a, b in zip(found[::2], found[1::2], strict=True)):
+            return False
+        if any(found):
+            dependent.add(draft.name)
+    return True
 
-    # --- naming: each new quantity raises `need` by what it costs at the least
 
-    def _new_item(self, place: str | None = None) -> str:
-        usable = (n for n in self.fresh if (place is None or n[1] == place) and (not n[1] or self.places[n[1]].open))
-        if (chosen := next(usable, None)) is None:
-            raise OutOfRoom
-        self.fresh.remove(chosen)
-        item, at = chosen
-        name = f"{item} in {at}" if at else item
-        self.place_of[name] = at
-        if at:
-            state = self.places[at]
-            before = state.total_need() if state.total else 0
-            state.items.append(name)
-            self.need += (state.total_need() if state.total else 0) - before
-        self.need += 1
-        self.waiting.append(name)
-        return name
+def _fill(plan: Plan, numbers: Numbers) -> list[Quantity]:
+    numbers.cap(draft for draft in plan.drafts if draft.rule == "products")
+    return [numbers.fill(draft) for draft in reversed(plan.drafts)]
 
-    def _new_total(self, place: str) -> str:
-        state = self.places[place]
-        name = state.total = f"total number of {self.noun} in {place}"
-        self.place_of[name] = place
-        self.need += state.total_need()
-        self.waiting.append(name)
-        return name
 
-    def _pop(self) -> str:
-        """Take a waiting quantity that no waiting total includes."""
-        free = [n for n in self.waiting if not self._held(n)]
-        name = self.rng.choice(free)
-        self.waiting.remove(name)
-        return name
-
-    def _held(self, name: str) -> bool:
-        place = self.place_of[name]
-        return bool(place) and (total := self.places[place].total) is not None and total != name and self.places[place].open
-
-    # --- defining
-
-    def _define_total(self, name: str) -> None:
-        state = self.places[self.place_of[name]]
-        if not state.items:
-            self._new_item(self.place_of[name])
-        while len(state.items) < MAX_TOTAL and self.budget - self.need >= 2 and self.rng.random() < 0.5:
-            try:
-                self._new_item(self.place_of[name])
-            except OutOfRoom:
-                break
-        if len(state.items) > MAX_TOTAL:
-            raise OutOfRoom
-        self.need -= state.total_need()
-        self.budget -= len(state.items)
-        state.open = False
-        self.defined.append(Quantity(name, "total", tuple(state.items)))
-
-    def _define_item(self, name: str) -> None:
-        """Give `name` a definition; `slack` is what the budget holds beyond the bare need."""
-        self.need -= 1
-        if place := self.place_of[name]:
-            self.places[place].touched = True
-        slack = self.budget - 1 - self.need
-        if slack == 0 and (not self.waiting or self.rng.random() < 0.7):
-            return self._finish(name, (), with_constant=False)
-        if slack > 0 and self.waiting and self.rng.random() < 0.15:
-            return self._finish(name, (), with_constant=False)  # an early leaf
-        with_constant = slack > 0 and self.rng.random() < self.spec.constants
-        parents: list[str] = []
-        limit = min(self.spec.max_terms, self.rng.choice((1, 2, 2, 2, 3) if with_constant else (1, 2, 2, 2, 3, 4)))
-        while len(parents) < limit:
-            room = self.budget - len(parents) - 1 - with_constant - self.need
-            operand = self._operand(room, parents)
-            if operand is None:
-                break
-            parents.append(operand)
-        if not parents:
-            if slack and not self.waiting:
-                raise OutOfRoom
-            return self._finish(name, (), with_constant=False)
-        return self._finish(name, tuple(parents), with_constant=with_constant)
-
-    def _operand(self, room: int, taken: list[str]) -> str | None:
-        """Pick a waiting quantity or a new one; None where `room` operations do not pay for it."""
-        if room < 0:
-            return None
-        known = [n for n in self.waiting if n not in taken]
-        must_branch = room > 0 and not self.waiting
-        if known and not must_branch and (room == 0 or self.rng.random() < self.spec.reuse):
-            return self.rng.choice(known)
-        fresh_places = [p for p, s in self.places.items() if s.total is None and s.open and not s.touched]
-        if fresh_places and self.rng.random() < self.spec.totals:
-            place = self.rng.choice(fresh_places)
-            if room >= self.places[place].total_need():
-                return self._new_total(place)
-        if room >= 1:
-            before = self.need
-            name = self._new_item()
-            if self.need - before <= room:
-                return name
-            raise OutOfRoom
-        return None
-
-    def _finish(self, name: str, parents: tuple[str, ...], *, with_constant: bool) -> None:
-        cost = len(parents) + with_constant if parents else 1
-        self.budget -= cost
-        rule = "given" if not parents else "copy" if len(parents) == 1 else "sum"
-        # the constant's number and the choice sum | difference, plus | times come with the numbers
-        constant = 1 if with_constant else 0 if not parents else None
-        self.defined.append(Quantity(name, rule, parents, constant, "plus" if with_constant and parents else None))
+def _drawn(plan: Plan, numbers: Numbers, needed: list[Quantity], *, question: str, modulus: int | None) -> Drawn:
+    """Add distractors, leave out what a problem implies, and put the sentences in order."""
+    order = tuple(numbers.values)
+    plan.uses = numbers.uses
+    others = Distractors(plan, numbers).draw() if plan.spec.distractors[1] else []
+    statements = [q for q in (*needed, *others) if q.rule not in ("total", "products")]
+    if plan.spec.shuffle:
+        plan.rng.shuffle(statements)
+    return Drawn(Graph(tuple(statements), question=question, modulus=modulus), order)

@@ -1,23 +1,26 @@
 """Example = f(split, seed, index): random access to endless data, without state and without a corpus.
 
-Splits are a partition of canonical hashes of problems, so no problem stands in two of them, whatever the order of its sentences.
+No problem stands in two splits, whatever the order of its sentences, nor in large cells its names (`splits.py`).
 Gold solutions are checked against their problem text, one in a hundred here, every one in the tests.
 """
 
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
-from string import ascii_letters
 
 from datamodules.context import load_context
 from datamodules.graph_spec import Drawn, GraphSpec
-from datamodules.mixture import Cell, Mixture
+from datamodules.mixture import MODES, Cell, Mixture
 from datamodules.sampler import sample_graph
-from grammar import Graph, gold_trace, grade, parse_problem, parse_trace, render_problem, render_trace, verify
+from datamodules.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
+from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
+from grammar.solution import variables
 
-SPLITS = {"train": 0.9, "validation": 0.05, "test": 0.05}  # shares of the space of canonical hashes
 REDRAWS = 2000  # problems drawn before a cell counts as having none in a split
 CHECK_EVERY = 100
+REVERSE = MODES[1]
+SINGLES = 52  # one-letter variables; in reverse mode x and X are none
+_VARIABLES = {reverse: tuple(variables(reverse=reverse)) for reverse in (False, True)}
 
 QUESTION, SOLUTION, ANSWER = ("<question>", "</question>"), ("<solution>", "</solution>"), ("<answer>", "</answer>")
 
@@ -43,22 +46,6 @@ class Example:
         """What a model should write after the prompt; EOS follows."""
         steps, _, answer = self.solution.rpartition(" Answer: ")
         return f" {steps} {SOLUTION[1]} {ANSWER[0]} {answer.removesuffix('.')} {ANSWER[1]}"
-
-
-def canonical_hash(graph: Graph) -> bytes:
-    """Digest of a problem that does not depend on the order of its sentences."""
-    statements = sorted(repr((s.name, s.rule, s.parents, s.constant, s.scale)) for s in graph.statements)
-    return blake2b("\n".join((*statements, graph.question)).encode(), digest_size=8).digest()
-
-
-def split_of(graph: Graph) -> str:
-    """Name the only split that `graph` may stand in."""
-    point, edge = int.from_bytes(canonical_hash(graph), "big") / 2**64, 0.0
-    for split, share in SPLITS.items():
-        edge += share
-        if point < edge:
-            return split
-    return split
 
 
 @dataclass(frozen=True)
@@ -87,21 +74,30 @@ class Synthesis:
         where = cell or "mixture"
         rng = Random(blake2b(f"{split}/{self.seed}/{index}/{where}".encode(), digest_size=16).digest())
         cell = cell or self.mixture.draw(rng)
-        context = load_context(cell.context)
+        context, reverse = load_context(cell.context), cell.mode == REVERSE
+        key = canonical_hash if names_count(cell.op, context, self.graph, reverse=reverse) else structure_hash
         for _ in range(REDRAWS):
-            drawn = sample_graph(cell.op, context, self.graph, rng)
-            if split_of(drawn.graph) == split:
+            drawn = sample_graph(cell.op, context, self.graph, rng, reverse=reverse)
+            if split_of(key(drawn.graph)) == split:
                 return self._write(drawn, cell, f"{split}-{self.seed}-{index}-op{cell.op}", rng, check=index % CHECK_EVERY == 0)
         raise ValueError(f"no problem of {cell} falls into split {split!r} in {REDRAWS} draws; the cell has too few problems.")
 
     def _write(self, drawn: Drawn, cell: Cell, name: str, rng: Random, *, check: bool) -> Example:
-        letters = rng.sample(ascii_letters, len(ascii_letters)) if self.random_letters else None
+        letters = shuffled_letters(cell.op, rng, reverse=cell.mode == REVERSE) if self.random_letters else None
         problem, question = render_problem(drawn.graph)
-        solution = render_trace(gold_trace(drawn.graph, order=drawn.order, letters=letters))
+        solution = write_solution(drawn.graph, order=drawn.order, letters=letters)
         example = Example(name, problem, question, solution, cell, drawn.graph)
         if check:
             check_gold(example)
         return example
+
+
+def shuffled_letters(count: int, rng: Random, *, reverse: bool) -> list[str]:
+    """`count` variables in random order: one letter each while those last, then two."""
+    names = _VARIABLES[reverse]
+    singles = SINGLES - 2 * reverse
+    letters = rng.sample(names[:singles], min(count, singles))
+    return letters + rng.sample(names[singles:], count - singles) if count > singles else letters
 
 
 def check_gold(example: Example) -> None:

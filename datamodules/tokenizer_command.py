@@ -3,9 +3,7 @@
 from argparse import ArgumentParser
 from pathlib import Path
 
-import yaml
-
-from datamodules.mixture import Component, Mixture
+from datamodules.mixture import Component, Mixture, read_mixture
 from datamodules.synthesis import Synthesis
 from datamodules.tokenizer import train_tokenizer
 
@@ -16,9 +14,7 @@ def main(argv: list[str]) -> int:
     """Run the command."""
     parser = ArgumentParser(prog="python main.py tokenizer", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument(
-        "--mixture", type=Path, help="YAML list of components (ops, contexts, weight); default: the published data"
-    )
+    parser.add_argument("--mixture", help="a preset's name, or a YAML list of components; default: the published data")
     parser.add_argument("--vocab-size", type=int, default=2200, help="entries at most, special tokens included")
     parser.add_argument("--examples", type=int, default=20_000, help="documents to train on")
     args = parser.parse_args(argv)
@@ -28,17 +24,3 @@ def main(argv: list[str]) -> int:
     tokenizer.save_pretrained(args.out)
     print(f"{args.out}: {len(tokenizer)} entries, trained on {args.examples} documents")
     return 0
-
-
-def read_mixture(path: Path) -> list[Component]:
-    """Read a YAML list of components.
-
-    Raises:
-        ValueError: no such file, or a key that is none of Component's.
-    """
-    if not path.is_file():
-        raise ValueError(f"mixture {str(path)!r} does not exist.")
-    try:
-        return [Component(**entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
-    except TypeError as err:
-        raise ValueError(f"{path}: {err}; a component has the keys ops, contexts, modes and weight.") from err

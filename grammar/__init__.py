@@ -7,7 +7,7 @@ from grammar.quantity import Quantity
 from grammar.render import render_problem, render_trace
 from grammar.report import Report
 from grammar.sentences import ProblemSyntaxError
-from grammar.solution import gold_trace
+from grammar.solution import gold_trace, write_solution
 from grammar.trace import Trace, TraceSyntaxError
 from grammar.verify import verify
 
@@ -27,4 +27,5 @@ __all__ = [
     "render_problem",
     "render_trace",
     "verify",
+    "write_solution",
 ]

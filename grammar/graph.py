@@ -5,7 +5,7 @@ computed when asked for: implied totals, values, the order of a solution, the op
 determines its answer. Not here: text (parse, render), gold solutions (solution), linear systems (solve).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -206,23 +206,22 @@ def _count_of(average: Name) -> str:
 
 def _topological(quantities: Mapping[str, Quantity], goals: Iterable[str], leaves: Iterable[str] = ()) -> list[str]:
     """Goals and their ancestors, parents first; whatever depends on a cycle is left out, and on no leaf but `leaves`."""
-    done: dict[str, bool] = dict.fromkeys(
-        leaves, True
-    )  # name -> usable; absent while untouched, False while its parents are being visited
+    done: dict[str, bool | None] = dict.fromkeys(leaves, True)  # name -> usable; None while its parents are being visited
     order: list[str] = []
     for goal in goals:
-        stack: list[tuple[str, Sequence[str], int]] = [(goal, (), -1)]
+        stack = [goal]
         while stack:
-            name, parents, seen = stack.pop()
-            if seen < 0:
-                if name in done or name not in quantities:
-                    continue
-                done[name] = False
-                parents, seen = quantities[name].parents, 0
-            if seen < len(parents):
-                stack.append((name, parents, seen + 1))
-                stack.append((parents[seen], (), -1))
-            elif all(done.get(parent, False) for parent in parents):
+            name = stack[-1]
+            if name not in done and name in quantities:
+                done[name] = None
+                stack += [parent for parent in reversed(quantities[name].parents) if parent not in done]
+                continue
+            stack.pop()
+            if done.get(name, True) is None:
                 done[name] = True
-                order.append(name)
+                for parent in quantities[name].parents:
+                    if parent == name or not done.get(parent):
+                        done[name] = False
+                if done[name]:
+                    order.append(name)
     return order

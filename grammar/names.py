@@ -55,7 +55,7 @@ class Name:
         return f"How many {self.item} does {self.place} have?" if self.place else f"How many {self.item} are there?"
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=1 << 14)
 def read_name(text: str) -> Name:
     """Takes a name apart.
 

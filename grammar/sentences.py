@@ -38,7 +38,7 @@ def parser(start: str) -> Lark:
     return Lark.open("problem.lark", rel_to=__file__, parser="lalr", start=start, maybe_placeholders=True)
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 13)
 def read_sentence(text: str) -> Quantity:
     """The quantity that a sentence, without its full stop, speaks of.
 

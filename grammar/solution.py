@@ -28,6 +28,11 @@ def variables(*, reverse: bool) -> Iterator[str]:
 
 
 def gold_trace(graph: Graph, order: Sequence[str] | None = None, letters: Sequence[str] | None = None) -> Trace:
+    """The solution of a problem as a trace; see `write_solution`."""
+    return require(parse_trace(write_solution(graph, order, letters)))
+
+
+def write_solution(graph: Graph, order: Sequence[str] | None = None, letters: Sequence[str] | None = None) -> str:
     """Writes the solution of a problem.
 
     Args:
@@ -37,24 +42,24 @@ def gold_trace(graph: Graph, order: Sequence[str] | None = None, letters: Sequen
             is always x and takes none. Canonical (`variables`) when None.
 
     Returns:
-        The trace, ending in "Answer: N.".
+        Its text, ending in "Answer: N.".
 
     Raises:
         ValueError: if the problem does not determine its answer, `order` is not an order of `graph.order`, or
             `letters` are too few.
     """
     if graph.answer is None:
-        raise ValueError(f"gold_trace: {graph.why_not}; mend the problem.")
+        raise ValueError(f"write_solution: {graph.why_not}; mend the problem.")
     order = graph.order if order is None else order
     reverse = graph.unknown is not None
     writer = _Writer(graph, variables(reverse=reverse) if letters is None else iter(letters))
     sentences = [PRELUDE] if reverse else []
     sentences += [writer.step(name) for name in order]
     if len(order) != len(graph.order) or set(order) != set(graph.order) or order[-1] != graph.end:
-        raise ValueError(f"gold_trace: order {list(order)} is not an order of {list(graph.order)} ending with its last.")
+        raise ValueError(f"write_solution: order {list(order)} is not an order of {list(graph.order)} ending with its last.")
     if reverse:
         sentences.append(writer.tail())
-    return require(parse_trace(f"{' '.join(sentences)} Answer: {graph.answer}."))
+    return f"{' '.join(sentences)} Answer: {graph.answer}."
 
 
 class _Writer:
@@ -71,14 +76,14 @@ class _Writer:
         """The next free variable."""
         letter = next(self.letters, None)
         if letter is None:
-            raise ValueError(f"gold_trace: the letters ran out after {len(self.letter_of)} steps; pass one per result.")
+            raise ValueError(f"write_solution: the letters ran out after {len(self.letter_of)} steps; pass one per result.")
         return letter
 
     def step(self, name: str) -> str:
         """The sentence that defines `name`."""
         quantity = self.graph.quantities[name]
         if name in self.letter_of or any(parent not in self.letter_of for parent in quantity.parents):
-            raise ValueError(f"gold_trace: {name!r} stands twice in the order or before its parents; put parents first.")
+            raise ValueError(f"write_solution: {name!r} stands twice in the order or before its parents; put parents first.")
         unknown = quantity.rule == "unknown"
         letter = self.letter_of[name] = "x" if unknown else self.draw()
         return f"Define {name} as {letter}; {UNKNOWN_BODY if unknown else self.body(quantity, letter)}."

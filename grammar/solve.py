@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from grammar.linear import MAX_VALUE
+from grammar.linear import MAX_VALUE, Linear, decode
 
 if TYPE_CHECKING:
     from grammar.graph import Graph
@@ -26,6 +26,11 @@ def solve(graph: "Graph") -> tuple[Fraction | int | None, str | None]:
     if not graph.restated and not graph.free:
         value = graph.codes.get(graph.question)
         return (value, None) if value is not None else (None, f"{graph.question!r} depends on itself or is too large")
+    if graph.free == (graph.question,) and len(graph.restated) == 1 and graph.unknown is not None and graph.modulus is None:
+        known = graph.restated[0]
+        form = decode(graph.codes.get(known.name, 0))
+        if known.rule == "given" and isinstance(form, Linear):  # most problems in reverse: one equation a*x + b = K
+            return _conclude(graph, {"": Fraction(known.constant - form.constant, form.slope)})
     if len(graph.free) > _MAX_FREE:
         return None, f"{len(graph.free)} quantities are mentioned but not defined"
     forms = _forms(graph)

@@ -70,6 +70,7 @@ class PretrainModule(Reasoner):
         self.backend = choose_backend(self.attention, self.trainer.strategy.root_device, half="16" in str(self.trainer.precision))
         self.step_sums = torch.zeros(4, dtype=torch.float64)
         self.gold_loss = GoldLoss(len(self.labels.context), len(LABEL_KINDS))
+        self.flop_rates = self._flop_rates()
 
     def on_before_batch_transfer(self, batch: PackedBatch | PromptBatch, dataloader_idx: int) -> PackedBatch | PromptBatch:
         """Find the boundaries of documents while the batch is still on the CPU, so that the device need not wait."""
@@ -113,13 +114,19 @@ class PretrainModule(Reasoner):
         loss = (nll + self.z_loss * square) / (labels.clamp(min=1) if self._alone else self.per_batch)
         return {"loss": loss, "tokens": tokens, "flops": self._flops(tokens, attended)}
 
-    def _flops(self, tokens: Tensor, attended: Tensor) -> Tensor | None:
-        """FLOPs of a forward and a backward pass over so many tokens that attended to so many; None where not known."""
+    def _flop_rates(self) -> tuple[float, float] | None:
+        """FLOPs of a forward and a backward pass per token, and per token attended to; None where not known."""
         config = self.language_model.config
         if not countable(config):
             return None
         per_token = training_flops(config, tokens=1, context=0)
-        per_attended = training_flops(config, tokens=1, context=1) - per_token
+        return per_token, training_flops(config, tokens=1, context=1) - per_token
+
+    def _flops(self, tokens: Tensor, attended: Tensor) -> Tensor | None:
+        """FLOPs of a step on so many tokens that attended to so many."""
+        if self.flop_rates is None:
+            return None
+        per_token, per_attended = self.flop_rates
         return tokens.double() * per_token + attended.double() * per_attended
 
     def optimizer_step(
@@ -151,10 +158,11 @@ class PretrainModule(Reasoner):
         self.step_sums = torch.zeros_like(self.step_sums)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the step."""
+        """Log the step; what is for the log files alone, only when Lightning writes them."""
         self.log_dict(self.step_log, prog_bar=True)
-        self.log("train/tokens", self.tokens_seen.float())
-        self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
+        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self.log("train/tokens", self.tokens_seen.float())
+            self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
     def validation_step(self, batch: PackedBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Loss on packed validation documents, on gold documents of held-out problems, or judged samples, by what is given."""

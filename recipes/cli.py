@@ -81,9 +81,10 @@ class ExperimentCLI(LightningCLI):
         return super()._instantiate_trainer(config, always_on)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Predictions go to `samples/predict.jsonl`; none are kept in memory."""
+        """Predictions go to `samples/predict.jsonl`, none are kept in memory; results are printed by who writes them."""
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
-        return kwargs | {"return_predictions": False} if subcommand == "predict" else kwargs
+        quiet = {"predict": {"return_predictions": False}, "validate": {"verbose": False}, "test": {"verbose": False}}
+        return kwargs | quiet.get(subcommand, {})
 
     def _parse_ckpt_path(self) -> None:
         """A checkpoint brings weights and states; its hyper-parameters never override what the user wrote."""

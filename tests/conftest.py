@@ -25,7 +25,7 @@ def tiny_model():
 
 @pytest.fixture
 def synthesis():
-    return Synthesis(Mixture([Component("2-5", ["garden"])]), GraphSpec(constants=0.2), random_letters=False)
+    return Synthesis(Mixture([Component("2-5", ["garden"])]), GraphSpec(constants=0.2, distractors=(0, 0)), random_letters=False)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Functions run in processes of their own, one or several that form a group; all start from a server that has imported torch."""
 
 import os
-import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -42,8 +41,7 @@ def run(
         late = time.monotonic() - started > (kill_after or timeout)
         if late or any(process.exitcode not in (None, 0) for process in processes):
             for process in processes:
-                if process.is_alive():
-                    os.kill(process.pid, signal.SIGKILL)
+                process.kill()
         time.sleep(0.02)
     for process in processes:
         process.join()

@@ -38,7 +38,10 @@ def begin(experiment: Path, start: Path) -> list[str]:
 
 
 def test_experiments_are_there():
-    assert len(SMALL) == len(LARGE) == 3
+    assert len(SMALL) == 3
+    assert {path.stem for path in LARGE} == {
+        "paper_pretrain", "paper_pretrain_1e-4", "paper_context", "paper_midtrain", "paper_midtrain_shared", "paper_grpo",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("experiment", SMALL, ids=lambda p: p.stem)
@@ -52,7 +55,8 @@ def test_small_experiment_runs_fast_dev_run(experiment, start, tmp_path):
 
 @pytest.mark.parametrize("experiment", LARGE, ids=lambda p: p.stem)
 def test_large_model_is_built_on_the_meta_device(experiment):
-    architecture = model_of(experiment)["init_args"].get("architecture") or model_of(LARGE[-1])["init_args"]["architecture"]
+    base = experiment.with_name("paper_pretrain.yaml")
+    architecture = model_of(experiment)["init_args"].get("architecture") or model_of(base)["init_args"]["architecture"]
     with torch.device("meta"):
         model = build_language_model(architecture)
     assert next(model.parameters()).is_meta
@@ -69,12 +73,59 @@ def test_large_experiment_takes_a_step_with_a_tiny_model(experiment, start, tmp_
     if "grpo" in experiment.stem:
         tiny += ["--model.init_args.sampling.max_new_tokens", "8", "--data.init_args.prompts_per_rollout", "4"]
     else:
-        tiny += ["--trainer.accumulate_grad_batches", "1", "--data.init_args.batch_rows", "1"]
+        tiny += ["--budget.batch_tokens", "2048", "--data.init_args.batch_rows", "1"]
     if "architecture" in model_of(experiment)["init_args"]:
         keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
         tiny += [word for key in keys for word in (f"--model.init_args.architecture.{key}", str(TINY[key]))]
     assert main.main(["fit", "--config", str(experiment), *begin(experiment, start), *tiny]) == 0
     assert json.loads((tmp_path / "run/training.json").read_text())["steps"] == 1
+
+
+PLANS = {
+    "paper_pretrain": (19_073, 2e-4), "paper_context": (19_073, 2e-4), "paper_pretrain_1e-4": (19_073, 1e-4),
+    "paper_midtrain": (2_000, 1e-4),
+    "paper_midtrain_shared": (38_693, 1e-4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_papers_budgets_and_rates_are_those_of_its_configs(name):
+    config = yaml.safe_load((ROOT / f"configs/experiment/{name}.yaml").read_text())
+    budget, model = config["budget"], model_of(ROOT / f"configs/experiment/{name}.yaml")["init_args"]
+    updates = config["trainer"].get("max_steps") or int(budget["max_tokens"] // budget["batch_tokens"])
+    rate = model["optimizer"]["init_args"]["lr"]
+    assert (updates, rate, budget["batch_tokens"]) == (*PLANS[name], 524_288)
+    assert rate * model["schedule"]["init_args"]["floor"] == pytest.approx(3e-5)
+
+
+@pytest.mark.long
+def test_the_tiny_scale_of_an_experiment_trains_and_is_gone_on_from(tmp_path):
+    scale, folder = ROOT / "configs/scale", tmp_path / "pretrain"
+    short = ["--trainer.enable_progress_bar", "false", "--trainer.max_steps", "3", "--trainer.limit_val_batches", "0"]
+    arguments = [
+        "fit", "--config", str(ROOT / "configs/experiment/paper_context.yaml"),
+        "--config", str(scale / "tiny_pretrain.yaml"), *short,
+    ]  # fmt: skip
+    assert main.main([*arguments, "--trainer.default_root_dir", str(folder)]) == 0
+    arguments = [
+        "fit", "--config", str(ROOT / "configs/experiment/paper_midtrain.yaml"), "--config", str(scale / "tiny_midtrain.yaml"),
+        "--model.init_args.init_from", str(folder / "huggingface"), *short,
+    ]  # fmt: skip
+    assert main.main([*arguments, "--trainer.default_root_dir", str(tmp_path / "midtrain")]) == 0
+    for stage in (folder, tmp_path / "midtrain"):
+        assert 3 * 8192 * 0.7 < json.loads((stage / "training.json").read_text())["tokens"] <= 3 * 8192
+
+
+@pytest.mark.parametrize("trainer", sorted((ROOT / "configs/trainer").glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_trainer_config_fits_an_experiment(trainer, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main.main(
+            ["fit", "--config", str(ROOT / "configs/experiment/paper_pretrain.yaml"), "--config", str(trainer), "--print_config"]
+        )
+    assert ended.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)["trainer"]
+    wanted = yaml.safe_load(trainer.read_text())["trainer"]
+    assert all(printed[key] == wanted[key] for key in ("accelerator", "devices", "precision"))
 
 
 def fails(capsys, *arguments: str) -> str:

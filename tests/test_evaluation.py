@@ -123,8 +123,13 @@ def check_against_samples(folder: Path, problems: int = PROBLEMS) -> None:
     assert passes["op5"]["answer"] == grades["op"]["5"]["answer"]
 
 
-def test_numbers_equal_those_recomputed_from_the_samples(config):
-    check_against_samples(evaluate(config))
+def test_numbers_equal_those_recomputed_from_the_samples(config, capsys):
+    folder = evaluate(config)
+    check_against_samples(folder)
+    passes = json.loads((folder / "pass_at_k.json").read_text())
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("edge"))
+    assert line.split()[1:4] == ["7", "x", "6"]
+    assert f"{passes['edge']['executable']['pass@1']['mean']:.3f} [" in line
 
 
 def test_validate_writes_the_same_files(config):

@@ -14,7 +14,7 @@ from lightning_modules.optimizers import AdamW
 from lightning_modules.reasoner import Evaluation
 from lightning_modules.rewards import OutcomeReward, Reward
 from lightning_modules.rollout import SamplingParams
-from tests_support import TINY
+from tests_support import PLAIN, TINY
 
 MIXTURE = [Component("2-3", ["garden"])]
 SHORT = Evaluation(samples=2, sampling=SamplingParams(max_new_tokens=8))
@@ -45,7 +45,7 @@ def start(tmp_path):
 
 
 def test_pretraining_lowers_the_loss_and_counts_tokens(tmp_path):
-    data = PretrainDataModule(MIXTURE, "garden", row_length=128, batch_rows=4)
+    data = PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=4)
     module = PretrainModule(TINY, optimizer=AdamW(lr=1e-2))
     losses = []
 
@@ -132,7 +132,7 @@ def test_the_penalty_is_zero_at_the_reference(start, tmp_path):
 
 
 def test_a_checkpoint_starts_the_next_stage(tmp_path):
-    data = PretrainDataModule(MIXTURE, "garden", row_length=128, batch_rows=2)
+    data = PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=2)
     module = PretrainModule(TINY)
     run = trainer(tmp_path, max_steps=1)
     run.fit(module, data)

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import main
-from datamodules.synthesis import canonical_hash
+from datamodules.splits import canonical_hash
 from grammar import parse_problem
 from lightning_modules.language_model import load_language_model
 from recipes.recipe import load_recipe

@@ -18,7 +18,7 @@ from lightning_modules import MidtrainModule, PretrainModule
 from lightning_modules.language_model import build_language_model
 from lightning_modules.metrics import GoldLoss, gold_loss_table
 from lightning_modules.optimizers import AdamW
-from tests_support import TINY
+from tests_support import PLAIN, TINY
 
 MIXTURE = [Component("2-4", ["garden"])]
 HELD_OUT = HeldOut({"ID": "2-3", "edge": "5"}, ["garden"], validation_problems=6)
@@ -50,7 +50,7 @@ class Spy(Callback):
 def one_step(folder, *, loss_on="all", accumulate=1, **settings):
     torch.manual_seed(0)
     module = PretrainModule(TINY, optimizer=AdamW(lr=0.0), **settings)
-    data = PretrainDataModule(MIXTURE, "garden", row_length=128, batch_rows=4 // accumulate, loss_on=loss_on)
+    data = PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=4 // accumulate, loss_on=loss_on)
     spy = Spy()
     trainer(folder, max_steps=1, callbacks=[spy], accumulate_grad_batches=accumulate).fit(module, data)
     return module, spy
@@ -122,7 +122,10 @@ def test_flops_of_a_step_are_those_of_its_documents(tmp_path):
 
 def test_validation_measures_loss_by_band_and_context_and_perplexity_by_kind(tmp_path):
     """Oracle: each gold document by itself, token by token."""
-    module, data = PretrainModule(TINY), PretrainDataModule(MIXTURE, "garden", row_length=128, batch_rows=2, held_out=HELD_OUT)
+    module, data = (
+        PretrainModule(TINY),
+        PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=2, held_out=HELD_OUT),
+    )
     run = trainer(tmp_path, limit_val_batches=1.0)
     sampled = "evaluate"
     module.evaluate = lambda batch, batch_idx: {}  # sampling is not what is tested here
@@ -180,7 +183,7 @@ def test_gold_loss_of_two_halves_adds_up():
 
 
 def test_midtraining_starts_from_a_folder_or_a_checkpoint_with_a_fresh_optimiser(tmp_path):
-    data = PretrainDataModule(MIXTURE, "garden", row_length=128, batch_rows=2)
+    data = PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=2)
     module = PretrainModule(TINY)
     run = trainer(tmp_path)
     run.fit(module, data)
@@ -206,7 +209,7 @@ def test_replay_takes_its_share_of_the_mixture():
     old, new = [Component("2", ["garden"], weight=0.5), Component("3", ["garden"], weight=0.5)], [Component("5-6", ["garden"])]
     blend = with_replay(new, old, 0.2)
     assert [c.weight for c in blend] == pytest.approx([0.8, 0.1, 0.1])
-    data = MidtrainDataModule(new, "garden", replay=old, replay_share=0.2, row_length=128)
+    data = MidtrainDataModule(new, "garden", replay=old, replay_share=0.2, row_length=128, graph=PLAIN)
     ops = [data.synthesis.example("train", i).cell.op for i in range(400)]
     assert sum(op <= 3 for op in ops) / 400 == pytest.approx(0.2, abs=0.06)  # three standard errors
     for replay, share in (([], 0.2), (old, 0.0), (old, 1.0)):

@@ -12,7 +12,7 @@ from datamodules.mixture import Component
 from lightning_modules import PretrainModule
 from lightning_modules.optimizers import AdamW, Muon
 from lightning_modules.schedules import WSD, Constant, Cosine
-from tests_support import TINY
+from tests_support import PLAIN, TINY
 
 ROW, ROWS = 128, 2
 
@@ -29,7 +29,7 @@ class Rates(Callback):
 
 
 def train(folder, budget, *, schedule=None, optimizer=None, **settings):
-    data = PretrainDataModule([Component("2-3", ["garden"])], "garden", row_length=ROW, batch_rows=ROWS)
+    data = PretrainDataModule([Component("2-3", ["garden"])], "garden", row_length=ROW, graph=PLAIN, batch_rows=ROWS)
     rates = Rates()
     torch.manual_seed(0)
     module = PretrainModule(TINY, optimizer=optimizer or AdamW(lr=1.0), schedule=schedule or Constant())

@@ -27,12 +27,12 @@ from datamodules import PretrainDataModule
 from datamodules.mixture import Component
 from lightning_modules import PretrainModule
 from lightning_modules.optimizers import AdamW
-from tests_support import TINY
+from tests_support import PLAIN, TINY
 
 
 def train(folder, *watch, module=None, data=None, ckpt_path=None, **settings):
     torch.manual_seed(0)
-    data = data or PretrainDataModule([Component("2-3", ["garden"])], "garden", row_length=128, batch_rows=2)
+    data = data or PretrainDataModule([Component("2-3", ["garden"])], "garden", row_length=128, graph=PLAIN, batch_rows=2)
     module = module or PretrainModule(TINY, optimizer=AdamW(lr=1e-3))
     trainer = Trainer(
         **{
@@ -64,7 +64,7 @@ def test_throughput_counts_tokens_updates_waits_and_flops(tmp_path, monkeypatch)
     now = [0.0]
     monkeypatch.setattr(rates, "perf_counter", lambda: now[0])
     monkeypatch.setitem(globals(), "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    data = SlowData([Component("2-3", ["garden"])], "garden", row_length=128, batch_rows=2)
+    data = SlowData([Component("2-3", ["garden"])], "garden", row_length=128, graph=PLAIN, batch_rows=2)
     counts = []
 
     class Watch(Callback):

@@ -19,7 +19,7 @@ from lightning_modules.language_model import load_language_model
 from lightning_modules.optimizers import AdamW, Muon
 from lightning_modules.reasoner import Evaluation
 from lightning_modules.rollout import SamplingParams
-from tests_support import TINY
+from tests_support import PLAIN, TINY
 
 UPDATES, HALFWAY = 6, 3
 HELD_OUT = HeldOut({"ID": "2-3"}, ["garden"], validation_problems=3)
@@ -54,8 +54,8 @@ def train(folder: Path, *, kind="one", rows=4, accumulate=1, resume=None, muon=F
         "full": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=False),
     }[kind]()  # fmt: skip
     data = PretrainDataModule(
-        [Component("2-4", ["garden"])], "garden", row_length=128, batch_rows=rows, loss_on="solution", held_out=HELD_OUT,
-        validation_batches=16 // (rows * (1 if kind == "one" else 2)),
+        [Component("2-4", ["garden"])], "garden", row_length=128, graph=PLAIN, batch_rows=rows, loss_on="solution",
+        held_out=HELD_OUT, validation_batches=16 // (rows * (1 if kind == "one" else 2)),
     )  # fmt: skip
     module = PretrainModule(
         TINY, optimizer=Muon(lr=0.01) if muon else AdamW(lr=1e-2), z_loss=1e-3, compile=compile,

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from lightning_modules.rollout.cache import GroupCache
+from lightning_modules.rollout.engine import SHRINK_AT
+from lightning_modules.rollout.forking_cache import ForkingCache
 from lightning_modules.rollout.left_padded import prefill, visible
 from lightning_modules.rollout.sampling import Completions, SamplingParams
 
@@ -48,8 +49,8 @@ def sample_shared(
 class _Chunk:
     """Prompts sampled side by side.
 
-    row_M:  the row that each running sample draws from; sample_M: its place in the output.
-    Rows are sorted by what they continue, so that a step in which nothing splits or ends moves nothing.
+    row_M:    the row that each running sample draws from, ascending; sample_M: its place in the output.
+    prompt_R: the prompt that a row continues. A row without samples stays, idle, until another takes its place or many are idle.
     """
 
     def __init__(
@@ -58,11 +59,11 @@ class _Chunk:
         """Prefill the prompts: one row each, shared by its whole group."""
         device, self.model, self.params = model.device, model, params
         tokens_BP = pad_sequence([torch.tensor(p) for p in prompts], True, pad_id, padding_side="left").to(device)
-        length_B = torch.tensor([len(p) for p in prompts], device=device)
+        self.length_B = torch.tensor([len(p) for p in prompts], device=device)
         self.width, most = tokens_BP.shape[1], params.max_new_tokens
-        self.cache = GroupCache(model.config.num_hidden_layers, self.width + most)
-        self.logits_RV = prefill(model, tokens_BP, length_B, self.cache)
-        self.position_R1, self.visible_RL = length_B[:, None], visible(length_B, self.width, self.width + most)
+        self.cache = ForkingCache(model.config.num_hidden_layers, self.width + most)
+        self.logits_RV = prefill(model, tokens_BP, self.length_B, self.cache)
+        self.place_rows(torch.arange(len(prompts), device=device))
         n = len(prompts) * group_size
         self.sample_M = torch.arange(n, device=device)
         self.row_M = self.sample_M // group_size
@@ -102,17 +103,49 @@ class _Chunk:
             token_M = drawn_RK.clamp(max=cdf_RV.shape[1] - 1)[self.row_M, place_M]
         return token_M, logp_RV[self.row_M, token_M]
 
+    def place_rows(self, prompt_R: Tensor) -> None:
+        """Note which prompt each row continues."""
+        self.prompt_R, self.position_R1 = prompt_R, self.length_B[prompt_R, None]
+        self.visible_RL = visible(self.length_B[prompt_R], self.width, self.width + self.params.max_new_tokens)
+
     def split(self, token_M: Tensor) -> Tensor:
-        """Make a row of each distinct continuation; return the token of each row."""
-        vocabulary, before = self.logits_RV.shape[1], len(self.logits_RV)
-        key_M, order_M = (self.row_M * vocabulary + token_M).sort(stable=True)
+        """Make a row of each of U distinct continuations; return the token of each row, 0 for an idle one."""
+        vocabulary, rows = self.logits_RV.shape[1], len(self.prompt_R)
+        key_U, child_M = (self.row_M * vocabulary + token_M).unique(return_inverse=True)
+        slot_U, extra_U = self.slots(key_U // vocabulary, rows)
+        if extra_U.any():
+            parent_E, slot_E = (key_U // vocabulary)[extra_U], slot_U[extra_U]
+            rows = max(rows, int(slot_E.max()) + 1)
+            self.cache.fork(parent_E, slot_E, rows)
+            prompt_R = torch.cat([self.prompt_R, self.prompt_R.new_zeros(rows - len(self.prompt_R))])
+            prompt_R[slot_E] = self.prompt_R[parent_E]
+            self.place_rows(prompt_R)
+        if len(slot_U) < SHRINK_AT * rows:
+            self.cache.take(slot_U)
+            self.place_rows(self.prompt_R[slot_U])
+            slot_U, rows = torch.arange(len(slot_U), device=slot_U.device), len(slot_U)
+        self.row_M, order_M = slot_U[child_M].sort(stable=True)
         self.sample_M = self.sample_M[order_M]
-        key_R, self.row_M = key_M.unique_consecutive(return_inverse=True)
-        parent_R = key_R // vocabulary
-        if len(parent_R) != before or not torch.equal(parent_R, torch.arange(before, device=parent_R.device)):
-            self.cache.take(parent_R)
-            self.position_R1, self.visible_RL = self.position_R1[parent_R], self.visible_RL[parent_R]
-        return key_R % vocabulary
+        return key_U.new_zeros(rows).index_copy_(0, slot_U, key_U % vocabulary)
+
+    @staticmethod
+    def slots(parent_U: Tensor, rows: int) -> tuple[Tensor, Tensor]:
+        """Where each continuation goes: the first of each row stays in it, the others take idle rows, then new ones.
+
+        Args:
+            parent_U: ascending; the row that each continues.
+            rows: how many there are.
+
+        Returns:
+            [U] rows, and [U] bool: true for those that do not stay.
+        """
+        extra_U = torch.zeros_like(parent_U, dtype=torch.bool)
+        extra_U[1:] = parent_U[1:] == parent_U[:-1]
+        busy_R = torch.zeros(rows, dtype=torch.bool, device=parent_U.device)
+        busy_R[parent_U] = True
+        count = int(extra_U.sum())
+        free_E = torch.cat([(~busy_R).nonzero().flatten(), torch.arange(rows, rows + count, device=parent_U.device)])[:count]
+        return parent_U.masked_scatter(extra_U, free_E), extra_U
 
     def advance(self, t: int, token_R: Tensor) -> None:
         """Feed token number t of every row."""

@@ -1,0 +1,111 @@
+"""`python main.py generate`: write problems with gold solutions as JSONL, in the published schema.
+
+Rows are spread evenly over op x context x mode, cell by cell in turn, or drawn by a mixture. Row i is a function of the split,
+the seed and i: the same arguments give the same bytes, whatever the number of workers.
+"""
+
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
+from multiprocessing import get_context
+from pathlib import Path
+
+from rich.progress import track
+
+from datamodules.graph_spec import GraphSpec
+from datamodules.jsonl import to_row
+from datamodules.mixture import MODES, Cell, Component, Mixture, parse_ops, read_mixture
+from datamodules.synthesis import SPLITS, Synthesis
+from datamodules.tokenizer_command import PUBLISHED
+
+CHUNK = 256  # rows a worker makes at a time
+
+
+def parse_args(argv: list[str]) -> Namespace:
+    """Read the command line."""
+    parser = ArgumentParser(prog="python main.py generate", description=__doc__)
+    published = ",".join(PUBLISHED[0].contexts)
+    parser.add_argument("--ops", default="2-20", help="operations: 5, 2-20 or 2-4,8 (default: %(default)s)")
+    parser.add_argument("--contexts", default=published, help="names, separated by commas (default: %(default)s)")
+    parser.add_argument("--modes", default=MODES[0], help=f"of {', '.join(MODES)} (default: %(default)s)")
+    parser.add_argument("--mixture", help="a preset's name or a YAML list of components, instead of the above")
+    parser.add_argument("--count", type=int, default=1000, help="rows in all (default: %(default)s)")
+    parser.add_argument("--split", default="train", choices=list(SPLITS), help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other rows (default: %(default)s)")
+    parser.add_argument("--distractors", metavar="LOW-HIGH", help="quantities that the answer does not need")
+    parser.add_argument("--number-range", type=int, help="given numbers are 1 ... N-1 (default: 5)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    args = parse_args(argv)
+    if args.out.is_dir():
+        raise ValueError(f"generate: --out {str(args.out)!r} is a folder; name a file.")
+    if args.count < 1 or args.workers < 1:
+        raise ValueError("generate: --count and --workers must be at least 1.")
+    cells: list[Cell | None] = [None]
+    if args.mixture:
+        mixture = Mixture(read_mixture(args.mixture))
+    else:
+        contexts, modes = args.contexts.split(","), args.modes.split(",")
+        mixture = Mixture([Component(args.ops, contexts, modes)])
+        cells = [Cell(op, context, mode) for op, context, mode in product(parse_ops(args.ops), contexts, modes)]
+    synthesis = Synthesis(mixture, graph_spec(args), seed=args.seed)
+    for cell in mixture.cells:  # one that cannot be built is an error before anything is written
+        synthesis.example(args.split, 0, cell)
+    part = args.out.with_name(args.out.name + ".part")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            for text in track(_chunks(synthesis, args, cells), "generate", total=-(-args.count // CHUNK)):
+                file.write(text)
+        os.replace(part, args.out)
+    finally:
+        part.unlink(missing_ok=True)
+    print(f"{args.count} rows: {args.out}")
+    return 0
+
+
+def graph_spec(args: Namespace) -> GraphSpec:
+    """The shape of the graphs, as the options change it."""
+    changes = {}
+    if args.number_range is not None:
+        changes["number_range"] = args.number_range
+    if args.distractors is not None:
+        changes["distractors"] = parse_range(args.distractors)
+    return GraphSpec(**changes)
+
+
+def parse_range(text: str) -> tuple[int, int]:
+    """Read "0-4" or "3" as fewest and most.
+
+    Raises:
+        ValueError: not of that form.
+    """
+    low, _, high = text.partition("-")
+    if not low.isdecimal() or not (high or low).isdecimal():
+        raise ValueError(f"--distractors {text!r}: expected LOW-HIGH such as 0-4.")
+    return int(low), int(high or low)
+
+
+def _chunks(synthesis: Synthesis, args: Namespace, cells: list[Cell | None]) -> Iterator[str]:
+    """The text of the rows, so many at a time, in order."""
+    make = partial(_write, synthesis, args.split, cells, args.count)
+    starts = range(0, args.count, CHUNK)
+    if args.workers == 1:
+        yield from map(make, starts)
+    else:
+        with get_context("spawn").Pool(args.workers) as pool:
+            yield from pool.imap(make, starts)
+
+
+def _write(synthesis: Synthesis, split: str, cells: list[Cell | None], count: int, start: int) -> str:
+    numbers = range(start, min(start + CHUNK, count))
+    rows = (to_row(synthesis.example(split, i, cells[i % len(cells)]), synthesis.graph.depth) for i in numbers)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

@@ -1,0 +1,143 @@
+"""Problems as JSONL rows in the published schema: problem, question, solution, op, id, template, mode, length, d.
+
+Rows that people already have are read as well: `problem` and `question` suffice; `modulus` is for a context of theirs that
+computes modulo something. The problem's text is the authority; where it determines no answer, the gold solution is.
+"""
+
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from glob import glob
+from pathlib import Path
+from typing import Any, TextIO
+
+import zstandard
+
+from datamodules.context import context_names, load_context
+from datamodules.mixture import MODES, Cell
+from datamodules.synthesis import Example
+from grammar.judge import authority
+
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+BAD_ROWS = ("raise", "skip")
+
+
+def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
+    """Write an example as a row; `depth` is the published `d`."""
+    cell = example.cell
+    return {
+        "problem": example.problem, "question": example.question, "solution": example.solution, "op": cell.op, "id": example.id,
+        "template": cell.context, "mode": cell.mode, "length": "zero_context", "d": depth,
+    }  # fmt: skip
+
+
+def find_files(sources: Iterable[str | Path]) -> list[Path]:
+    """Files named by paths, folders (all their `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, at any depth) and globs, each once.
+
+    Raises:
+        ValueError: a source that names no file.
+    """
+    found: dict[Path, None] = {}
+    for source in map(str, sources):
+        path = Path(source)
+        names = path.rglob("*") if path.is_dir() else [path] if path.is_file() else map(Path, glob(source, recursive=True))
+        files = [name for name in sorted(names) if name.is_file() and (name == path or name.name.endswith(ENDINGS))]
+        if not files:
+            raise ValueError(f"{source!r} names no file ending in {', '.join(ENDINGS)}; give a file, a folder or a glob.")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """Open a plain, gzip or zstandard file as text."""
+    if path.suffix == ".gz":
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            yield file
+    elif path.suffix == ".zst":
+        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as plain:
+            yield io.TextIOWrapper(plain, encoding="utf-8")
+    else:
+        with path.open(encoding="utf-8") as file:
+            yield file
+
+
+class JsonlProblems:
+    """The problems of JSONL files, in order; iterating reads them, `skipped` then counts the bad rows left out."""
+
+    def __init__(self, sources: Sequence[str | Path], *, bad_rows: str = "raise") -> None:
+        """Name the files.
+
+        Args:
+            sources: see `find_files`.
+            bad_rows: "raise" at the first row that is no problem, or "skip" and count.
+
+        Raises:
+            ValueError: a source that names no file, or another word for `bad_rows`.
+        """
+        if bad_rows not in BAD_ROWS:
+            raise ValueError(f"bad_rows {bad_rows!r} is unknown; choose from {list(BAD_ROWS)}.")
+        self.files, self.bad_rows, self.skipped = find_files(sources), bad_rows, 0
+
+    def __iter__(self) -> Iterator[Example]:
+        """Read.
+
+        Raises:
+            ValueError: a bad row under "raise"; names file and line.
+        """
+        self.skipped = 0
+        for path in self.files:
+            for number, line in lines_of(path):
+                try:
+                    example = to_example(json.loads(line), path.name.split(".")[0], number)
+                except ValueError as err:
+                    if self.bad_rows == "raise":
+                        raise ValueError(f"{path}, line {number}: {err}") from err
+                    self.skipped += 1
+                else:
+                    yield example
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Numbered lines that are not blank.
+
+    Raises:
+        ValueError: a file that cannot be read to its end; names the last line that could.
+    """
+    number = 0
+    try:
+        with open_text(path) as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield number, line
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zstandard.ZstdError) as err:
+        raise ValueError(f"{path}, after line {number}: cannot be read: {err}") from err
+
+
+def to_example(row: object, stem: str, number: int) -> Example:
+    """Read a row; without `template` and `id`, its context is `stem` and its id has its line's number.
+
+    Raises:
+        ValueError: not a row with a problem, a field of the wrong type, or a problem that determines no answer.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {type(row).__name__}")
+    problem, question, solution, template = (_text(row, key) for key in ("problem", "question", "solution", "template"))
+    if not problem:
+        raise ValueError("expected a `problem`, found none")
+    modulus = load_context(template).modulus if template in context_names() else row.get("modulus")
+    graph, _, _ = authority(row, modulus)
+    mode = _text(row, "mode") or MODES[graph.unknown is not None]
+    op = row.get("op") or graph.op
+    if type(op) is not int:
+        raise ValueError(f"expected `op` to be a whole number, found {op!r}")
+    return Example(str(row.get("id") or f"{stem}-{number}"), problem, question, solution, Cell(op, template or stem, mode), graph)
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key) or ""
+    if not isinstance(value, str):
+        raise ValueError(f"expected `{key}` to be text, found {type(value).__name__}")
+    return value
