@@ -1,17 +1,21 @@
-"""Sampling against transformers' `generate`, on a CPU, in one run. `python -m benchmarks.rollout_speed [PROMPTS] [GROUP]`.
+"""Sampling against transformers' `generate`, on a CPU, in one run. `python -m benchmarks.rollout_speed`.
 
 Same model (the quickstart's, fresh weights: how long a token takes does not depend on them), same prompts, lengths forced to
 those of reference solutions of op 2-10. Ratios of tokens of finished samples per second, so that noise hits both sides; ours is
 timed before and after `generate`. `generate` is given each prompt once per sample, as transformers does it for groups.
 """
 
-import sys
+import argparse
+import json
 import time
+from pathlib import Path
+from statistics import mean
 
 import torch
 import yaml
 from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
+from callbacks.run_record import environment
 from datamodules.documents import Document, encode
 from datamodules.mixture import Component, Mixture
 from datamodules.synthesis import Synthesis
@@ -19,7 +23,7 @@ from datamodules.tokenizer import load_tokenizer
 from lightning_modules.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, sample
 
-TARGET = 3.0
+MODEL, TARGET = "configs/model/pretrain_tiny.yaml", 3.0
 
 
 class Lengths(StoppingCriteria):
@@ -60,27 +64,34 @@ def by_us(model: PreTrainedModel, prompts: list[list[int]], group: int, limits: 
 
 
 def main() -> None:
-    """Measure and print the table."""
-    count, group = (int(word) for word in (sys.argv[1:] + ["64", "8"][len(sys.argv) - 1 :]))
+    """Measure, print the table, keep it where asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--prompts", type=int, default=64)
+    parser.add_argument("--group", type=int, default=8)
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    with open("configs/model/pretrain_tiny.yaml", encoding="utf-8") as file:
-        model = build_language_model(yaml.safe_load(file)["init_args"]["architecture"]).eval()
-    found = documents(count)
+    model = build_language_model(yaml.safe_load(Path(MODEL).read_text())["init_args"]["architecture"]).eval()
+    found = documents(args.prompts)
     prompts = [d.ids[: d.prompt_tokens] for d in found]
-    limits = [len(d.ids) - d.prompt_tokens for d in found for _ in range(group)]
-    by_us(model, prompts[:2], group, limits[: 2 * group])  # warm up
-    seconds: dict[str, list[float]] = {"native": [], "generate": []}
-    for name, run in (("native", by_us), ("generate", by_generate), ("native", by_us)):
+    limits = [len(d.ids) - d.prompt_tokens for d in found for _ in range(args.group)]
+    by_us(model, prompts[:2], args.group, limits[: 2 * args.group])  # warm up
+    seconds: dict[str, list[float]] = {"generate": [], "native": []}
+    for name in ("native", "generate", "native"):
         started = time.perf_counter()
-        run(model, prompts, group, limits)
+        {"native": by_us, "generate": by_generate}[name](model, prompts, args.group, limits)
         seconds[name].append(time.perf_counter() - started)
-    tokens, (first, last) = sum(limits), seconds["native"]
-    ours, theirs = tokens / ((first + last) / 2), tokens / seconds["generate"][0]
-    print(f"{count} prompts x {group}; prompts of {sum(map(len, prompts)) / count:.0f} tokens, completions of {tokens / count / group:.0f}")
+    rate = {name: sum(limits) / mean(times) for name, times in seconds.items()}
+    lengths = {"prompt_tokens": mean(map(len, prompts)), "completion_tokens": mean(limits)}
+    print(f"{args.prompts} prompts x {args.group}; mean tokens: {lengths}")
     print(f"{'engine':12} {'tokens/s':>10} {'ratio':>7} {'target':>7}")
-    print(f"{'generate':12} {theirs:10.0f}")
-    print(f"{'native':12} {ours:10.0f} {ours / theirs:7.1f} {TARGET:7.1f}")
+    print(f"{'generate':12} {rate['generate']:10.0f}")
+    print(f"{'native':12} {rate['native']:10.0f} {rate['native'] / rate['generate']:7.1f} {TARGET:7.1f}")
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        table = {"environment": environment(), "tokens_per_s": rate, "ratio": rate["native"] / rate["generate"]} | lengths
+        args.out.write_text(json.dumps(table | {"prompts": args.prompts, "group": args.group}, indent=1))
 
 
 if __name__ == "__main__":

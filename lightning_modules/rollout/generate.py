@@ -11,10 +11,7 @@ from lightning_modules.rollout.sampling import Completions, Request, draw
 def generate(model: PreTrainedModel, request: Request) -> Completions:
     """Sample a request, `max_rows` completions at a time; the same draws as the native engine makes."""
     n, most = request.point_NT.shape
-    out = Completions(
-        torch.full((n, most), request.pad_id, device=model.device), torch.zeros(n, most, device=model.device),
-        torch.zeros(n, dtype=torch.int64, device=model.device),
-    )  # fmt: skip
+    out = Completions.empty(n, most, request.pad_id, model.device)
     for row_R in torch.arange(n, device=model.device).split(request.params.max_rows):
         prompts = [torch.tensor(request.prompts[i // request.group_size]) for i in row_R.tolist()]
         ids_RP = pad_sequence(prompts, True, request.pad_id, padding_side="left").to(model.device)
@@ -24,9 +21,9 @@ def generate(model: PreTrainedModel, request: Request) -> Completions:
         model.generate(
             ids_RP, attention_mask=seen_RP.long(), do_sample=False, max_new_tokens=most, pad_token_id=request.pad_id,
             eos_token_id=None, logits_processor=LogitsProcessorList([writer]), stopping_criteria=StoppingCriteriaList([writer]),
+            synced_gpus=False,  # or processes would wait for each other; sharded weights are gathered while they sample
         )  # fmt: skip
-    longest = int(out.length_N.max())
-    return Completions(out.tokens_NT[:, :longest].contiguous(), out.logp_NT[:, :longest].contiguous(), out.length_N)
+    return out.trimmed()
 
 
 class Writer(LogitsProcessor, StoppingCriteria):
@@ -38,12 +35,13 @@ class Writer(LogitsProcessor, StoppingCriteria):
         self.step = 0
         self.done_R = torch.zeros(len(row_R), dtype=torch.bool, device=row_R.device)
 
-    def __call__(self, input_ids: Tensor, scores: Tensor | None = None, **kwargs: object) -> Tensor:
+    def __call__(self, input_ids: Tensor, scores: Tensor | tuple | None) -> Tensor:
         """As a processor [R, V] scores that allow one token; as a criterion, which gets a tuple of scores or None, [R] bool."""
         return self._draw(scores) if isinstance(scores, Tensor) else self.done_R
 
     def _draw(self, scores_RV: Tensor) -> Tensor:
-        token_R, logp_R = draw(scores_RV, self.request.point_NT[self.row_R, self.step], self.request.params)
+        point_R1 = self.request.point_NT[self.row_R, self.step, None]
+        token_R, logp_R = (x.squeeze(1) for x in draw(scores_RV, point_R1, self.request.params))
         row_M = self.row_R[~self.done_R]
         self.out.tokens_NT[row_M, self.step] = token_R[~self.done_R]
         self.out.logp_NT[row_M, self.step] = logp_R[~self.done_R]

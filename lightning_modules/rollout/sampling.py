@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from hashlib import blake2b
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ class SamplingParams:
     temperature:    logits are divided by it; 0 picks the most likely token.
     top_p:          draw from the smallest set of tokens with at least this probability; 1: from all.
     top_k:          draw from this many most likely tokens; 0: from all.
-    max_rows:       completions sampled side by side at most; a place that falls free is taken by the next (bounds memory).
+    max_rows:       completions sampled side by side (bounds memory); when some have ended, the next begin. A group that is
+                    larger is sampled whole where beginnings are shared.
     engine:         `native`, or `transformers` (its `generate`: slower, for models whose cache the native one does not know).
     """
 
@@ -58,6 +60,20 @@ class Completions:
     logp_NT: Tensor
     length_N: Tensor
 
+    @classmethod
+    def empty(cls, n: int, most: int, pad_id: int, device: torch.device) -> Self:
+        """Room for `n` completions of at most `most` tokens."""
+        return cls(
+            torch.full((n, most), pad_id, device=device), torch.zeros(n, most, device=device),
+            torch.zeros(n, dtype=torch.int64, device=device),
+        )  # fmt: skip
+
+    def trimmed(self, n: int | None = None) -> Self:
+        """The first `n` completions (None: all), with no more columns than the longest has."""
+        length_N = self.length_N[:n]
+        longest = int(length_N.max())
+        return type(self)(self.tokens_NT[:n, :longest].contiguous(), self.logp_NT[:n, :longest].contiguous(), length_N)
+
     def rows(self) -> list[list[int]]:
         """The completions as lists of ids, without padding."""
         return [row[:n] for row, n in zip(self.tokens_NT.tolist(), self.length_N.tolist(), strict=True)]
@@ -84,6 +100,24 @@ class Request:
     point_NT: Tensor
     limit_N: Tensor
 
+    def __post_init__(self) -> None:
+        """Refuse prompts and limits that cannot be sampled."""
+        n, most = self.point_NT.shape
+        if not self.prompts or not all(map(len, self.prompts)) or self.group_size < 1:
+            raise ValueError("sampling needs at least one prompt, a token in each, and a group_size of at least 1.")
+        if n != len(self.prompts) * self.group_size or len(self.limit_N) != n:
+            raise ValueError(
+                f"{len(self.prompts)} prompts x {self.group_size} completions, but random numbers for {n} and limits for "
+                f"{len(self.limit_N)}; give one generator for each prompt and one limit for each completion."
+            )
+        if int(self.limit_N.min()) < 1 or int(self.limit_N.max()) > most:
+            raise ValueError(f"limits must lie in 1..max_new_tokens = {most}.")
+
+
+def keyed_generator(key: str) -> torch.Generator:
+    """A generator for one prompt whose numbers depend on `key` alone."""
+    return torch.Generator().manual_seed(int.from_bytes(blake2b(key.encode(), digest_size=7).digest()))
+
 
 def uniform_points(prompts: int, group_size: int, params: SamplingParams, randomness: Randomness) -> Tensor:
     """[N, T] numbers in [0, 1), from one generator or from one for each prompt; nothing is drawn for temperature 0."""
@@ -96,48 +130,49 @@ def uniform_points(prompts: int, group_size: int, params: SamplingParams, random
     return torch.cat([torch.rand(shape, generator=one, device=one.device) for one in randomness])
 
 
-def draw(logits_NV: Tensor, point_N: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
-    """Draw a token per row: the first whose cumulative probability exceeds the row's point.
+def draw(logits_RV: Tensor, point_RK: Tensor, params: SamplingParams) -> tuple[Tensor, Tensor]:
+    """Draw K tokens per row, each the first whose cumulative probability exceeds its point.
 
     Args:
-        logits_NV: [N, V].
-        point_N: [N] in [0, 1).
+        logits_RV: [R, V].
+        point_RK: [R, K] in [0, 1).
         params: temperature (0 takes the most likely token), top_p, top_k.
 
     Returns:
-        [N] int64 tokens and [N] float32 log-probabilities at the temperature (1 for temperature 0), before top_p and top_k.
+        [R, K] int64 tokens and [R, K] float32 log-probabilities at the temperature (1 for temperature 0), before top_p and top_k.
     """
-    scaled_NV = logits_NV.float() if params.temperature in (0, 1) else logits_NV.float() / params.temperature
-    top_N1 = scaled_NV.amax(-1, keepdim=True)
-    weight_NV = (scaled_NV - top_N1).exp_()
+    scaled_RV = logits_RV.float() if params.temperature in (0, 1) else logits_RV.float() / params.temperature
+    top_R1 = scaled_RV.amax(-1, keepdim=True)
+    weight_RV = (scaled_RV - top_R1).exp_()
     if params.temperature == 0:
-        token_N, mass_N = scaled_NV.argmax(-1), weight_NV.sum(-1)
+        token_RK = scaled_RV.argmax(-1, keepdim=True).expand_as(point_RK)
+        mass_R1 = weight_RV.sum(-1, keepdim=True)
     else:
-        kept_NV = truncated(weight_NV, params) if params.truncates else weight_NV
-        cdf_NV = kept_NV.cumsum(-1)
-        total_N1 = cdf_NV[:, -1:]
+        kept_RV = truncated(weight_RV, params) if params.truncates else weight_RV
+        cdf_RV = kept_RV.cumsum(-1)
+        total_R1 = cdf_RV[:, -1:]
         # below the total, and right=True: the token found has weight, whatever rounding does
-        point_N1 = torch.minimum(point_N[:, None] * total_N1, torch.nextafter(total_N1, torch.zeros_like(total_N1)))
-        token_N = torch.searchsorted(cdf_NV, point_N1, right=True).squeeze(1)
-        mass_N = weight_NV.sum(-1) if params.truncates else total_N1.squeeze(1)
-    return token_N, (scaled_NV.gather(1, token_N[:, None]) - top_N1).squeeze(1) - mass_N.log()
+        below_RK = torch.minimum(point_RK * total_R1, torch.nextafter(total_R1, torch.zeros_like(total_R1)))
+        token_RK = torch.searchsorted(cdf_RV, below_RK, right=True)
+        mass_R1 = weight_RV.sum(-1, keepdim=True) if params.truncates else total_R1
+    return token_RK, scaled_RV.gather(1, token_RK) - top_R1 - mass_R1.log()
 
 
-def truncated(weight_NV: Tensor, params: SamplingParams) -> Tensor:
+def truncated(weight_RV: Tensor, params: SamplingParams) -> Tensor:
     """Set the weights to 0 that top_k and then top_p (arXiv:1904.09751) leave out.
 
     Args:
-        weight_NV: [N, V] probabilities, up to a factor per row.
+        weight_RV: [R, V] probabilities, up to a factor per row.
         params: top_p, top_k.
 
     Returns:
-        [N, V]; the most likely token is always kept.
+        [R, V]; the most likely token is always kept.
     """
-    if 0 < params.top_k < weight_NV.shape[1]:
-        weight_NV = weight_NV.where(weight_NV >= weight_NV.topk(params.top_k).values[:, -1:], 0.0)
+    if 0 < params.top_k < weight_RV.shape[1]:
+        weight_RV = weight_RV.where(weight_RV >= weight_RV.topk(params.top_k).values[:, -1:], 0.0)
     if params.top_p < 1:
-        sorted_NV, order_NV = weight_NV.sort(descending=True, stable=True)
-        above_NV = sorted_NV.cumsum(-1) - sorted_NV  # of the tokens that are more likely
-        sorted_NV = sorted_NV.where(above_NV < params.top_p * sorted_NV.sum(-1, keepdim=True), 0.0)
-        weight_NV = torch.zeros_like(weight_NV).scatter_(1, order_NV, sorted_NV)
-    return weight_NV
+        sorted_RV, order_RV = weight_RV.sort(descending=True, stable=True)
+        above_RV = sorted_RV.cumsum(-1) - sorted_RV  # of the tokens that are more likely
+        sorted_RV = sorted_RV.where(above_RV < params.top_p * sorted_RV.sum(-1, keepdim=True), 0.0)
+        weight_RV = torch.zeros_like(weight_RV).scatter_(1, order_RV, sorted_RV)
+    return weight_RV
