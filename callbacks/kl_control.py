@@ -13,7 +13,8 @@ class KLControl(Callback):
     """Once per rollout, beta <- beta (1 + gain clip(KL / target - 1, -0.2, 0.2)), within bounds (arXiv:1909.08593, section 2.2).
 
     KL is the mean of `train/kl_nats` over the training steps of the rollout before. Of the module it asks for `beta` above 0,
-    where the weight starts, and it sets `kl_weight`, which the loss takes. Logs `train/kl_weight`.
+    where the weight starts, and it sets `kl_weight`, which the penalty takes and the module logs. `kl.target` of the module does
+    the same without bounds, by what a rollout strays before it is learnt from; one of the two may steer.
     """
 
     def __init__(self, target: float, gain: float = 0.1, lowest: float = 0.0, highest: float = float("inf")) -> None:
@@ -45,20 +46,21 @@ class KLControl(Callback):
         """Take over the weight."""
         if not getattr(pl_module, "beta", 0):
             raise ValueError("KLControl: there is no penalty to steer; set `model.init_args.beta` above 0.")
+        if pl_module.kl.target is not None:
+            raise ValueError("KLControl: `model.init_args.kl.target` steers the weight already; set one of the two.")
         self._set(pl_module, pl_module.beta if self.weight is None else self.weight)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
         """Keep what this step measured."""
         self.measured.append(trainer.callback_metrics["train/kl_nats"].item())
 
-    def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> dict[str, float]:
+    def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> None:
         """Steer."""
         total, steps = sum_over_processes(trainer, [sum(self.measured), len(self.measured)])
         self.measured.clear()
         if steps:
             excess = max(-0.2, min(0.2, total / steps / self.target - 1))
             self._set(pl_module, self.weight * (1 + self.gain * excess))
-        return {"train/kl_weight": self.weight}
 
     def _set(self, pl_module: LightningModule, weight: float) -> None:
         self.weight = pl_module.kl_weight = max(self.lowest, min(self.highest, weight))

@@ -19,6 +19,7 @@ from datamodules.synthesis import Example
 from grammar import gold_trace, parse_problem, parse_response, render_trace, verify
 from lightning_modules import GRPOModule
 from lightning_modules.experience import Group
+from lightning_modules.kl_penalty import KLPenalty
 from lightning_modules.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
 from lightning_modules.rewards import OutcomeReward, Reward, StrictReward
@@ -197,22 +198,23 @@ def test_every_monitor_logs_with_the_training_step(start, tmp_path):
 
 def test_the_weight_follows_what_was_measured():
     """Oracle: the rule, written out; measured at twice the target it grows by a clipped 2%, at half it falls by 2%."""
-    control, module = KLControl(target=0.1, highest=1.05), SimpleNamespace(beta=1.0)
+    control, module = KLControl(target=0.1, highest=1.05), SimpleNamespace(beta=1.0, kl=KLPenalty())
     trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
     control.on_train_start(trainer, module)
 
     def after(*measured):
         control.measured = list(measured)
-        return control.on_rollout(trainer, module, [])["train/kl_weight"]
+        control.on_rollout(trainer, module, [])
+        return module.kl_weight
 
-    assert after() == module.kl_weight == 1.0
-    assert after(0.1, 0.3) == module.kl_weight == pytest.approx(1.02)
+    assert after() == 1.0
+    assert after(0.1, 0.3) == pytest.approx(1.02)
     assert after(0.05) == pytest.approx(1.02 * 0.98)
     assert after(0.11) == pytest.approx(1.02 * 0.98 * 1.01)
     for _ in range(5):
         after(1.0)
     assert module.kl_weight == 1.05
-    resumed, other = KLControl(target=0.1), SimpleNamespace(beta=1.0)
+    resumed, other = KLControl(target=0.1), SimpleNamespace(beta=1.0, kl=KLPenalty())
     resumed.load_state_dict(control.state_dict())
     resumed.on_train_start(trainer, other)
     assert other.kl_weight == 1.05
@@ -248,6 +250,11 @@ def test_control_towards_nothing_is_refused(settings):
 def test_control_without_a_penalty_is_refused(start, tmp_path):
     with pytest.raises(ValueError, match="beta"):
         train(tmp_path, policy(start), KLControl(target=1.0))
+
+
+def test_two_controls_of_one_weight_are_refused(start, tmp_path):
+    with pytest.raises(ValueError, match="`model.init_args.kl.target` steers"):
+        train(tmp_path, policy(start, beta=0.1, kl=KLPenalty(target=0.1)), KLControl(target=1.0))
 
 
 def texts(folder):
