@@ -253,7 +253,7 @@ def test_control_without_a_penalty_is_refused(start, tmp_path):
 
 
 def test_two_controls_of_one_weight_are_refused(start, tmp_path):
-    with pytest.raises(ValueError, match="`model.init_args.kl.target` steers"):
+    with pytest.raises(ValueError, match="steers the weight already"):
         train(tmp_path, policy(start, beta=0.1, kl=KLPenalty(target=0.1)), KLControl(target=1.0))
 
 
