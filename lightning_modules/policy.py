@@ -25,7 +25,7 @@ from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Reasoner
 from lightning_modules.reference import ReferencePolicy
 from lightning_modules.rewards import Reward
-from lightning_modules.rollout import SamplingParams
+from lightning_modules.rollout import SamplingParams, keyed_generator
 from lightning_modules.schedules import Constant, Schedule
 from lightning_modules.sharding import gathered
 
@@ -138,10 +138,14 @@ class PolicyModule(Reasoner):
             if hasattr(callback, "on_rollout"):
                 self.rollout_log |= callback.on_rollout(self.trainer, self, groups) or {}
 
-    def probe(self, prompts: PromptBatch, samples: int, generator: torch.Generator) -> list[list[Report]]:
-        """[B][samples] what is true of solutions sampled as in a rollout, from which nothing is learnt."""
+    def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
+        """[B][samples] what is true of solutions sampled as in a rollout, from which nothing is learnt.
+
+        What is drawn depends on each problem alone, and rollouts are those that there would have been without.
+        """
+        generators = [keyed_generator(f"probe/{example.id}/{example.problem}") for example in prompts.examples]
         with gathered(self.language_model):
-            done, responses = self.complete(prompts.prompt_ids, samples, self.sampling, generator)
+            done, responses = self.complete(prompts.prompt_ids, samples, self.sampling, generators)
         self.compute.add("probe", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
         return self.verifier([(e.graph, texts) for e, texts in zip(prompts.examples, responses, strict=True)])
 

@@ -41,8 +41,8 @@ class Watch(Callback):
 class Probed(SimulatedPolicy):
     """Remembers what was asked in each probe and what came of it."""
 
-    def probe(self, prompts, samples, generator):
-        reports = super().probe(prompts, samples, generator)
+    def probe(self, prompts, samples):
+        reports = super().probe(prompts, samples)
         self.seen = [*getattr(self, "seen", []), (prompts.examples, reports)]
         return reports
 
