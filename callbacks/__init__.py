@@ -6,6 +6,7 @@ from callbacks.export import HuggingFaceExport
 from callbacks.gradient_norm import GradientNorm
 from callbacks.logs import MetricsCSV, RewindLogs, TensorBoard
 from callbacks.memory import Memory
+from callbacks.mixture_record import MixtureRecord
 from callbacks.non_finite import NonFiniteLoss
 from callbacks.pass_at_k import VerifiedPassAtK
 from callbacks.random_state import RandomState
@@ -22,6 +23,7 @@ __all__ = [
     "HuggingFaceExport",
     "Memory",
     "MetricsCSV",
+    "MixtureRecord",
     "NonFiniteLoss",
     "RandomState",
     "RewindLogs",

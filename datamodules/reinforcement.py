@@ -7,11 +7,14 @@ and a rollout comes from the weights that the last update left.
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import torch
+
 from datamodules.batch import PromptBatch
 from datamodules.documents import encode_prompts
 from datamodules.graph_spec import GraphSpec
 from datamodules.mixture import Component
 from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
+from datamodules.row_source import Files, ProblemSource
 
 
 class Collector(Protocol):
@@ -55,19 +58,23 @@ class ExperienceLoader:
 
 
 class PromptDataModule(ReasoningDataModule):
-    """Problems of a mixture for a policy to solve."""
+    """Problems of a mixture, or of files, for a policy to solve."""
+
+    row_source = ProblemSource
 
     def __init__(
-        self, mixture: str | Sequence[Component], tokenizer: str, *, share_of: ShareOf = "examples",
-        prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,
-        held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component] | None, tokenizer: str, *, share_of: ShareOf = "examples",
+        files: Files = Files(), prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(), random_letters: bool = True,
+        seed: int = 0, held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
         """Keep the settings.
 
         Args:
-            mixture: which problems the policy sees, and how often: components whose weights sum to 1, or the name of a preset.
+            mixture: which problems the policy sees, and how often: components whose weights sum to 1, the name of a preset, or a
+                YAML file of components. None: those of `files`.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
             share_of: whether weights are shares of the "examples" or of their "tokens".
+            files: rows whose problems are solved instead of the mixture's; the problem's text is the authority for its graph.
             prompts_per_rollout: B, problems of one rollout on each device.
             graph: the shape of the problems' graphs.
             random_letters: name steps by random letters; false: A, B, C ... in order.
@@ -75,8 +82,9 @@ class PromptDataModule(ReasoningDataModule):
             held_out: problems to evaluate on.
         """
         super().__init__(
-            mixture, tokenizer, share_of=share_of, graph=graph, random_letters=random_letters, seed=seed, held_out=held_out
-        )
+            mixture, tokenizer, share_of=share_of, files=files, graph=graph, random_letters=random_letters, seed=seed,
+            held_out=held_out,
+        )  # fmt: skip
         self.prompts_per_rollout = prompts_per_rollout
 
     def prompts(self, rollout: int) -> PromptBatch:
@@ -84,7 +92,12 @@ class PromptDataModule(ReasoningDataModule):
         world, rank = self.trainer.world_size, self.trainer.global_rank
         first = (rollout * world + rank) * self.prompts_per_rollout
         numbers = list(range(first, first + self.prompts_per_rollout))
-        return encode_prompts([self.synthesis.example("train", i) for i in numbers], numbers, self.tokenizer)
+        batch = encode_prompts([self.source.example("train", i) for i in numbers], numbers, self.tokenizer)
+        self.drawn.add(
+            torch.tensor([self.drawn.numbers[example.cell] for example in batch.examples]),
+            torch.tensor([len(ids) for ids in batch.prompt_ids]),
+        )
+        return batch
 
     def train_dataloader(self) -> ExperienceLoader:
         """As many minibatches as the trainer takes steps."""
