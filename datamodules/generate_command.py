@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rich.progress import track
 
+from datamodules.context import PUBLISHED
 from datamodules.graph_spec import GraphSpec
 from datamodules.jsonl import to_row
 from datamodules.line_files import writing
 from datamodules.mixture import MODES, Cell, Component, Mixture, read_mixture
 from datamodules.synthesis import SPLITS, Synthesis
-from datamodules.tokenizer_command import PUBLISHED
 
 CHUNK = 256  # rows a worker makes at a time
 TRIED = 8  # examples of each cell
@@ -28,7 +28,7 @@ TRIED = 8  # examples of each cell
 def parse_args(argv: list[str]) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(prog="python main.py generate", description=__doc__)
-    published = ",".join(PUBLISHED[0].contexts)
+    published = ",".join(PUBLISHED)
     parser.add_argument("--ops", default="2-20", help="operations: 5, 2-20 or 2-4,8 (default: %(default)s)")
     parser.add_argument("--contexts", default=published, help="names, separated by commas (default: %(default)s)")
     parser.add_argument("--modes", default=MODES[0], help=f"of {', '.join(MODES)} (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""Mixtures, examples as functions, tokenizers."""
+"""Mixtures, and examples as functions."""
 
 from random import Random
 
@@ -6,7 +6,6 @@ import pytest
 
 from datamodules.mixture import Component, Mixture, parse_ops
 from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
 
 
 @pytest.mark.parametrize("text", ["", "a", "4-2", "2-", "2-4-6"])
@@ -43,23 +42,3 @@ def test_example_is_a_function_of_split_seed_and_index(synthesis):
     again = Synthesis(synthesis.mixture, synthesis.graph, random_letters=False)
     assert [synthesis.example("train", i) for i in (3, 1)] == [again.example("train", i) for i in (3, 1)]
     assert synthesis.example("train", 3) != synthesis.example("train", 4)
-
-
-@pytest.mark.parametrize("name", ["garden", "published"])
-def test_shipped_tokenizer_has_the_published_special_ids_and_round_trips(name):
-    tokenizer = load_tokenizer(name)
-    assert tokenizer.convert_tokens_to_ids(list(SPECIAL_TOKENS)) == list(range(10))
-    context = "garden" if name == "garden" else "movie_festival_awards"
-    example = Synthesis(Mixture([Component("2-8", [context])])).example("train", 5)
-    text = example.prompt + example.response
-    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
-
-
-def test_training_a_tokenizer_is_deterministic(synthesis):
-    texts = [synthesis.example("train", i).prompt for i in range(200)]
-    assert train_tokenizer(texts, 400).get_vocab() == train_tokenizer(texts, 400).get_vocab()
-
-
-def test_a_missing_tokenizer_names_the_shipped_ones():
-    with pytest.raises(ValueError, match="garden"):
-        load_tokenizer("nowhere")
