@@ -4,13 +4,14 @@ Shapes: B prompts, G completions each, N = B*G rows, T tokens.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from datamodules.synthesis import Example
 from grammar import Report, grade
 
 
@@ -18,20 +19,24 @@ from grammar import Report, grade
 class Group:
     """One problem and its G completions.
 
+    example:     the problem.
     prompt:      token ids.
     completions: [G] token ids.
+    logp:        [G] log-probabilities under the policy that sampled them, at the sampling temperature, nats.
     responses:   [G] the same as text.
     reports:     [G] what is true of them.
     parts:       [G] what they are worth, by name.
-    credit:      [G] what places in them earn besides: (token of the completion, reward), each the end of a step.
+    credit:      [G] what places in them earn besides: (token of the completion, reward), each the end of a step; or empty.
     """
 
+    example: Example
     prompt: list[int]
     completions: list[list[int]]
+    logp: list[float]
     responses: list[str]
     reports: list[Report]
     parts: list[dict[str, float]]
-    credit: list[list[tuple[int, float]]]
+    credit: list[list[tuple[int, float]]] = field(default_factory=list)
 
     @property
     def rewards(self) -> list[float]:
@@ -122,7 +127,7 @@ def lay_out(groups: Sequence[Group], pad_id: int) -> Experience:
     reward_N1 = torch.tensor([[reward] for group in groups for reward in group.rewards], dtype=torch.float32)
     reward_NT = torch.where(target_T == end_N1 - 1, reward_N1, 0.0)
     credit_NT, ends_NT = torch.zeros_like(reward_NT), torch.zeros_like(reward_NT, dtype=torch.bool)
-    for n, places in enumerate(places for group in groups for places in group.credit):
+    for n, places in enumerate(places for group in groups for places in group.credit or [[]] * len(group.completions)):
         for token, reward in places:
             t = len(pairs[n][0]) + token - 1  # the position that predicts it
             credit_NT[n, t] += reward

@@ -26,7 +26,7 @@ from lightning_modules.language_model import build_language_model, load_language
 from lightning_modules.likelihood import token_nll
 from lightning_modules.metrics import Intervals
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
-from lightning_modules.rollout import Completions, SamplingParams, sample, sample_shared
+from lightning_modules.rollout import Completions, Randomness, SamplingParams, keyed_generator, sample
 from lightning_modules.schedules import Schedule
 from lightning_modules.sharding import gathered, shard
 
@@ -111,21 +111,22 @@ class Reasoner(LightningModule):
             checkpoint["optimizer_states"] = [number_by_model(state, optimizer, self) for state in states]
 
     def complete(
-        self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, generator: torch.Generator | None = None,
+        self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, generator: Randomness = None,
         *, share: bool = False,
     ) -> tuple[Completions, list[list[str]]]:  # fmt: skip
         """Sample `group_size` completions to each of B prompts; also as [B][G] texts.
 
-        share: compute beginnings that samples have in common once; worth it for many samples of a confident model.
+        share: see `rollout.sample`.
         """
         tokenizer, model = self.tokenizer, self.language_model
         stop = [tokenizer.convert_tokens_to_ids(END_OF_ANSWER), tokenizer.eos_token_id]
         was_training = model.training
         model.eval()
         with self.trainer.precision_plugin.forward_context():
-            done = (sample_shared if share else sample)(
-                model, prompt_ids, group_size, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=generator
-            )
+            done = sample(
+                model, prompt_ids, group_size, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=generator,
+                share=share,
+            )  # fmt: skip
         model.train(was_training)
         texts = tokenizer.batch_decode(done.rows(), skip_special_tokens=False)
         return done, [texts[i : i + group_size] for i in range(0, len(texts), group_size)]
@@ -157,8 +158,9 @@ class Reasoner(LightningModule):
         prompts = [ids for ids, known in zip(batch.prompt_ids, kept, strict=True) if known is None]
         fresh: Iterator[list[Response]] = iter(())
         if prompts:
-            generator = torch.Generator(self.device).manual_seed(config.seed * 1_000_003 + batch.indices[0])
-            done, texts = self.complete(prompts, config.samples, config.sampling, generator, share=True)
+            unknown = [index for index, known in zip(batch.indices, kept, strict=True) if known is None]
+            generators = [keyed_generator(f"{config.seed}/{index}") for index in unknown]
+            done, texts = self.complete(prompts, config.samples, config.sampling, generators, share=True)
             ends, lengths = (END_OF_ANSWER, self.tokenizer.eos_token), iter(done.length_N.tolist())
             fresh = ([Response(text, next(lengths), text.endswith(ends)) for text in group] for group in texts)
         return [next(fresh) if known is None else known for known in kept], [known is not None for known in kept]

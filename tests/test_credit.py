@@ -135,7 +135,7 @@ def experience_of(graph, texts, tokenizer):
         for row, places in zip(ids, StepCredit()(texts, reports), strict=True)
     ]
     parts = [StrictReward("executable")(text, report) for text, report in zip(texts, reports, strict=True)]
-    rows = lay_out([Group([5, 6, 7], ids, texts, reports, parts, credit)], tokenizer.pad_token_id)
+    rows = lay_out([Group(None, [5, 6, 7], ids, [0.0] * len(ids), texts, reports, parts, credit)], tokenizer.pad_token_id)
     return rows, [[2 + token for token, _ in places] for places in credit]  # after three tokens of prompt, predicted one before
 
 
@@ -195,7 +195,7 @@ def test_token_rewards_are_part_of_the_experience(module_type, start, tmp_path):
 
 def test_a_group_whose_steps_differ_has_something_to_learn():
     def group(credit):
-        return Group([], [[], []], ["", ""], [], [{"r": 1.0}, {"r": 1.0}], credit)
+        return Group(None, [], [[], []], [0.0, 0.0], ["", ""], [], [{"r": 1.0}, {"r": 1.0}], credit)
 
     assert not group([[], []]).varies
     assert not group([[(3, 0.5)], [(4, 0.5)]]).varies
