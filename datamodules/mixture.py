@@ -5,7 +5,7 @@ Not here: drawing the problem of a cell (`synthesis.py`).
 
 import re
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import accumulate, product
 from math import isclose
@@ -117,7 +117,21 @@ class Mixture:
         Args:
             tokens: mean length of an example of each cell.
         """
-        weights = {cell: weight / tokens[cell] for cell, weight in self.weights.items()}
+        return self.reweighted({cell: weight / tokens[cell] for cell, weight in self.weights.items()})
+
+    def only(self, cells: Collection[Cell]) -> Self:
+        """The mixture of these cells alone, by the proportions of their weights.
+
+        Raises:
+            ValueError: a cell that the mixture does not hold, or none of them has weight.
+        """
+        strangers = [cell for cell in cells if cell not in self.weights]
+        if strangers or not any(self.weights[cell] for cell in cells):
+            raise ValueError(f"mixture: no weight to share between {list(cells)}; {strangers} are none of its cells.")
+        return self.reweighted({cell: weight for cell, weight in self.weights.items() if cell in cells})
+
+    def reweighted(self, weights: Mapping[Cell, float]) -> Self:
+        """The mixture with these weights, scaled to sum to 1."""
         total = sum(weights.values())
         return type(self)([Component(str(c.op), (c.context,), (c.mode,), weight / total) for c, weight in weights.items()])
 

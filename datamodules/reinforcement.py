@@ -5,6 +5,7 @@ and a rollout comes from the weights that the last update left.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from torch import distributed
 from datamodules.batch import PromptBatch
 from datamodules.documents import encode_prompts
 from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component
+from datamodules.mixture import Cell, Component
 from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
 from datamodules.row_source import Files, ProblemSource
 
@@ -88,7 +89,10 @@ class ExperienceLoader:
 
 
 class PromptDataModule(ReasoningDataModule):
-    """Problems of a mixture, or of files, for a policy to solve."""
+    """Problems of a mixture, or of files, for a policy to solve.
+
+    Between rollouts, a callback may narrow the mixture to some of its cells (`focus`); a checkpoint keeps to which.
+    """
 
     row_source = ProblemSource
 
@@ -116,6 +120,7 @@ class PromptDataModule(ReasoningDataModule):
             held_out=held_out,
         )  # fmt: skip
         self.prompts_per_rollout = prompts_per_rollout
+        self.mixture, self.focused = self.synthesis.mixture, ()
 
     def prompts(self, rollout: int) -> PromptBatch:
         """The problems of rollout number `rollout` on this device."""
@@ -135,6 +140,40 @@ class PromptDataModule(ReasoningDataModule):
             torch.tensor([len(ids) for ids in batch.prompt_ids]),
         )
         return batch
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells of the mixture, those that are not in focus too.
+
+        Raises:
+            ValueError: there is none, problems come from files.
+        """
+        if self.rows is not None:
+            raise ValueError("problems of `data.init_args.files` cannot be chosen by cell; train on a `mixture`.")
+        return self.mixture.cells
+
+    def focus(self, cells: Sequence[Cell]) -> None:
+        """Draw the problems of rollouts still to come from these cells alone; every process must focus alike.
+
+        Args:
+            cells: of the mixture, whose proportions stay; none: all of them.
+        """
+        self.focused = tuple(cells)
+        self.synthesis = replace(self.synthesis, mixture=self.mixture.only(cells) if cells else self.mixture)
+
+    def cell_problems(self, numbered: Sequence[tuple[Cell, int]]) -> PromptBatch:
+        """Training problems by cell and number within the cell; others than rollouts are given."""
+        examples = [self.synthesis.example("train", index, cell) for cell, index in numbered]
+        return encode_prompts(examples, [index for _, index in numbered], self.tokenizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cells in focus."""
+        return {"focus": [astuple(cell) for cell in self.focused]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Focus as before where training goes on; an evaluation draws nothing from the mixture, which may be another."""
+        if self.trainer.training and self.rows is None:
+            self.focus([Cell(*cell) for cell in state["focus"]])
 
     def train_dataloader(self) -> ExperienceLoader:
         """As many minibatches as the trainer takes steps."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from datamodules.synthesis import Example
 from grammar import Report, grade
 
 
@@ -18,15 +19,19 @@ from grammar import Report, grade
 class Group:
     """One problem and its G completions.
 
+    example:     the problem.
     prompt:      token ids.
     completions: [G] token ids.
+    logp:        [G] log-probabilities under the policy that sampled them, at the sampling temperature, nats.
     responses:   [G] the same as text.
     reports:     [G] what is true of them.
     parts:       [G] what they are worth, by name.
     """
 
+    example: Example
     prompt: list[int]
     completions: list[list[int]]
+    logp: list[float]
     responses: list[str]
     reports: list[Report]
     parts: list[dict[str, float]]

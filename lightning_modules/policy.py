@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from datamodules.batch import PromptBatch
+from grammar import Report
 from grammar.pool import Verifier
 from lightning_modules.algorithms import token_mean
 from lightning_modules.clip import Clip
@@ -24,7 +25,7 @@ from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Reasoner
 from lightning_modules.reference import ReferencePolicy
 from lightning_modules.rewards import Reward
-from lightning_modules.rollout import SamplingParams
+from lightning_modules.rollout import SamplingParams, keyed_generator
 from lightning_modules.schedules import Constant, Schedule
 from lightning_modules.sharding import gathered
 
@@ -128,18 +129,36 @@ class PolicyModule(Reasoner):
             found["train/groups_sampled_per_group"] = drawn / len(groups)
         means = self.trainer.strategy.reduce(torch.tensor([*found.values()], device=self.device), reduce_op="mean")
         self.rollout_log = dict(zip(found, means.tolist(), strict=True))
+        self.announce(groups)
         return groups
+
+    def announce(self, groups: Sequence[Group]) -> None:
+        """Show a rollout to the callbacks that define `on_rollout`; what they return is logged with the next training steps."""
+        for callback in self.trainer.callbacks:
+            if hasattr(callback, "on_rollout"):
+                self.rollout_log |= callback.on_rollout(self.trainer, self, groups) or {}
+
+    def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
+        """[B][samples] what is true of solutions sampled as in a rollout, from which nothing is learnt.
+
+        What is drawn depends on each problem alone, and rollouts are those that there would have been without.
+        """
+        generators = [keyed_generator(f"probe/{example.id}/{example.problem}") for example in prompts.examples]
+        with gathered(self.language_model):
+            done, responses = self.complete(prompts.prompt_ids, samples, self.sampling, generators)
+        self.compute.add("probe", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
+        return self.verifier([(e.graph, texts) for e, texts in zip(prompts.examples, responses, strict=True)])
 
     def _groups(self, prompts: PromptBatch) -> list[Group]:
         """Sample, judge and price."""
         done, responses = self.complete(prompts.prompt_ids, self.group_size, self.sampling)
         self.compute.add("rollout", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
         reports = self.verifier([(e.graph, texts) for e, texts in zip(prompts.examples, responses, strict=True)])
-        rows, groups = done.rows(), []
+        rows, logp_N, groups = done.rows(), done.logp_NT.sum(dim=1).tolist(), []
         for b, (ids, texts, found) in enumerate(zip(prompts.prompt_ids, responses, reports, strict=True)):
             parts = [self.reward(text, report) for text, report in zip(texts, found, strict=True)]
-            completions = rows[b * self.group_size : (b + 1) * self.group_size]
-            groups.append(Group(ids, completions, texts, found, parts))
+            mine = slice(b * self.group_size, (b + 1) * self.group_size)
+            groups.append(Group(prompts.examples[b], ids, rows[mine], logp_N[mine], texts, found, parts))
         return groups
 
     def _divisors(self, experience: Experience) -> tuple[Tensor, Tensor]:

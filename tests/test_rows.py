@@ -117,6 +117,12 @@ def test_prompts_of_rollouts_are_the_rows_once_each(folder, examples, processes)
     assert len(set(seen)) == 12
 
 
+def test_problems_of_files_are_not_chosen_by_cell(folder):
+    data = PromptDataModule(None, "garden", files=Files([str(folder)]))
+    with pytest.raises(ValueError, match="cannot be chosen by cell"):
+        data.focus(data.cells[:1])
+
+
 def test_training_reads_each_row_of_files_once_in_a_pass(tmp_path, folder):
     """The validation loss is measured on files of its own."""
     held = tmp_path / "held/rows.jsonl"
