@@ -71,7 +71,7 @@ class ReasoningDataModule(LightningDataModule):
     row_source: type[RowSource] = RowSource  # how rows of `files` are read
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None, tokenizer: str, *, share_of: ShareOf = "examples",
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
         files: Files = Files(), graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,
         held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
