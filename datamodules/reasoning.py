@@ -102,13 +102,9 @@ class ReasoningDataModule(LightningDataModule):
         if share_of == "tokens" and shares:
             self.synthesis = replace(self.synthesis, mixture=shares.by_tokens(self._mean_tokens()))
         self.rows = self._open(files.train) if files.train else None
-        cells, intended = (self.rows.cells, None) if self.rows is not None else (shares.cells, shares.weights)
+        self.source = self.rows or self.synthesis
+        cells, intended = (self.rows.cells, None) if self.rows else (shares.cells, shares.weights)
         self.drawn = MixtureCounts(cells, intended, share_of)
-
-    @property
-    def source(self) -> Synthesis | RowSource:
-        """What training reads."""
-        return self.synthesis if self.rows is None else self.rows
 
     def _open(self, sources: Sequence[str]) -> RowSource:
         """Rows of files as what training reads. Subclasses say what is read of a row."""

@@ -120,7 +120,7 @@ def test_prompts_of_rollouts_are_the_rows_once_each(folder, examples, processes)
 
 def test_problems_of_files_are_not_chosen_by_cell(folder):
     data = PromptDataModule(None, "garden", files=Files([str(folder)]))
-    with pytest.raises(ValueError, match="cannot be chosen by cell"):
+    with pytest.raises(ValueError, match="no cells to choose from"):
         data.focus(data.cells[:1])
 
 
