@@ -10,6 +10,7 @@ from callbacks.gradient_norm import GradientNorm
 from callbacks.kl_control import KLControl
 from callbacks.logs import MetricsCSV, RewindLogs, TensorBoard
 from callbacks.memory import Memory
+from callbacks.mixture_record import MixtureRecord
 from callbacks.non_finite import NonFiniteLoss
 from callbacks.pass_at_k import VerifiedPassAtK
 from callbacks.random_state import RandomState
@@ -32,6 +33,7 @@ __all__ = [
     "KLControl",
     "Memory",
     "MetricsCSV",
+    "MixtureRecord",
     "NonFiniteLoss",
     "RandomState",
     "RewardHacking",

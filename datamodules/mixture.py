@@ -7,7 +7,7 @@ import re
 from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import accumulate
+from itertools import accumulate, product
 from math import isclose
 from pathlib import Path
 from random import Random
@@ -18,8 +18,6 @@ import yaml
 from datamodules.context import load_context
 
 MODES = ("normalforward", "forwardreverse")  # the question asks for what the sentences lead to; for an unknown among them
-
-
 PRESETS = Path(__file__).with_name("mixtures.yaml")
 
 
@@ -49,6 +47,9 @@ class Component:
 
     def __post_init__(self) -> None:
         """Refuse a weight or a mode that no mixture can hold."""
+        for key in ("contexts", "modes"):
+            if isinstance(names := getattr(self, key), str):
+                raise ValueError(f"mixture: {key}={names!r} is text; write a list, [{names}].")
         if self.weight < 0:
             raise ValueError(f"mixture: weight {self.weight} of ops {self.ops} is negative; set it to 0 or more.")
         for mode in self.modes:
@@ -56,12 +57,13 @@ class Component:
                 raise ValueError(f"mixture: mode {mode!r} is unknown; choose from {list(MODES)}.")
 
     def cells(self) -> list[Cell]:
-        """Return the cells of this block."""
-        return [Cell(op, context, mode) for op in parse_ops(self.ops) for context in self.contexts for mode in self.modes]
+        """Return the cells of this block, each once."""
+        blocks = product(parse_ops(self.ops), self.contexts, self.modes)
+        return list(dict.fromkeys(Cell(op, context, mode) for op, context, mode in blocks))
 
 
 def parse_ops(text: str | int) -> list[int]:
-    """Read "2-4,8" as [2, 3, 4, 8].
+    """Read "2-4,8" as [2, 3, 4, 8]; what is named twice counts once.
 
     Raises:
         ValueError: not of that form, or a range that runs backwards.
@@ -73,7 +75,7 @@ def parse_ops(text: str | int) -> list[int]:
         if low > high:
             raise ValueError(f"ops {text!r}: expected a number or a range such as 2-4 or 2-4,8.")
         ops.extend(range(low, high + 1))
-    return ops
+    return list(dict.fromkeys(ops))
 
 
 class Mixture:

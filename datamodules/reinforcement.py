@@ -9,6 +9,7 @@ from dataclasses import astuple, replace
 from functools import partial
 from typing import Any, Protocol
 
+import torch
 from torch import distributed
 
 from datamodules.batch import PromptBatch
@@ -16,6 +17,7 @@ from datamodules.documents import encode_prompts
 from datamodules.graph_spec import GraphSpec
 from datamodules.mixture import Cell, Component
 from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
+from datamodules.row_source import Files, ProblemSource
 
 ATTEMPT = 1 << 40  # more problems than a run can ask for: those of later attempts begin beyond
 
@@ -87,22 +89,26 @@ class ExperienceLoader:
 
 
 class PromptDataModule(ReasoningDataModule):
-    """Problems of a mixture for a policy to solve.
+    """Problems of a mixture, or of files, for a policy to solve.
 
     Between rollouts, a callback may narrow the mixture to some of its cells (`focus`); a checkpoint keeps to which.
     """
 
+    row_source = ProblemSource
+
     def __init__(
-        self, mixture: str | Sequence[Component], tokenizer: str, *, share_of: ShareOf = "examples",
-        prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,
-        held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component] | None, tokenizer: str, *, share_of: ShareOf = "examples",
+        files: Files = Files(), prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(), random_letters: bool = True,
+        seed: int = 0, held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
         """Keep the settings.
 
         Args:
-            mixture: which problems the policy sees, and how often: components whose weights sum to 1, or the name of a preset.
+            mixture: which problems the policy sees, and how often: components whose weights sum to 1, the name of a preset, or a
+                YAML file of components. None: those of `files`.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
             share_of: whether weights are shares of the "examples" or of their "tokens".
+            files: rows whose problems are solved instead of the mixture's; the problem's text is the authority for its graph.
             prompts_per_rollout: B, problems of one rollout on each device.
             graph: the shape of the problems' graphs.
             random_letters: name steps by random letters; false: A, B, C ... in order.
@@ -110,8 +116,9 @@ class PromptDataModule(ReasoningDataModule):
             held_out: problems to evaluate on.
         """
         super().__init__(
-            mixture, tokenizer, share_of=share_of, graph=graph, random_letters=random_letters, seed=seed, held_out=held_out
-        )
+            mixture, tokenizer, share_of=share_of, files=files, graph=graph, random_letters=random_letters, seed=seed,
+            held_out=held_out,
+        )  # fmt: skip
         self.prompts_per_rollout = prompts_per_rollout
         self.mixture, self.focused = self.synthesis.mixture, ()
 
@@ -127,12 +134,17 @@ class PromptDataModule(ReasoningDataModule):
         world, rank = self.trainer.world_size, self.trainer.global_rank
         first = (rollout * world + rank) * self.prompts_per_rollout + attempt * ATTEMPT
         numbers = list(range(first, first + count))
-        return encode_prompts([self.synthesis.example("train", i) for i in numbers], numbers, self.tokenizer)
+        batch = encode_prompts([self.source.example("train", i) for i in numbers], numbers, self.tokenizer)
+        self.drawn.add(
+            torch.tensor([self.drawn.numbers[example.cell] for example in batch.examples]),
+            torch.tensor([len(ids) for ids in batch.prompt_ids]),
+        )
+        return batch
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells of the mixture, those that are not in focus too."""
-        return self.mixture.cells
+        """All cells of the mixture, those that are not in focus too; none where problems are read from files."""
+        return [] if self.rows else self.mixture.cells
 
     def focus(self, cells: Sequence[Cell]) -> None:
         """Draw the problems of rollouts still to come from these cells alone; every process must focus alike.
@@ -141,7 +153,8 @@ class PromptDataModule(ReasoningDataModule):
             cells: of the mixture, whose proportions stay; none: all of them.
         """
         self.focused = tuple(cells)
-        self.synthesis = replace(self.synthesis, mixture=self.mixture.only(cells) if cells else self.mixture)
+        self.source = self.synthesis = replace(self.synthesis, mixture=self.mixture.only(cells) if cells else self.mixture)
+        self.drawn.intended = None  # what is drawn is no longer what the config says
 
     def cell_problems(self, numbered: Sequence[tuple[Cell, int]]) -> PromptBatch:
         """Training problems by cell and number within the cell; others than rollouts are given."""
@@ -154,7 +167,7 @@ class PromptDataModule(ReasoningDataModule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Focus as before where training goes on; an evaluation draws nothing from the mixture, which may be another."""
-        if self.trainer.training:
+        if self.trainer.training and state["focus"]:
             self.focus([Cell(*cell) for cell in state["focus"]])
 
     def train_dataloader(self) -> ExperienceLoader:

@@ -222,6 +222,7 @@ def test_the_focus_keeps_proportions_and_ends_where_it_is_lifted():
     data.focus([two, four])
     assert data.synthesis.mixture.weights == pytest.approx({two: 1 / 9, four: 8 / 9})
     assert data.cells == [two, three, four]
+    assert data.drawn.intended is None  # nobody says beforehand what a curriculum draws
     data.focus([])
     assert data.synthesis.mixture.weights == pytest.approx({two: 0.1, three: 0.1, four: 0.8})
     with pytest.raises(ValueError, match="op=5"):
@@ -242,5 +243,5 @@ def test_settings_that_make_no_probe_are_refused(settings):
 def test_data_without_cells_to_choose_from_is_refused(tmp_path):
     data = PretrainDataModule([Component("2-3", ["garden"])], "garden", row_length=128, graph=PLAIN, batch_rows=2)
     trainer = Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[edge()])
-    with pytest.raises(ValueError, match="PretrainDataModule has no `focus`"):
+    with pytest.raises(ValueError, match="PretrainDataModule has none"):
         trainer.fit(PretrainModule(TINY), data)
