@@ -178,6 +178,7 @@ def test_rounds_go_on_while_the_gate_holds_and_learn_what_was_accepted(begin, tm
     assert "val/loss" in (folder / "op03/metrics.csv").read_text().splitlines()[0]
 
 
+@pytest.mark.long
 def test_a_round_may_go_on_from_the_one_before_on_its_own_rows_alone(begin, tmp_path):
     iterate(begin("run", restart=False, union=False, ops="2,3"))
     second = yaml.safe_load((tmp_path / "run/op03/config.yaml").read_text())
