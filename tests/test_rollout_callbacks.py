@@ -1,5 +1,6 @@
 """Callbacks that are shown rollouts: shares of silent and hacked groups, entropy, the penalty's weight, samples to read."""
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -8,6 +9,8 @@ import torch
 from grammar_cases import response_of
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy
+from processes import run
 from simulated_policy import LOGP, SimulatedPolicy, hacked, wrong
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -255,6 +258,66 @@ def test_control_without_a_penalty_is_refused(start, tmp_path):
 def test_two_controls_of_one_weight_are_refused(start, tmp_path):
     with pytest.raises(ValueError, match="steers the weight already"):
         train(tmp_path, policy(start, beta=0.1, kl=KLPenalty(target=0.1)), KLControl(target=1.0))
+
+
+class Sloppy(SimulatedPolicy):
+    """What is not solved is hacked or answered wrongly, by the length of the solution."""
+
+    def skill(self, op):
+        return 0.5
+
+    def write(self, gold, *, right):
+        return gold if right else hacked(gold) if len(gold) % 2 else wrong(gold)
+
+
+class Record(Callback):
+    """What this process sampled, and what was logged of it, rollout by rollout."""
+
+    def __init__(self, folder, control):
+        self.folder, self.control, self.found = folder, control, []
+
+    def on_rollout(self, trainer, pl_module, groups):
+        completions = [
+            {"right": report.answer_correct, "sound": not report.errors, "tokens": len(tokens), "logp": logp}
+            for group in groups
+            for report, tokens, logp in zip(group.reports, group.completions, group.logp, strict=True)
+        ]
+        self.found.append({"completions": completions, "flat": [len({*group.rewards}) == 1 for group in groups]})
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        self.found[-1]["logged"] = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        self.found[-1]["weight"] = pl_module.kl_weight
+
+    def on_train_end(self, trainer, pl_module):
+        (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(self.found))
+
+
+def _share(folder, start):
+    control = KLControl(target=1e-3, gain=1.0)
+    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor(), control, Record(folder, control)]
+    module = policy(start, Sloppy, reward=StrictReward(), beta=0.1)
+    train(folder, module, *watch, devices=2, strategy=DDPStrategy())
+
+
+def test_processes_log_and_decide_by_what_all_of_them_sampled(start, tmp_path):
+    """Oracle: what each process sampled, put together here."""
+    assert run(_share, tmp_path, start, world=2) == [0, 0]
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert len(ranks[0]) == 3
+    for one, other in zip(*ranks, strict=True):
+        every = one["completions"] + other["completions"]
+        right = [sample for sample in every if sample["right"]]
+        wanted = {
+            "train/zero_variance": sum(one["flat"] + other["flat"]) / 6,
+            "train/hacking": sum(not sample["sound"] for sample in right) / len(right),
+            "train/entropy_nats": -sum(s["logp"] for s in every) / sum(s["tokens"] for s in every),
+        }
+        assert 0 < wanted["train/hacking"] < 1
+        for rank in (one, other):
+            assert {name: rank["logged"][name] for name in wanted} == pytest.approx(wanted)
+        assert one["weight"] == other["weight"]
+        assert one["completions"] != other["completions"]
+    assert ranks[0][0]["weight"] != ranks[0][-1]["weight"]
 
 
 def texts(folder):
