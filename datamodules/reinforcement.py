@@ -120,7 +120,7 @@ class PromptDataModule(ReasoningDataModule):
             held_out=held_out,
         )  # fmt: skip
         self.prompts_per_rollout = prompts_per_rollout
-        self.mixture, self.focused = self.synthesis.mixture, ()
+        self.focused: tuple[Cell, ...] = ()
 
     def prompts(self, rollout: int) -> PromptBatch:
         """The problems of rollout number `rollout` on this device."""
@@ -143,8 +143,14 @@ class PromptDataModule(ReasoningDataModule):
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells of the mixture, those that are not in focus too; none where problems are read from files."""
-        return [] if self.rows else self.mixture.cells
+        """All cells of the mixture, those that are not in focus too.
+
+        Raises:
+            ValueError: the problems come from files.
+        """
+        if self.rows is not None:
+            raise ValueError("problems of files have no cells to choose from; give `data.init_args.mixture` instead of `files`.")
+        return self.synthesis.mixture.cells
 
     def focus(self, cells: Sequence[Cell]) -> None:
         """Draw the problems of rollouts still to come from these cells alone; every process must focus alike.
@@ -153,8 +159,8 @@ class PromptDataModule(ReasoningDataModule):
             cells: of the mixture, whose proportions stay; none: all of them.
         """
         self.focused = tuple(cells)
-        self.source = self.synthesis = replace(self.synthesis, mixture=self.mixture.only(cells) if cells else self.mixture)
-        self.drawn.intended = None  # what is drawn is no longer what the config says
+        mixture = self.synthesis.mixture
+        self.source = replace(self.synthesis, mixture=mixture.only(cells)) if cells else self.rows or self.synthesis
 
     def cell_problems(self, numbered: Sequence[tuple[Cell, int]]) -> PromptBatch:
         """Training problems by cell and number within the cell; others than rollouts are given."""
@@ -167,7 +173,7 @@ class PromptDataModule(ReasoningDataModule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Focus as before where training goes on; an evaluation draws nothing from the mixture, which may be another."""
-        if self.trainer.training and state["focus"]:
+        if self.trainer.training:
             self.focus([Cell(*cell) for cell in state["focus"]])
 
     def train_dataloader(self) -> ExperienceLoader:

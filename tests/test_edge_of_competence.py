@@ -222,11 +222,10 @@ def test_the_focus_keeps_proportions_and_ends_where_it_is_lifted():
     data = PromptDataModule([Component("2-3", ["garden"], weight=0.2), Component("4", ["garden"], weight=0.8)], "garden")
     two, three, four = (Cell(op, "garden") for op in (2, 3, 4))
     data.focus([two, four])
-    assert data.synthesis.mixture.weights == pytest.approx({two: 1 / 9, four: 8 / 9})
+    assert data.source.mixture.weights == pytest.approx({two: 1 / 9, four: 8 / 9})
     assert data.cells == [two, three, four]
-    assert data.drawn.intended is None  # nobody says beforehand what a curriculum draws
     data.focus([])
-    assert data.synthesis.mixture.weights == pytest.approx({two: 0.1, three: 0.1, four: 0.8})
+    assert data.source.mixture.weights == pytest.approx({two: 0.1, three: 0.1, four: 0.8})
     with pytest.raises(ValueError, match="op=5"):
         data.focus([Cell(5, "garden")])
 
