@@ -118,32 +118,32 @@ class Loop:
             sampler = rounds[-1].model
         return rounds
 
-    def _settings(self, round: Round, init_from: str) -> list[str]:
+    def _settings(self, current: Round, init_from: str) -> list[str]:
         settings = {
             "config": self.spec.config, **self.spec.settings, "seed_everything": self.seed, "data.init_args.seed": self.seed,
-            "trainer.default_root_dir": round.folder, "model.init_args.init_from": init_from,
+            "trainer.default_root_dir": current.folder, "model.init_args.init_from": init_from,
         }  # fmt: skip
         return _arguments(settings)
 
-    def sample(self, round: Round) -> None:
+    def sample(self, current: Round) -> None:
         """Sample and select, unless that is done; `round.json` says what came of it, and whether the gate holds."""
-        if (round.folder / "round.json").is_file():
+        if (current.folder / "round.json").is_file():
             return
         asked = {
-            "data.init_args.held_out.bands": {f"op{round.op}": str(round.op)}, "data.init_args.held_out.per_op": False,
+            "data.init_args.held_out.bands": {f"op{current.op}": str(current.op)}, "data.init_args.held_out.per_op": False,
             "data.init_args.held_out.problems": self.spec.problems, "data.init_args.held_out.predict_split": "train",
             "model.init_args.evaluation.samples": self.spec.samples, "model.init_args.evaluation.seed": self.seed,
             "model.init_args.evaluation.likelihood": False,
         }  # fmt: skip
-        run_stage(["predict", *self._settings(round, round.sampler), *_arguments(asked)])
-        samples = sorted((round.folder / "predict/samples").glob("predict*.jsonl"))
+        run_stage(["predict", *self._settings(current, current.sampler), *_arguments(asked)])
+        samples = sorted((current.folder / "predict/samples").glob("predict*.jsonl"))
         rows, counts = select(read_samples(samples), self.spec.keep)
         train, validation = set_apart(rows, self.spec.keep.validation_share)
-        write_rows(round.folder / "train.jsonl", train)
-        write_rows(round.folder / "validation.jsonl", validation)
+        write_rows(current.folder / "train.jsonl", train)
+        write_rows(current.folder / "validation.jsonl", validation)
         found = counts | {"train_rows": len(train), "validation_rows": len(validation)}
-        found |= {"op": round.op, "passed": counts["pass@1"] >= self.spec.gate and bool(train)}
-        write_text(round.folder / "round.json", json.dumps(found, indent=1))
+        found |= {"op": current.op, "passed": counts["pass@1"] >= self.spec.gate and bool(train)}
+        write_text(current.folder / "round.json", json.dumps(found, indent=1))
 
     def train(self, rounds: list[Round]) -> None:
         """Train and test the last round, unless that is done."""
@@ -169,10 +169,10 @@ def table(rounds: list[Round]) -> str:
     """What each round sampled, kept and reached on held-out problems."""
     rows: list[list[str]] = []
     heads = ["op", "pass@1 sampled", "kept", "duplicates"]
-    for round in rounds:
-        found, test = round.found, round.folder / "test/pass_at_k.json"
+    for current in rounds:
+        found, test = current.found, current.folder / "test/pass_at_k.json"
         cells = [
-            str(round.op),
+            str(current.op),
             f"{found['pass@1']:.3f}",
             str(found["train_rows"] + found["validation_rows"]),
             str(found["duplicates"]),

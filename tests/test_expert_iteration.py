@@ -145,46 +145,42 @@ def iterate(arguments):
 
 
 def test_rounds_go_on_while_the_gate_holds_and_learn_what_was_accepted(begin, tmp_path, capsys):
-    iterate(begin("run"))
+    iterate(begin("run", ops="3-5"))
     shown, folder = capsys.readouterr().out, tmp_path / "run"
-    assert sorted(path.name for path in folder.iterdir()) == ["op02", "op03", "op04"]
-    assert [(folder / f"op{op:02d}/training.json").is_file() for op in (2, 3, 4)] == [True, True, False]
+    assert sorted(path.name for path in folder.iterdir()) == ["op03", "op04"]
+    assert [(folder / f"op{op:02d}/training.json").is_file() for op in (3, 4)] == [True, False]
     assert "The gate closed at op 4" in shown
-    assert [line.split()[0] for line in shown.splitlines()[-4:-1]] == ["2", "3", "4"]
+    assert [line.split()[0] for line in shown.splitlines()[-3:-1]] == ["3", "4"]
 
-    sides = {
-        name: [row for op in (2, 3) for row in rows(folder / f"op{op:02d}/{name}.jsonl")] for name in ("train", "validation")
-    }
+    sides = {name: rows(folder / f"op03/{name}.jsonl") for name in ("train", "validation")}
     hashes = {
         n: {canonical_hash(parse_problem(r["problem"], r["question"], modulus=5)) for r in side} for n, side in sides.items()
     }
     assert hashes["train"] and hashes["validation"] and not hashes["train"] & hashes["validation"]
     assert all(row["id"].startswith("train-") for side in sides.values() for row in side)
-    for op in (2, 3):
-        found, samples = (
-            json.loads((folder / f"op{op:02d}/round.json").read_text()),
-            rows(folder / f"op{op:02d}/predict/samples/predict.jsonl"),
-        )
-        assert len(samples) == 8 * 3 and {row["op"] for row in samples} == {op}
-        assert found["pass@1"] == sum(row["accepted"]["executable"] for row in samples) / 24
-        kept = folder / f"op{op:02d}/train.jsonl"
-        assert main.main(["verify", str(kept), "--grader", "executable", "--out", str(tmp_path / "verdicts.jsonl")]) == 0
-        assert all(row["accepted"] for row in rows(tmp_path / "verdicts.jsonl"))
-
-    second = yaml.safe_load((folder / "op03/config.yaml").read_text())
-    assert second["model"]["init_args"]["init_from"] == str(tmp_path / "start")
-    assert second["data"]["init_args"]["files"]["train"] == [str(folder / f"op{op:02d}/train.jsonl") for op in (2, 3)]
-    assert not torch.equal(weights(folder / "op03"), weights(folder / "op02"))
+    found = json.loads((folder / "op03/round.json").read_text())
+    samples = rows(folder / "op03/predict/samples/predict.jsonl")
+    assert len(samples) == 8 * 3 and {row["op"] for row in samples} == {3}
+    assert found["pass@1"] == sum(row["accepted"]["executable"] for row in samples) / 24
+    verdicts = tmp_path / "verdicts.jsonl"
+    assert main.main(["verify", str(folder / "op03/train.jsonl"), "--grader", "executable", "--out", str(verdicts)]) == 0
+    assert all(row["accepted"] for row in rows(verdicts))
     assert "val/loss" in (folder / "op03/metrics.csv").read_text().splitlines()[0]
 
 
 @pytest.mark.long
-def test_a_round_may_go_on_from_the_one_before_on_its_own_rows_alone(begin, tmp_path):
-    iterate(begin("run", restart=False, union=False, ops="2,3"))
-    second = yaml.safe_load((tmp_path / "run/op03/config.yaml").read_text())
-    assert second["model"]["init_args"]["init_from"] == str(tmp_path / "run/op02/huggingface")
-    assert second["data"]["init_args"]["files"]["train"] == [str(tmp_path / "run/op03/train.jsonl")]
-    assert not (tmp_path / "run/op04").exists()
+@pytest.mark.parametrize("alone", [False, True])
+def test_rounds_start_over_on_all_rows_or_go_on_with_their_own(begin, tmp_path, alone):
+    iterate(begin("run", restart=not alone, union=not alone, ops="2,3"))
+    folder = tmp_path / "run"
+    second = yaml.safe_load((folder / "op03/config.yaml").read_text())
+    source = folder / "op02/huggingface" if alone else tmp_path / "start"
+    assert second["model"]["init_args"]["init_from"] == str(source)
+    used = (3,) if alone else (2, 3)
+    assert second["data"]["init_args"]["files"]["train"] == [str(folder / f"op{op:02d}/train.jsonl") for op in used]
+    assert not torch.equal(weights(folder / "op03"), weights(folder / "op02"))
+    sampled = json.loads((folder / "op03/predict/samples/predict.settings.json").read_text())["weights"]
+    assert sampled != json.loads((folder / "op02/predict/samples/predict.settings.json").read_text())["weights"]
 
 
 @pytest.mark.long

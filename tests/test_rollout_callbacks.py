@@ -158,8 +158,8 @@ class Sloppy(SimulatedPolicy):
 class Record(Callback):
     """What this process sampled, and what was logged of it, rollout by rollout."""
 
-    def __init__(self, folder, control):
-        self.folder, self.control, self.found = folder, control, []
+    def __init__(self, folder):
+        self.folder, self.found = folder, []
 
     def on_rollout(self, trainer, pl_module, groups):
         completions = [
@@ -178,8 +178,7 @@ class Record(Callback):
 
 
 def _share(folder, start):
-    control = KLControl(target=1e-3, gain=1.0)
-    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor(), control, Record(folder, control)]
+    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor(), KLControl(target=1e-3, gain=1.0), Record(folder)]
     module = policy(start, Sloppy, reward=StrictReward(), beta=0.1)
     train(folder, module, *watch, devices=2, strategy=DDPStrategy())
 
