@@ -87,7 +87,8 @@ def test_a_penalty_in_the_reward_is_taken_off_before_advantages(start, tmp_path)
     )]  # fmt: skip
     assert max(map(abs, kl_N)) > 0.01
     rewards = torch.tensor([group.rewards for group in module.groups]) - 0.5 * torch.tensor(kl_N).view(4, 4)
-    assert torch.allclose(batch.advantage_NT[:, 0], group_advantages(rewards).flatten(), atol=1e-5)
+    expected = group_advantages(rewards).flatten()[:, None] * batch.mask_NT
+    assert torch.allclose(batch.advantage_NT, expected, atol=1e-5)
 
 
 def test_the_penalty_holds_the_policy_back(start, tmp_path):
