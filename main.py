@@ -2,6 +2,7 @@
 
 fit | validate | test | predict   one stage, from a config (LightningCLI)
 run                               a multi-stage experiment, from a recipe
+report                            figures, tables and a page of what runs left
 generate                          write problems with gold solutions as JSONL
 tokenizer                         train a tokenizer
 verify                            judge responses in a JSONL file
@@ -30,6 +31,13 @@ def run(argv: list[str]) -> int:
     return run_recipe(argv[1:])
 
 
+def report(argv: list[str]) -> int:
+    """Report on what runs left."""
+    from recipes.report.command import main as write
+
+    return write(argv[1:])
+
+
 def generate(argv: list[str]) -> int:
     """Write problems."""
     from datamodules.generate_command import main as write
@@ -53,7 +61,7 @@ def verify(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    **dict.fromkeys(STAGES, stage), "run": run, "generate": generate, "tokenizer": tokenizer, "verify": verify,
+    **dict.fromkeys(STAGES, stage), "run": run, "report": report, "generate": generate, "tokenizer": tokenizer, "verify": verify,
 }  # fmt: skip
 
 

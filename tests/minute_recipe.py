@@ -31,11 +31,18 @@ def minute_config(stage: str) -> dict:
     return config
 
 
-def write_recipe(folder: Path, **changes: object) -> Path:
-    """Pre-training, then three arms: none, and RL on two slices; returns the recipe's path."""
+def write_configs(folder: Path, contexts: tuple[str, ...] = ("garden",)) -> None:
+    """`pretrain.yaml` and `grpo.yaml`, tested on these contexts."""
     folder.mkdir(parents=True, exist_ok=True)
     for stage in ("pretrain", "grpo"):
-        (folder / f"{stage}.yaml").write_text(yaml.safe_dump(minute_config(stage)))
+        config = minute_config(stage)
+        config["data"]["init_args"]["held_out"]["contexts"] = list(contexts)
+        (folder / f"{stage}.yaml").write_text(yaml.safe_dump(config))
+
+
+def write_recipe(folder: Path, **changes: object) -> Path:
+    """Pre-training, then three arms: none, and RL on two slices; returns the recipe's path."""
+    write_configs(folder)
     slices = {ops: {"grpo": {"set": {"data.init_args.mixture": [{"ops": ops, "contexts": ["garden"]}]}}} for ops in ("3", "4")}
     recipe = {
         "about": "A test.\n", "seeds": [0],
