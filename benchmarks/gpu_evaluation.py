@@ -20,7 +20,7 @@ from datamodules.synthesis import Synthesis
 from datamodules.tokenizer import load_tokenizer
 from grammar import grade, parse_response, verify
 from lightning_modules.language_model import build_language_model
-from lightning_modules.rollout import SamplingParams, sample_shared
+from lightning_modules.rollout import SamplingParams, sample
 
 CONTEXTS = ["crazy_zootopia", "teachers_in_school", "movie_festival_awards"]
 OPS, SAMPLES, PROBLEMS, TIMED, ROWS, LIMIT = range(2, 21), 128, 200, 32, 4096, 1024
@@ -39,7 +39,7 @@ def time_op(model: PreTrainedModel, op: int, *, ends: bool) -> tuple[float, floa
     params = SamplingParams(max_new_tokens=limit, temperature=0.7, max_rows=ROWS)
     torch.cuda.synchronize()
     started = time.perf_counter()
-    done = sample_shared(model, batch.prompt_ids, SAMPLES, params, stop_ids=stop, pad_id=tokenizer.pad_token_id)
+    done = sample(model, batch.prompt_ids, SAMPLES, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, share=True)
     texts = tokenizer.batch_decode(done.rows())
     sampled = time.perf_counter()
     for problem, example in enumerate(examples):  # equal responses are read once, as evaluation does

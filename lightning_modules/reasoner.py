@@ -4,13 +4,12 @@ Not here: how it learns (pretrain.py, midtrain.py, grpo.py), formulas (algorithm
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,39 +18,19 @@ from datamodules.batch import PromptBatch
 from datamodules.documents import encode
 from datamodules.synthesis import Example
 from datamodules.token_kinds import response_token_kinds
-from grammar import Report, grade, parse_response, verify
+from grammar import Report
+from grammar.pool import judge
 from lightning_modules.compute import ComputeMeter, ledger
 from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response
 from lightning_modules.language_model import build_language_model, load_language_model
 from lightning_modules.likelihood import token_nll
 from lightning_modules.metrics import Intervals
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
-from lightning_modules.rollout import Completions, SamplingParams, sample, sample_shared
+from lightning_modules.rollout import Completions, Randomness, SamplingParams, keyed_generator, sample
 from lightning_modules.schedules import Schedule
 from lightning_modules.sharding import gathered, shard
 
 END_OF_ANSWER = "</answer>"
-
-
-@dataclass(slots=True)
-class Rollout:
-    """B problems with G judged responses each.
-
-    examples, indices: the problems and their numbers within their split (length B).
-    completions:       tokens of the N = B*G responses.
-    responses:         [B][G] what the model wrote after `<solution>`.
-    reports:           [B][G] what is true of it.
-    """
-
-    examples: list[Example]
-    indices: list[int]
-    completions: Completions
-    responses: list[list[str]]
-    reports: list[list[Report]]
-
-    def passed(self, grader: str) -> Tensor:
-        """[B, G] bool: accepted by `grader`."""
-        return torch.tensor([[grade(report, grader) for report in group] for group in self.reports])
 
 
 class Reasoner(LightningModule):
@@ -127,39 +106,30 @@ class Reasoner(LightningModule):
             states, (optimizer,) = checkpoint["optimizer_states"], self.trainer.optimizers
             checkpoint["optimizer_states"] = [number_by_model(state, optimizer, self) for state in states]
 
-    def sample(
-        self, batch: PromptBatch, group_size: int, params: SamplingParams, generator: torch.Generator | None = None
-    ) -> Rollout:
-        """Sample `group_size` responses to each prompt and judge them."""
-        with gathered(self.language_model):
-            done, responses = self.complete(batch.prompt_ids, group_size, params, generator)
-        reports = [self.judge(example, group) for example, group in zip(batch.examples, responses, strict=True)]
-        return Rollout(batch.examples, batch.indices, done, responses, reports)
-
     def complete(
-        self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, generator: torch.Generator | None = None,
+        self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, generator: Randomness = None,
         *, share: bool = False,
     ) -> tuple[Completions, list[list[str]]]:  # fmt: skip
         """Sample `group_size` completions to each of B prompts; also as [B][G] texts.
 
-        share: compute beginnings that samples have in common once; worth it for many samples of a confident model.
+        share: see `rollout.sample`.
         """
         tokenizer, model = self.tokenizer, self.language_model
         stop = [tokenizer.convert_tokens_to_ids(END_OF_ANSWER), tokenizer.eos_token_id]
         was_training = model.training
         model.eval()
         with self.trainer.precision_plugin.forward_context():
-            done = (sample_shared if share else sample)(
-                model, prompt_ids, group_size, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=generator
-            )
+            done = sample(
+                model, prompt_ids, group_size, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=generator,
+                share=share,
+            )  # fmt: skip
         model.train(was_training)
         texts = tokenizer.batch_decode(done.rows(), skip_special_tokens=False)
         return done, [texts[i : i + group_size] for i in range(0, len(texts), group_size)]
 
     def judge(self, example: Example, responses: Sequence[str]) -> list[Report]:
         """What is true of each response to a problem; equal ones are read once."""
-        reports = {text: verify(parse_response(text), example.graph) for text in dict.fromkeys(responses)}
-        return [reports[text] for text in responses]
+        return judge(example.graph, responses)
 
     def evaluate(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
         """Sample and judge; what is found adds up in `judgements`, and `rollout` in the outputs is for callbacks."""
@@ -184,8 +154,9 @@ class Reasoner(LightningModule):
         prompts = [ids for ids, known in zip(batch.prompt_ids, kept, strict=True) if known is None]
         fresh: Iterator[list[Response]] = iter(())
         if prompts:
-            generator = torch.Generator(self.device).manual_seed(config.seed * 1_000_003 + batch.indices[0])
-            done, texts = self.complete(prompts, config.samples, config.sampling, generator, share=True)
+            unknown = [index for index, known in zip(batch.indices, kept, strict=True) if known is None]
+            generators = [keyed_generator(f"{config.seed}/{index}") for index in unknown]
+            done, texts = self.complete(prompts, config.samples, config.sampling, generators, share=True)
             ends, lengths = (END_OF_ANSWER, self.tokenizer.eos_token), iter(done.length_N.tolist())
             fresh = ([Response(text, next(lengths), text.endswith(ends)) for text in group] for group in texts)
         return [next(fresh) if known is None else known for known in kept], [known is not None for known in kept]

@@ -41,9 +41,9 @@ class SimulatedModule(PretrainModule):
         if self.stop_after is not None and SimulatedModule.batches > self.stop_after:
             raise KeyboardInterrupt
         texts = []
-        for ids in prompt_ids:
+        for ids, own in zip(prompt_ids, generator, strict=True):
             words = self.tokenizer.decode(ids).removeprefix("<question>").removesuffix("</question> <solution>")
             gold = response_of(render_trace(gold_trace(parse_problem(words.strip(), modulus=MODULUS))))
-            texts.append([spoil(gold, generator) for _ in range(group_size)])
+            texts.append([spoil(gold, own) for _ in range(group_size)])
         lengths = [len(self.tokenizer(text)["input_ids"]) for group in texts for text in group]
         return Completions(torch.zeros(len(lengths), 1), torch.zeros(len(lengths), 1), torch.tensor(lengths)), texts

@@ -1,19 +1,50 @@
-"""The sampling engine against teacher forcing and against transformers' generate."""
+"""The sampling engines against teacher forcing, against each other and against transformers' own greedy search."""
+
+from collections import Counter
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from lightning_modules.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, sample
-from lightning_modules.rollout.engine import draw
+from lightning_modules.rollout.beginnings import Beginnings
+from lightning_modules.rollout.generate import generate
+from lightning_modules.rollout.graphed import GraphedPlaces
+from lightning_modules.rollout.replica import replica_of
+from lightning_modules.rollout.sampling import Request, uniform_points
+from lightning_modules.rollout.slots import IN_PLACES, attend_in_places, attending
+from tests_support import TINY
 
 STOP = [9, 3]
+ENGINES = {
+    "shared prompts": lambda model, request: Beginnings(model, request, copy_prompts=False).run(),
+    "copied prompts": lambda model, request: Beginnings(model, request, copy_prompts=True).run(),
+    "graphed": lambda model, request: GraphedPlaces(model, request, every=3, stride=8).run(),
+    "transformers": generate,
+}
 
 
-def run(model, prompts, group_size=3, generator=None, **params):
-    return sample(
-        model, prompts.prompt_ids, group_size, SamplingParams(**{"max_new_tokens": 24, **params}),
-        stop_ids=STOP, pad_id=1, generator=generator or torch.Generator().manual_seed(0),
-    )  # fmt: skip
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    return request.param
+
+
+@pytest.fixture
+def sharp_model(tiny_model):
+    """Samples agree for a while and end at different lengths."""
+    tiny_model.lm_head.weight.data *= 14
+    return tiny_model
+
+
+@torch.inference_mode()
+def run(engine, model, prompt_ids, group_size=3, generator=None, limits=None, stop=STOP, **params):
+    params = SamplingParams(**{"max_new_tokens": 24, **params})
+    points = uniform_points(len(prompt_ids), group_size, params, generator or torch.Generator().manual_seed(0))
+    limits = torch.tensor(limits or [params.max_new_tokens] * len(points))
+    request = Request(prompt_ids, group_size, params, torch.tensor(stop, dtype=torch.int64), 1, points, limits)
+    with attending(model, model.config._attn_implementation if engine == "transformers" else IN_PLACES):
+        return ENGINES[engine](model, request)
 
 
 @torch.no_grad()
@@ -23,30 +54,54 @@ def teacher_forced(model, prompt, completion, temperature=1.0):
     return (logits / temperature).log_softmax(-1).gather(1, torch.tensor(completion)[:, None]).squeeze(1)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_log_probabilities_equal_teacher_forcing(tiny_model, prompts, temperature):
-    tiny_model.lm_head.weight.data *= 8  # sharper: completions end at different lengths, so that rows are dropped
-    done = run(tiny_model, prompts, temperature=temperature)
+def assert_teacher_forced(model, prompt_ids, done, temperature=1.0):
     rows = done.rows()
-    assert len(rows) == 15
+    group = len(rows) // len(prompt_ids)
     for n, row in enumerate(rows):
-        expected = teacher_forced(tiny_model, prompts.prompt_ids[n // 3], row, temperature)
+        expected = teacher_forced(model, prompt_ids[n // group], row, temperature)
         assert torch.allclose(done.logp_NT[n, : len(row)], expected, atol=1e-4)
 
 
-def test_greedy_equals_generate(tiny_model, prompts):
-    done = run(tiny_model, prompts, group_size=1, temperature=0.0).rows()
-    for prompt, row in zip(prompts.prompt_ids, done, strict=True):
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("max_rows", [1000, 8])
+def test_log_probabilities_equal_teacher_forcing(engine, sharp_model, prompts, temperature, max_rows):
+    limits = [1 + (7 * n) % 24 for n in range(30)]
+    done = run(engine, sharp_model, prompts.prompt_ids, 6, limits=limits, temperature=temperature, max_rows=max_rows)
+    assert len(set(map(tuple, done.rows()))) > 20  # places did fork
+    assert len(set(done.length_N.tolist())) > 10
+    assert_teacher_forced(sharp_model, prompts.prompt_ids, done, temperature)
+
+
+@pytest.mark.parametrize("settings", [{"top_p": 0.6}, {"top_k": 3}, {"top_p": 0.9, "top_k": 5, "temperature": 0.8}])
+def test_log_probabilities_of_truncated_draws_are_those_of_the_whole_distribution(engine, sharp_model, prompts, settings):
+    done = run(engine, sharp_model, prompts.prompt_ids, **settings)
+    assert_teacher_forced(sharp_model, prompts.prompt_ids, done, settings.get("temperature", 1.0))
+
+
+@pytest.mark.parametrize("max_rows", [1000, 7])
+def test_all_engines_draw_the_same(engine, sharp_model, prompts, max_rows):
+    """Oracle: transformers' generate, all side by side."""
+    limits = [1 + (7 * n) % 24 for n in range(30)]
+    expected = run("transformers", sharp_model, prompts.prompt_ids, 6, limits=limits)
+    done = run(engine, sharp_model, prompts.prompt_ids, 6, limits=limits, max_rows=max_rows)
+    assert done.rows() == expected.rows()
+    assert torch.allclose(done.logp_NT, expected.logp_NT, atol=1e-4)
+
+
+@pytest.mark.parametrize("max_rows", [1000, 4])
+def test_greedy_equals_generate(engine, tiny_model, prompts, max_rows):
+    done = run(engine, tiny_model, prompts.prompt_ids, 2, temperature=0.0, max_rows=max_rows).rows()
+    for n, prompt in enumerate(prompts.prompt_ids):
         ids = torch.tensor([prompt])
         output = tiny_model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24, eos_token_id=STOP, pad_token_id=1
         )
-        assert output[0, len(prompt) :].tolist() == row
+        assert output[0, len(prompt) :].tolist() == done[2 * n] == done[2 * n + 1]
 
 
-def test_a_completion_ends_at_its_first_stop_token(tiny_model, prompts):
+def test_a_completion_ends_at_its_first_stop_token(engine, tiny_model, prompts):
     tiny_model.model.embed_tokens.weight.data[9] *= 10
-    done = run(tiny_model, prompts, group_size=20)
+    done = run(engine, tiny_model, prompts.prompt_ids, 20)
     lengths = done.length_N.tolist()
     assert min(lengths) < max(lengths)
     for n, row in enumerate(done.rows()):
@@ -56,15 +111,144 @@ def test_a_completion_ends_at_its_first_stop_token(tiny_model, prompts):
         assert (done.logp_NT[n, len(row) :] == 0).all()
 
 
-def test_chunks_change_no_order(tiny_model, prompts):
-    whole = run(tiny_model, prompts, group_size=2, temperature=0.0)
-    parts = run(tiny_model, prompts, group_size=2, temperature=0.0, max_rows=4)
-    assert whole.rows() == parts.rows()
+def test_prompts_of_one_token_and_of_very_different_lengths(engine, sharp_model, prompts):
+    mixed = [[5], prompts.prompt_ids[0] * 3, [7, 8], prompts.prompt_ids[1], [6]]
+    for prompt_ids in (mixed, [[5], [6]]):
+        done = run(engine, sharp_model, prompt_ids, 4, max_rows=8)
+        assert_teacher_forced(sharp_model, prompt_ids, done)
 
 
-def test_the_sampler_draws_by_probability():
-    logits = torch.tensor([0.6, 0.3, 0.1, 0.0]).log().expand(20_000, 4)
-    token_N, logp_N = draw(logits, 1.0, torch.Generator().manual_seed(0))
-    shares = token_N.bincount(minlength=4) / len(token_N)
-    assert torch.allclose(shares, torch.tensor([0.6, 0.3, 0.1, 0.0]), atol=0.015)
-    assert torch.allclose(logp_N.exp(), torch.tensor([0.6, 0.3, 0.1, 0.0])[token_N])
+def test_a_prompt_with_its_own_generator_is_sampled_alike_in_any_company(engine, sharp_model, prompts):
+    def own(seeds):
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    together = run(engine, sharp_model, prompts.prompt_ids, 3, own(range(5)), max_rows=6).rows()
+    other_order = run(engine, sharp_model, prompts.prompt_ids[::-1], 3, own(range(5)[::-1])).rows()
+    for b, prompt in enumerate(prompts.prompt_ids):
+        alone = run(engine, sharp_model, [prompt], 3, own([b])).rows()
+        assert alone == together[3 * b : 3 * b + 3] == other_order[12 - 3 * b : 15 - 3 * b]
+
+
+def test_common_beginnings_are_computed_once(sharp_model, prompts):
+    rows = []
+    sharp_model.register_forward_hook(lambda module, inputs, output: rows.append(len(output.logits)))
+    done = run("shared prompts", sharp_model, prompts.prompt_ids[:1], 16)
+    beginnings = {tuple(row[:t]) for row in done.rows() for t in range(len(row))}
+    assert len(beginnings) + 1 <= sum(rows) < 1.2 * len(beginnings) < int(done.length_N.sum())  # 1: the prompt
+
+
+def test_places_are_filled_again(engine, sharp_model, prompts):
+    if engine == "transformers":
+        pytest.skip("generate samples chunk by chunk")
+    sizes = []
+    sharp_model.register_forward_hook(lambda module, inputs, output: sizes.append(len(output.logits)))
+    limits = [1 + (7 * n) % 24 for n in range(20)]
+    run(engine, sharp_model, prompts.prompt_ids[:5], 4, limits=limits, max_rows=8, stop=[], temperature=5.0)
+    assert max(sizes) <= 8
+    chunked = sum(max(limits[first : first + 8]) for first in range(0, 20, 8))
+    assert len(sizes) < chunked + 5  # forward passes of prompts among them
+
+
+def test_soft_caps_and_sinks_are_refused():
+    with pytest.raises(ValueError, match=r"no \['softcap'\].*engine: transformers"):
+        attend_in_places(None, *torch.zeros(3, 1, 1, 1, 4), None, softcap=30.0)
+
+
+def small(model_type, **settings):
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(
+        model_type, vocab_size=50, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=8, bos_token_id=0, eos_token_id=1, pad_token_id=1, **settings,
+    )  # fmt: skip
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen3", "gpt_neox", "gpt2"])
+def test_other_models_with_full_attention_work(engine, model_type):
+    model, prompt_ids = small(model_type), [[5, 6, 7, 8], [11, 12]]
+    assert_teacher_forced(model, prompt_ids, run(engine, model, prompt_ids, 3))
+
+
+def test_attention_that_the_native_engine_does_not_know_is_refused():
+    strange = {
+        "sliding_attention": small("mistral", sliding_window=4, layer_types=["sliding_attention"] * 2),
+        "an attention of its own": small("llama"),
+    }
+    strange["an attention of its own"]._supports_attention_backend = False
+    for what, model in strange.items():
+        with pytest.raises(ValueError, match=f"{what}.*engine: transformers"):
+            sample(model, [[5, 6]], 2, SamplingParams(max_new_tokens=4), stop_ids=[], pad_id=1)
+        other = SamplingParams(max_new_tokens=4, engine="transformers")
+        done = sample(model, [[5, 6]], 2, other, stop_ids=[], pad_id=1)
+        assert_teacher_forced(model, [[5, 6]], done)
+
+
+def test_completions_come_with_the_probabilities_of_the_model(sharp_model, prompts):
+    """Oracle: p(a, b) = p(a) p(b | a) by teacher forcing, for the commonest pairs of 20,000 samples."""
+    prompt, count = prompts.prompt_ids[0], 20_000
+    done = run("shared prompts", sharp_model, [prompt], count, max_new_tokens=2, max_rows=count)
+    pairs = Counter(map(tuple, done.rows()))
+    assert len(pairs) > 20
+    for pair, times in pairs.most_common(8):
+        expected = teacher_forced(sharp_model, prompt, list(pair)).sum().exp().item()
+        assert times / count == pytest.approx(expected, abs=4 * (expected * (1 - expected) / count) ** 0.5)
+
+
+def test_samples_of_a_prompt_are_independent(sharp_model, prompts):
+    """Oracle: two independent draws agree in their first token with probability sum p^2."""
+    prompt = prompts.prompt_ids[1]
+    with torch.no_grad():
+        p = sharp_model(input_ids=torch.tensor([prompt])).logits[0, -1].softmax(-1)
+    expected, groups = p.square().sum().item(), 4000
+    done = run("shared prompts", sharp_model, [prompt] * groups, 2, max_new_tokens=1, max_rows=2 * groups)
+    first, second = done.tokens_NT[:, 0].view(groups, 2).T
+    agree = (first == second).float().mean().item()
+    assert agree == pytest.approx(expected, abs=4 * (expected * (1 - expected) / groups) ** 0.5)
+
+
+def test_under_autocast_log_probabilities_are_close_to_teacher_forcing(engine, sharp_model, prompts):
+    """16 bit has 8 bits of mantissa; logits here reach 10."""
+    with torch.autocast("cpu", torch.bfloat16):
+        done = run(engine, sharp_model, prompts.prompt_ids, 3)
+        for n, row in enumerate(done.rows()):
+            expected = teacher_forced(sharp_model, prompts.prompt_ids[n // 3], row).float()
+            assert (done.logp_NT[n, : len(row)] - expected).abs().mean() < 0.05
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_replica_computes_what_the_model_computes(tiny_model, prompts, half):
+    tiny_model.register_forward_hook(lambda module, inputs, output: pytest.fail("a hook was called"))
+    replica = replica_of(tiny_model, torch.bfloat16 if half else None)
+    tiny_model._forward_hooks.clear()
+    ids = torch.tensor([prompts.prompt_ids[0]])
+    with torch.autocast("cpu", torch.bfloat16, enabled=half), torch.no_grad():
+        assert torch.equal(replica(input_ids=ids).logits, tiny_model(input_ids=ids).logits)
+    assert not any(parameter.requires_grad for parameter in replica.parameters())
+    shares = replica.model.embed_tokens.weight.data_ptr() == tiny_model.model.embed_tokens.weight.data_ptr()
+    assert shares
+    assert replica.training == tiny_model.training
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("share", [False, True])
+def test_on_a_gpu_log_probabilities_equal_teacher_forcing(prompts, half, share):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    torch.manual_seed(0)
+    model = build_language_model(TINY | {"hidden_size": 64, "num_hidden_layers": 3}).cuda().eval()
+    model.lm_head.weight.data *= 14
+    limits = [1 + (17 * n) % 200 for n in range(30)]
+    with torch.autocast("cuda", torch.bfloat16, enabled=half):
+        done = sample(
+            model, prompts.prompt_ids, 6, SamplingParams(max_new_tokens=200, max_rows=16), stop_ids=[], pad_id=1, limits=limits,
+            share=share,
+        )  # fmt: skip
+        assert done.length_N.tolist() == limits
+        for n, row in enumerate(done.rows()):
+            ids = torch.tensor([[*prompts.prompt_ids[n // 6], *row]], device="cuda")
+            with torch.no_grad():
+                logp = model(input_ids=ids, use_cache=False).logits[0, -len(row) - 1 : -1].float().log_softmax(-1)
+            expected = logp.gather(1, ids[0, -len(row) :, None]).squeeze(1)
+            off = (done.logp_NT[n, : len(row)] - expected).abs()
+            assert off.mean() < 0.05 if half else off.max() < 1e-4

@@ -1,6 +1,6 @@
 """The sampling engine."""
 
-from lightning_modules.rollout.engine import Completions, SamplingParams, sample
-from lightning_modules.rollout.shared import sample_shared
+from lightning_modules.rollout.engine import sample
+from lightning_modules.rollout.sampling import Completions, Randomness, SamplingParams, keyed_generator
 
-__all__ = ["Completions", "SamplingParams", "sample", "sample_shared"]
+__all__ = ["Completions", "Randomness", "SamplingParams", "keyed_generator", "sample"]
