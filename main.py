@@ -3,6 +3,7 @@
 fit | validate | test | predict   one stage, from a config (LightningCLI)
 run                               a multi-stage experiment, from a recipe
 iterate                           expert iteration: learn from own solutions, one operation further each round
+report                            figures, tables and a page of what runs left
 generate                          write problems with gold solutions as JSONL
 tokenizer                         train a tokenizer
 verify                            judge responses in a JSONL file
@@ -38,6 +39,13 @@ def iterate(argv: list[str]) -> int:
     return run_rounds(argv[1:])
 
 
+def report(argv: list[str]) -> int:
+    """Report on what runs left."""
+    from recipes.report.command import main as write
+
+    return write(argv[1:])
+
+
 def generate(argv: list[str]) -> int:
     """Write problems."""
     from datamodules.generate_command import main as write
@@ -61,7 +69,7 @@ def verify(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    **dict.fromkeys(STAGES, stage), "run": run, "iterate": iterate, "generate": generate, "tokenizer": tokenizer,
+    **dict.fromkeys(STAGES, stage), "run": run, "iterate": iterate, "report": report, "generate": generate, "tokenizer": tokenizer,
     "verify": verify,
 }  # fmt: skip
 
