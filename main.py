@@ -69,8 +69,8 @@ def verify(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    **dict.fromkeys(STAGES, stage), "run": run, "iterate": iterate, "report": report, "generate": generate, "tokenizer": tokenizer,
-    "verify": verify,
+    **dict.fromkeys(STAGES, stage), "run": run, "iterate": iterate, "report": report, "generate": generate,
+    "tokenizer": tokenizer, "verify": verify,
 }  # fmt: skip
 
 
