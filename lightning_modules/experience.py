@@ -58,6 +58,7 @@ class Experience:
     reward_NT:  the completion's reward, at its last token; penalties of tokens come off.
     credit_NT:  what steps earn, at their last tokens.
     ends_NT:    bool, where steps end.
+    logp_N:     log-probability of each completion as its sampler had it, nats.
     group_size: G.
     """
 
@@ -66,6 +67,7 @@ class Experience:
     reward_NT: Tensor
     credit_NT: Tensor
     ends_NT: Tensor
+    logp_N: Tensor
     group_size: int
 
     @property
@@ -75,7 +77,7 @@ class Experience:
 
     def to(self, device: torch.device) -> Self:
         """Move every tensor."""
-        tensors = (self.tokens_NT, self.mask_NT, self.reward_NT, self.credit_NT, self.ends_NT)
+        tensors = (self.tokens_NT, self.mask_NT, self.reward_NT, self.credit_NT, self.ends_NT, self.logp_N)
         return type(self)(*(tensor.to(device) for tensor in tensors), self.group_size)
 
 
@@ -133,7 +135,8 @@ def lay_out(groups: Sequence[Group], pad_id: int) -> Experience:
             credit_NT[n, t] += reward
             ends_NT[n, t] = True
     mask_NT = (target_T >= first_N1) & (target_T < end_N1)
-    return Experience(tokens_NT, mask_NT, reward_NT, credit_NT, ends_NT, len(groups[0].completions))
+    logp_N = torch.tensor([logp for group in groups for logp in group.logp])
+    return Experience(tokens_NT, mask_NT, reward_NT, credit_NT, ends_NT, logp_N, len(groups[0].completions))
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:

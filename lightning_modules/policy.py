@@ -56,7 +56,7 @@ class PolicyModule(Reasoner):
             beta: weight of KL(pi || reference), at the start where it adapts; 0 needs no reference.
             kl: how that divergence is estimated and charged, and from what.
             verify_workers: processes that judge responses; 0: this one does.
-            sampling: how rollouts are sampled.
+            sampling: how rollouts are sampled; ratios are those of the whole distribution, also where `top_p` or `top_k` cut it.
             optimizer: AdamW where not given.
             schedule: constant where not given.
             evaluation: how validation, test and prediction sample.
@@ -109,6 +109,7 @@ class PolicyModule(Reasoner):
         if self.beta:
             self.reference.follow(self.language_model, self.device)
         batches = [self.minibatch(experience, rows, divisors) for rows in self._parts(experience)]
+        self._compare(experience, batches)
         if self.beta:
             self._charge(experience, batches)
         for batch in batches:
@@ -214,6 +215,14 @@ class PolicyModule(Reasoner):
             self.compute.add(phase, row_counts(mask_NT))
         tokens, sequences = divisors
         return ExperienceBatch(rows_N, tokens_NT, mask_NT, logp_ref_NT=ref_NT, tokens=tokens, sequences=sequences, **old)
+
+    def _compare(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
+        """Log how far the log-probabilities of sampler and training are apart, per token."""
+        sums = [torch.where(batch.mask_NT, batch.logp_old_NT, 0.0).sum(dim=1) for batch in batches]
+        gap = sum((logp_N - experience.logp_N[b.rows_N]).abs().sum() for logp_N, b in zip(sums, batches, strict=True))
+        counts = torch.stack([gap, sum(b.mask_NT.sum() for b in batches)])
+        total, tokens = self.trainer.strategy.reduce(counts, reduce_op="mean").tolist()
+        self.rollout_log["train/sampler_gap_nats"] = total / tokens
 
     def _charge(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
         """Steer the weight by how far this rollout strays from the reference; where asked for, take that off what tokens earn."""

@@ -26,6 +26,7 @@ def small(arm: dict) -> dict:
     return {"config": str(ROOT / arm["config"]), "settings": [*arm["settings"], *settings]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "docs/reinforcement").glob("*.yaml")))
 def test_a_study_runs_its_arms_and_writes_its_table(name, tmp_path, capsys):
     about = yaml.safe_load((ROOT / f"docs/reinforcement/{name}.yaml").read_text())
