@@ -39,14 +39,15 @@ class GRPOModule(PolicyModule):
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
         """One minibatch, sampled, judged and priced by `collect`."""
-        logp_NT = self.token_logp(batch.tokens_NT)
-        gain_NT = clipped_surrogate(logp_NT, batch.logp_old_NT, batch.advantage_NT, clip=self.clip)
+        logp_NT = self.token_logp(batch.tokens_NT, mask_NT=batch.mask_NT)
+        old_NT = logp_NT.detach() if batch.logp_old_NT is None else batch.logp_old_NT
+        gain_NT = clipped_surrogate(logp_NT, old_NT, batch.advantage_NT, clip=self.clip)
         if self.beta:
             kl_NT = kl_k3(logp_NT, batch.logp_ref_NT)
             gain_NT = gain_NT - self.beta * kl_NT
             self.log("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
         loss = -token_mean(gain_NT, batch.mask_NT, tokens=batch.tokens)
-        ratio_NT = (logp_NT.detach() - batch.logp_old_NT).exp()
+        ratio_NT = (logp_NT.detach() - old_NT).exp()
         self.log("train/ratio", token_mean(ratio_NT, batch.mask_NT))
         self.log("train/loss", loss)
         self.log_rollout()

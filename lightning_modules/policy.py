@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from datamodules.batch import PromptBatch
 from lightning_modules.compute import generation_counts, nominal_rl_tokens, row_counts
+from lightning_modules.group_forward import groupable, grouped_logp
 from lightning_modules.language_model import load_language_model
 from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Evaluation, Reasoner, Rollout
@@ -30,7 +31,8 @@ class ExperienceBatch:
     tokens_NT:    int64, prompt then completion then padding.
     mask_NT:      bool, true where position t predicts a sampled token.
     advantage_NT: what each sampled token is worth more than expected.
-    logp_old_NT:  log-probability under the policy that sampled, nats.
+    logp_old_NT:  log-probability under the policy that sampled, nats; None where it is the policy that learns, as in the only
+                  update of a rollout.
     logp_ref_NT:  the same under the reference policy; None without one.
     tokens:       sampled tokens of the whole rollout over its number of minibatches: the divisor of a token mean
                   that stays right when gradients of minibatches are accumulated.
@@ -39,7 +41,7 @@ class ExperienceBatch:
     tokens_NT: Tensor
     mask_NT: Tensor
     advantage_NT: Tensor
-    logp_old_NT: Tensor
+    logp_old_NT: Tensor | None
     logp_ref_NT: Tensor | None
     tokens: Tensor
 
@@ -88,10 +90,16 @@ class PolicyModule(Reasoner):
     def advantages(self, rewards_BG: Tensor) -> Tensor:
         """[B, G] rewards -> [B, G] advantages."""
 
-    def token_logp(self, tokens_NT: Tensor, model: PreTrainedModel | None = None) -> Tensor:
-        """Log-probability of each next token at the sampling temperature: [N, T] ids -> [N, T-1] nats."""
+    def token_logp(self, tokens_NT: Tensor, model: PreTrainedModel | None = None, *, mask_NT: Tensor | None = None) -> Tensor:
+        """Log-probability of each next token at the sampling temperature: [N, T] ids -> [N, T-1] nats.
+
+        With `mask_NT`, only where it is true (0 elsewhere), which lets a prompt pass once for its group.
+        """
+        model = model or self.language_model
+        if mask_NT is not None and groupable(model):
+            return grouped_logp(model, tokens_NT, mask_NT, temperature=self.sampling.temperature)
         # right-padded rows under a causal mask: padding is never seen, so there is no mask to pass
-        logits_NTV = (model or self.language_model)(input_ids=tokens_NT[:, :-1], use_cache=False).logits
+        logits_NTV = model(input_ids=tokens_NT[:, :-1], use_cache=False).logits
         logp_NTV = (logits_NTV.float() / self.sampling.temperature).log_softmax(-1)
         return logp_NTV.gather(-1, tokens_NT[:, 1:, None]).squeeze(-1)
 
@@ -112,10 +120,11 @@ class PolicyModule(Reasoner):
             width = int(mask_NT[rows].any(dim=0).nonzero().max()) + 2  # last predicted token included
             tokens, mask = tokens_NT[rows, :width], mask_NT[rows, : width - 1]
             with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-                old = self.token_logp(tokens)
-                ref = self.token_logp(tokens, self._reference()) if self.beta else None
-            for phase in ("old log-probabilities", *(["reference log-probabilities"] if self.beta else ())):
-                self.compute.add(phase, row_counts(mask))
+                old = self.token_logp(tokens, mask_NT=mask) if self.updates_per_rollout > 1 else None
+                ref = self.token_logp(tokens, self._reference(), mask_NT=mask) if self.beta else None
+            for phase, logp in (("old log-probabilities", old), ("reference log-probabilities", ref)):
+                if logp is not None:
+                    self.compute.add(phase, row_counts(mask))
             batches.append(ExperienceBatch(tokens, mask, advantage_N[rows, None].expand_as(mask), old, ref, per_batch))
         return batches
 
