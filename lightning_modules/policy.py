@@ -67,6 +67,11 @@ class PolicyModule(Reasoner):
             raise ValueError("sampling.temperature must be above 0: a greedy rollout has no probability to learn from.")
         if beta < 0 or (kl.target is not None and beta == 0):
             raise ValueError(f"beta={beta} must be at least 0, and above 0 where `kl.target` steers it.")
+        if min(group_size, minibatches, epochs) < 1 or (resample and group_size < 2):
+            raise ValueError(
+                f"group_size={group_size}, minibatches={minibatches} and epochs={epochs} must be at least 1; to `resample` groups that "
+                "do not vary, they need 2 completions."
+            )
         self.reward, self.credit, self.sampling, self.clip, self.kl = reward, credit, sampling, clip, kl
         self.group_size, self.minibatches, self.epochs = group_size, minibatches, epochs
         self.resample, self.beta = resample, beta
