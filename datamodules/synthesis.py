@@ -15,6 +15,7 @@ from datamodules.sampler import sample_graph
 from datamodules.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
 from datamodules.training_text import prompt_text, response_text
 from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
+from grammar.skills import compositions
 from grammar.solution import variables
 
 REDRAWS = 2000  # problems drawn before a cell counts as having none in a split
@@ -74,8 +75,11 @@ class Synthesis:
         cell = cell or self.mixture.draw(rng)
         context, reverse = load_context(cell.context), cell.mode == REVERSE
         key = canonical_hash if names_count(cell.op, context, self.graph, reverse=reverse) else structure_hash
+        withheld = set(self.graph.withheld) if split == "train" else set()
         for _ in range(REDRAWS):
             drawn = sample_graph(cell.op, context, self.graph, rng, reverse=reverse)
+            if withheld and withheld & compositions(drawn.graph):
+                continue
             if split_of(key(drawn.graph)) == split:
                 return self._write(drawn, cell, f"{split}-{self.seed}-{index}-op{cell.op}", rng, check=index % CHECK_EVERY == 0)
         raise ValueError(
