@@ -35,6 +35,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.eval_speed
 	$(BIN)/python -m benchmarks.rollout_speed
 	$(BIN)/python -m benchmarks.generate_speed
+	$(BIN)/python -m benchmarks.pipeline_speed
 	$(BIN)/python -m benchmarks.train_speed
 
 clean:

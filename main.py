@@ -2,6 +2,8 @@
 
 fit | validate | test | predict   one stage, from a config (LightningCLI)
 run                               a multi-stage experiment, from a recipe
+iterate                           expert iteration: learn from own solutions, one operation further each round
+report                            figures, tables and a page of what runs left
 generate                          write problems with gold solutions as JSONL
 tokenizer                         train a tokenizer
 verify                            judge responses in a JSONL file
@@ -30,6 +32,20 @@ def run(argv: list[str]) -> int:
     return run_recipe(argv[1:])
 
 
+def iterate(argv: list[str]) -> int:
+    """Run expert iteration."""
+    from recipes.expert_iteration import main as run_rounds
+
+    return run_rounds(argv[1:])
+
+
+def report(argv: list[str]) -> int:
+    """Report on what runs left."""
+    from recipes.report.command import main as write
+
+    return write(argv[1:])
+
+
 def generate(argv: list[str]) -> int:
     """Write problems."""
     from datamodules.generate_command import main as write
@@ -53,7 +69,8 @@ def verify(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    **dict.fromkeys(STAGES, stage), "run": run, "generate": generate, "tokenizer": tokenizer, "verify": verify,
+    **dict.fromkeys(STAGES, stage), "run": run, "iterate": iterate, "report": report, "generate": generate,
+    "tokenizer": tokenizer, "verify": verify,
 }  # fmt: skip
 
 

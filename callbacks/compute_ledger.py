@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from callbacks.files import run_folder, write_text
+from callbacks.processes import sum_over_processes
 
 
 class ComputeLedger(Callback):
@@ -20,14 +20,12 @@ class ComputeLedger(Callback):
         """Nothing was run before."""
         self.before: dict[str, Any] = {"phases": {}, "nominal_tokens": 0.0}
 
-    def _total(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    def total(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Sums over processes and over what a resumed run had done before; every process must call it."""
         state = pl_module.compute.state()
         phases = sorted({*state["phases"], *self.before["phases"]})
         counts = [state["nominal_tokens"], *(n for phase in phases for n in state["phases"].get(phase, (0.0, 0.0)))]
-        sums = trainer.strategy.reduce(
-            torch.tensor(counts, dtype=torch.float64, device=pl_module.device), reduce_op="sum"
-        ).tolist()
+        sums = sum_over_processes(trainer, counts)
         total = {"phases": {}, "nominal_tokens": sums[0] + self.before["nominal_tokens"]}
         for i, phase in enumerate(phases):
             earlier = self.before["phases"].get(phase, (0.0, 0.0))
@@ -36,7 +34,7 @@ class ComputeLedger(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the sums."""
-        checkpoint["compute"] = self._total(trainer, pl_module)
+        checkpoint["compute"] = self.total(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Go on from the sums."""
@@ -44,6 +42,6 @@ class ComputeLedger(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the ledger."""
-        total, folder = self._total(trainer, pl_module), run_folder(trainer)
+        total, folder = self.total(trainer, pl_module), run_folder(trainer)
         if trainer.is_global_zero and not trainer.fast_dev_run:
             write_text(folder / "compute.json", json.dumps(pl_module.ledger(total), indent=1))

@@ -1,5 +1,6 @@
 """Samples to read in TensorBoard, each step marked right or wrong with the reason."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -18,13 +19,49 @@ def as_markdown(problem: str, question: str, response: str, report: Any) -> str:
     return "\n".join(lines)
 
 
-class SampleLog(Callback):
-    """Show the first `count` problems of every validation and test, one sample each, as TensorBoard text."""
+def reward_line(parts: Mapping[str, float]) -> str:
+    """A reward and its parts: "reward 0.9 = answer 0.2 + process 0.7"."""
+    return f"reward {sum(parts.values()):.3g} = " + " + ".join(f"{name} {value:.3g}" for name, value in parts.items())
 
-    def __init__(self, count: int = 4) -> None:
-        """Keep the settings."""
-        self.count = count
-        self.shown = 0
+
+class SampleLog(Callback):
+    """Show samples as TensorBoard text: of every validation and test, and of rollouts.
+
+    `samples/I (op N)`: one sample each to `count` problems of a validation or test, spread over the bands.
+    `rollouts/I`:       one completion each of `count` groups of a rollout, with its reward.
+    """
+
+    def __init__(self, count: int = 4, every_n_rollouts: int = 20) -> None:
+        """Keep the settings.
+
+        Args:
+            count: samples shown at a time.
+            every_n_rollouts: rollouts between those that samples are shown of; the first is.
+        """
+        if count < 0 or every_n_rollouts < 1:
+            raise ValueError(f"sample_log: count={count} must be at least 0, every_n_rollouts={every_n_rollouts} at least 1.")
+        self.count, self.every_n_rollouts = count, every_n_rollouts
+        self.shown = self.rollouts = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Rollouts so far."""
+        return {"rollouts": self.rollouts}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there."""
+        self.rollouts = state["rollouts"]
+
+    def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> None:
+        """Show some of a rollout, where it is its turn."""
+        self.rollouts += 1
+        boards = _boards(trainer)
+        if (self.rollouts - 1) % self.every_n_rollouts or not boards:
+            return
+        for number, group in enumerate(groups[:: max(1, len(groups) // max(1, self.count))][: self.count]):
+            example, report, parts = group.example, group.reports[0], group.parts[0]
+            text = as_markdown(example.problem, example.question, group.responses[0], report)
+            text = f"op {example.cell.op}\n\n{text}\n\n{reward_line(parts)}"
+            boards[0].experiment.add_text(f"rollouts/{number}", text, trainer.global_step)
 
     def _start(self, *args: object) -> None:
         self.shown = 0
@@ -32,11 +69,11 @@ class SampleLog(Callback):
     on_validation_epoch_start = on_test_epoch_start = _start
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any], *args: object) -> None:
-        boards = [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
-        if "rollout" not in outputs or not boards or not trainer.is_global_zero:
+        boards = _boards(trainer)
+        if "rollout" not in outputs or not boards:
             return
         rollout = outputs["rollout"]
-        stride = max(1, len(rollout.examples) // self.count)  # spread over the bands, which follow each other
+        stride = max(1, len(rollout.examples) // max(1, self.count))  # spread over the bands, which follow each other
         for example, responses, reports in list(zip(rollout.examples, rollout.responses, rollout.reports, strict=True))[::stride]:
             if self.shown == self.count:
                 break
@@ -45,3 +82,8 @@ class SampleLog(Callback):
             self.shown += 1
 
     on_validation_batch_end = on_test_batch_end = _show
+
+
+def _boards(trainer: Trainer) -> list[TensorBoardLogger]:
+    """The TensorBoard loggers that this process writes to."""
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)] if trainer.is_global_zero else []

@@ -1,5 +1,6 @@
 """What the loaders hand to the modules. Shapes: B rows or prompts, T tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -9,6 +10,8 @@ from torch import Tensor
 from datamodules.synthesis import Example
 
 IGNORE = -100  # label of a position that carries no loss (torch.nn.functional.cross_entropy's default)
+
+_ROWWISE = ("tokens_BT", "labels_BT", "document_BT", "position_BT")
 
 
 @dataclass(slots=True)
@@ -32,6 +35,15 @@ class PackedBatch:
         """Move every tensor, as Lightning's transfer asks."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**{name: None if v is None else v.to(device, **kwargs) for name, v in values.items()})
+
+    def rows(self, low: int, high: int) -> Self:
+        """Rows `low` ... `high - 1`, without copying."""
+        return type(self)(*(getattr(self, name)[low:high] for name in _ROWWISE))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The rows of several, one after the other."""
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in _ROWWISE))
 
     def as_one_document(self) -> Self:
         """The same rows, each as if it were one document: positions run on, and later documents see earlier ones."""

@@ -15,6 +15,7 @@ from grammar import parse_problem
 from grammar.names import Name, read_name
 
 CONTEXT_FOLDER = Path(__file__).parent / "contexts"
+PUBLISHED = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")  # contexts of arXiv:2512.07783
 _TEXTS = ("noun", "parts", "all_parts")
 
 

@@ -5,7 +5,6 @@ the seed and i: the same arguments give the same bytes, whatever the number of w
 """
 
 import json
-import os
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from functools import partial
@@ -15,19 +14,21 @@ from pathlib import Path
 
 from rich.progress import track
 
+from datamodules.context import PUBLISHED
 from datamodules.graph_spec import GraphSpec
 from datamodules.jsonl import to_row
-from datamodules.mixture import MODES, Cell, Component, Mixture, parse_ops, read_mixture
+from datamodules.line_files import writing
+from datamodules.mixture import MODES, Cell, Component, Mixture, read_mixture
 from datamodules.synthesis import SPLITS, Synthesis
-from datamodules.tokenizer_command import PUBLISHED
 
 CHUNK = 256  # rows a worker makes at a time
+TRIED = 8  # examples of each cell
 
 
 def parse_args(argv: list[str]) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(prog="python main.py generate", description=__doc__)
-    published = ",".join(PUBLISHED[0].contexts)
+    published = ",".join(PUBLISHED)
     parser.add_argument("--ops", default="2-20", help="operations: 5, 2-20 or 2-4,8 (default: %(default)s)")
     parser.add_argument("--contexts", default=published, help="names, separated by commas (default: %(default)s)")
     parser.add_argument("--modes", default=MODES[0], help=f"of {', '.join(MODES)} (default: %(default)s)")
@@ -38,7 +39,7 @@ def parse_args(argv: list[str]) -> Namespace:
     parser.add_argument("--distractors", metavar="LOW-HIGH", help="quantities that the answer does not need")
     parser.add_argument("--number-range", type=int, help="given numbers are 1 ... N-1 (default: 5)")
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="file to write")
+    parser.add_argument("--out", type=Path, required=True, help="file to write; a name ending in .gz or .zst is compressed")
     return parser.parse_args(argv)
 
 
@@ -49,25 +50,15 @@ def main(argv: list[str]) -> int:
         raise ValueError(f"generate: --out {str(args.out)!r} is a folder; name a file.")
     if args.count < 1 or args.workers < 1:
         raise ValueError("generate: --count and --workers must be at least 1.")
-    cells: list[Cell | None] = [None]
-    if args.mixture:
-        mixture = Mixture(read_mixture(args.mixture))
-    else:
-        contexts, modes = args.contexts.split(","), args.modes.split(",")
-        mixture = Mixture([Component(args.ops, contexts, modes)])
-        cells = [Cell(op, context, mode) for op, context, mode in product(parse_ops(args.ops), contexts, modes)]
+    evenly = Component(args.ops, args.contexts.split(","), args.modes.split(","))
+    mixture = Mixture(read_mixture(args.mixture) if args.mixture else [evenly])
+    cells: list[Cell | None] = [None] if args.mixture else [*mixture.cells]
     synthesis = Synthesis(mixture, graph_spec(args), seed=args.seed)
-    for cell in mixture.cells:  # one that cannot be built is an error before anything is written
-        synthesis.example(args.split, 0, cell)
-    part = args.out.with_name(args.out.name + ".part")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with part.open("w", encoding="utf-8") as file:
-            for text in track(_chunks(synthesis, args, cells), "generate", total=-(-args.count // CHUNK)):
-                file.write(text)
-        os.replace(part, args.out)
-    finally:
-        part.unlink(missing_ok=True)
+    for cell, index in product(mixture.cells, range(TRIED)):  # one that cannot be built is an error before anything is written
+        synthesis.example(args.split, index, cell)
+    with writing(args.out) as write:
+        for text in track(_chunks(synthesis, args, cells), "generate", total=-(-args.count // CHUNK)):
+            write(text)
     print(f"{args.count} rows: {args.out}")
     return 0
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from grammar import Graph
+from grammar.skills import SKILLS
 
 _CHANCES = (
     "reuse",
@@ -39,6 +40,8 @@ class GraphSpec:
     question_total: chance that the question of a forward problem asks for a total.
     known_total:  chance that what is known besides in a reverse problem is a total.
     shuffle:      put the sentences in random order; false: in an order in which each only refers to earlier ones.
+    withheld:     compositions of two skills that no training problem has, e.g. "copy > sum of 2": a sum that reads a copy
+                  (`grammar.skills`). Problems of the other splits may have them.
     """
 
     number_range: int = 5
@@ -58,6 +61,7 @@ class GraphSpec:
     question_total: float = 0.83
     known_total: float = 0.93
     shuffle: bool = True
+    withheld: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse numbers no graph can have."""
@@ -78,9 +82,16 @@ class GraphSpec:
                 )
         if max(self.number_range - 1, self.unknown_range[1]) > self.max_value:
             raise ValueError(f"GraphSpec: max_value={self.max_value} is below number_range or unknown_range; raise it.")
+        self._check_withheld()
         for name in _CHANCES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"GraphSpec: {name}={getattr(self, name)} is no probability; set it within 0 and 1.")
+
+    def _check_withheld(self) -> None:
+        for pair in self.withheld:
+            first, _, second = pair.partition(" > ")
+            if not {first, second} <= set(SKILLS):
+                raise ValueError(f"GraphSpec: withheld={pair!r} is not of the form 'copy > sum of 2'; skills are {SKILLS}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,24 +4,18 @@ Rows that people already have are read as well: `problem` and `question` suffice
 computes modulo something. The problem's text is the authority; where it determines no answer, the gold solution is.
 """
 
-import gzip
-import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from glob import glob
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
-
-import zstandard
+from typing import Any, Literal, get_args
 
 from datamodules.context import context_names, load_context
+from datamodules.line_files import find_files, lines_of
 from datamodules.mixture import MODES, Cell
 from datamodules.synthesis import Example
 from grammar.judge import authority
 
-ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-BAD_ROWS = ("raise", "skip")
+BadRows = Literal["raise", "skip"]
 
 
 def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
@@ -33,41 +27,20 @@ def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def find_files(sources: Iterable[str | Path]) -> list[Path]:
-    """Files named by paths, folders (all their `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, at any depth) and globs, each once.
+def check_bad_rows(word: str) -> None:
+    """Refuse what is no BadRows.
 
     Raises:
-        ValueError: a source that names no file.
+        ValueError: says which there are.
     """
-    found: dict[Path, None] = {}
-    for source in map(str, sources):
-        path = Path(source)
-        names = path.rglob("*") if path.is_dir() else [path] if path.is_file() else map(Path, glob(source, recursive=True))
-        files = [name for name in sorted(names) if name.is_file() and (name == path or name.name.endswith(ENDINGS))]
-        if not files:
-            raise ValueError(f"{source!r} names no file ending in {', '.join(ENDINGS)}; give a file, a folder or a glob.")
-        found |= dict.fromkeys(files)
-    return list(found)
-
-
-@contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
-    """Open a plain, gzip or zstandard file as text."""
-    if path.suffix == ".gz":
-        with gzip.open(path, "rt", encoding="utf-8") as file:
-            yield file
-    elif path.suffix == ".zst":
-        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as plain:
-            yield io.TextIOWrapper(plain, encoding="utf-8")
-    else:
-        with path.open(encoding="utf-8") as file:
-            yield file
+    if word not in get_args(BadRows):
+        raise ValueError(f"bad_rows {word!r} is unknown; choose from {list(get_args(BadRows))}.")
 
 
 class JsonlProblems:
     """The problems of JSONL files, in order; iterating reads them, `skipped` then counts the bad rows left out."""
 
-    def __init__(self, sources: Sequence[str | Path], *, bad_rows: str = "raise") -> None:
+    def __init__(self, sources: Sequence[str | Path], *, bad_rows: BadRows = "raise") -> None:
         """Name the files.
 
         Args:
@@ -77,8 +50,7 @@ class JsonlProblems:
         Raises:
             ValueError: a source that names no file, or another word for `bad_rows`.
         """
-        if bad_rows not in BAD_ROWS:
-            raise ValueError(f"bad_rows {bad_rows!r} is unknown; choose from {list(BAD_ROWS)}.")
+        check_bad_rows(bad_rows)
         self.files, self.bad_rows, self.skipped = find_files(sources), bad_rows, 0
 
     def __iter__(self) -> Iterator[Example]:
@@ -90,6 +62,8 @@ class JsonlProblems:
         self.skipped = 0
         for path in self.files:
             for number, line in lines_of(path):
+                if not line.strip():
+                    continue
                 try:
                     example = to_example(json.loads(line), path.name.split(".")[0], number)
                 except ValueError as err:
@@ -98,22 +72,6 @@ class JsonlProblems:
                     self.skipped += 1
                 else:
                     yield example
-
-
-def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines that are not blank.
-
-    Raises:
-        ValueError: a file that cannot be read to its end; names the last line that could.
-    """
-    number = 0
-    try:
-        with open_text(path) as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield number, line
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zstandard.ZstdError) as err:
-        raise ValueError(f"{path}, after line {number}: cannot be read: {err}") from err
 
 
 def to_example(row: object, stem: str, number: int) -> Example:

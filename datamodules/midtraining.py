@@ -12,19 +12,23 @@ class MidtrainDataModule(PretrainDataModule):
     """PretrainDataModule with replay: `mixture` for the new problems and, apart from it, `replay` for a share of old ones."""
 
     def __init__(
-        self, mixture: str | Sequence[Component], tokenizer: str, *, replay: str | Sequence[Component] = (),
-        replay_share: float = 0.0, **settings: Any,
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *,
+        replay: str | Sequence[Component] = (), replay_share: float = 0.0, **settings: Any,
     ) -> None:  # fmt: skip
         """Keep the settings; see PretrainDataModule.
 
         Args:
-            mixture: new problems: components whose weights sum to 1, or the name of a preset.
+            mixture: new problems: components whose weights sum to 1, the name of a preset, or a YAML file.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
             replay: problems of earlier stages, likewise.
             replay_share: share of examples that are replayed.
             settings: those of PretrainDataModule.
         """
-        super().__init__(with_replay(components_of(mixture), components_of(replay), replay_share), tokenizer, **settings)
+        if mixture is not None:
+            mixture = with_replay(components_of(mixture), components_of(replay), replay_share)
+        elif replay:
+            raise ValueError("`data.init_args.replay` goes with a `mixture`, not with rows of `files`; leave it out.")
+        super().__init__(mixture, tokenizer, **settings)
 
 
 def with_replay(mixture: Sequence[Component], replay: Sequence[Component], share: float) -> list[Component]:

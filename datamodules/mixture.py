@@ -5,9 +5,9 @@ Not here: drawing the problem of a cell (`synthesis.py`).
 
 import re
 from bisect import bisect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import accumulate
+from itertools import accumulate, product
 from math import isclose
 from pathlib import Path
 from random import Random
@@ -18,8 +18,6 @@ import yaml
 from datamodules.context import load_context
 
 MODES = ("normalforward", "forwardreverse")  # the question asks for what the sentences lead to; for an unknown among them
-
-
 PRESETS = Path(__file__).with_name("mixtures.yaml")
 
 
@@ -49,6 +47,9 @@ class Component:
 
     def __post_init__(self) -> None:
         """Refuse a weight or a mode that no mixture can hold."""
+        for key in ("contexts", "modes"):
+            if isinstance(names := getattr(self, key), str):
+                raise ValueError(f"mixture: {key}={names!r} is text; write a list, [{names}].")
         if self.weight < 0:
             raise ValueError(f"mixture: weight {self.weight} of ops {self.ops} is negative; set it to 0 or more.")
         for mode in self.modes:
@@ -56,12 +57,13 @@ class Component:
                 raise ValueError(f"mixture: mode {mode!r} is unknown; choose from {list(MODES)}.")
 
     def cells(self) -> list[Cell]:
-        """Return the cells of this block."""
-        return [Cell(op, context, mode) for op in parse_ops(self.ops) for context in self.contexts for mode in self.modes]
+        """Return the cells of this block, each once."""
+        blocks = product(parse_ops(self.ops), self.contexts, self.modes)
+        return list(dict.fromkeys(Cell(op, context, mode) for op, context, mode in blocks))
 
 
 def parse_ops(text: str | int) -> list[int]:
-    """Read "2-4,8" as [2, 3, 4, 8].
+    """Read "2-4,8" as [2, 3, 4, 8]; what is named twice counts once.
 
     Raises:
         ValueError: not of that form, or a range that runs backwards.
@@ -73,7 +75,7 @@ def parse_ops(text: str | int) -> list[int]:
         if low > high:
             raise ValueError(f"ops {text!r}: expected a number or a range such as 2-4 or 2-4,8.")
         ops.extend(range(low, high + 1))
-    return ops
+    return list(dict.fromkeys(ops))
 
 
 class Mixture:
@@ -115,7 +117,21 @@ class Mixture:
         Args:
             tokens: mean length of an example of each cell.
         """
-        weights = {cell: weight / tokens[cell] for cell, weight in self.weights.items()}
+        return self.reweighted({cell: weight / tokens[cell] for cell, weight in self.weights.items()})
+
+    def only(self, cells: Collection[Cell]) -> Self:
+        """The mixture of these cells alone, by the proportions of their weights.
+
+        Raises:
+            ValueError: a cell that the mixture does not hold, or none of them has weight.
+        """
+        strangers = [cell for cell in cells if cell not in self.weights]
+        if strangers or not any(self.weights[cell] for cell in cells):
+            raise ValueError(f"mixture: no weight to share between {list(cells)}; {strangers} are none of its cells.")
+        return self.reweighted({cell: weight for cell, weight in self.weights.items() if cell in cells})
+
+    def reweighted(self, weights: Mapping[Cell, float]) -> Self:
+        """The mixture with these weights, scaled to sum to 1."""
         total = sum(weights.values())
         return type(self)([Component(str(c.op), (c.context,), (c.mode,), weight / total) for c, weight in weights.items()])
 

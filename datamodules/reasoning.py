@@ -16,11 +16,12 @@ from datamodules.documents import encode, encode_prompts
 from datamodules.graph_spec import GraphSpec
 from datamodules.jsonl import JsonlProblems
 from datamodules.mixture import Cell, Component, Mixture, components_of, parse_ops
+from datamodules.mixture_counts import MixtureCounts, ShareOf
+from datamodules.row_source import Files, RowSource
 from datamodules.splits import canonical_hash
 from datamodules.synthesis import Example, Synthesis
 from datamodules.tokenizer import load_tokenizer
 
-ShareOf = Literal["examples", "tokens"]
 MEASURED = 128  # examples whose mean length is taken for that of their cell
 TRIES = 50  # draws per wanted problem before a band counts as too small
 
@@ -38,6 +39,7 @@ class HeldOut:
     batch_size: problems sampled side by side.
     files:    JSONL files, folders or globs of problems to use instead of synthetic ones (see `jsonl`); `bands` only group them.
     bad_rows: of `files`: "raise" at the first, or "skip" and say how many.
+    predict_split: which split `predict` reads; "train" to sample solutions that may be learnt from.
     """
 
     bands: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +51,7 @@ class HeldOut:
     batch_size: int = 64
     files: Sequence[str] = ()
     bad_rows: Literal["raise", "skip"] = "raise"
+    predict_split: Literal["train", "validation", "test"] = "test"
 
     def __post_init__(self) -> None:
         """Refuse bands that cannot be read."""
@@ -65,18 +68,23 @@ class Problem(NamedTuple):
 
 
 class ReasoningDataModule(LightningDataModule):
-    """Synthetic problems for a language model. Subclasses say what training reads."""
+    """Synthetic problems, or rows of files, for a language model. Subclasses say what training reads."""
+
+    row_source: type[RowSource] = RowSource  # how rows of `files` are read
 
     def __init__(
-        self, mixture: str | Sequence[Component], tokenizer: str, *, share_of: ShareOf = "examples",
-        graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0, held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
+        files: Files = Files(), graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,
+        held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
         """Check the settings and open the tokenizer.
 
         Args:
-            mixture: which problems training sees, and how often: components whose weights sum to 1, or the name of a preset.
+            mixture: which problems training sees, and how often: components whose weights sum to 1, the name of a preset, or a
+                YAML file of components. None: training reads `files`.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
             share_of: whether weights are shares of the "examples" or of their "tokens".
+            files: rows to train on instead of the mixture's problems.
             graph: the shape of the problems' graphs.
             random_letters: name steps by random letters (as published); false: A, B, C ... in order.
             seed: of the training data; held-out problems do not depend on it.
@@ -84,15 +92,28 @@ class ReasoningDataModule(LightningDataModule):
         """
         super().__init__()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer)
-        shares = Mixture(components_of(mixture))
+        if mixture is None and not files.train:
+            raise ValueError("nothing to train on: give `data.init_args.mixture`, or `data.init_args.files.train`.")
+        shares = Mixture(components_of(mixture)) if mixture is not None else None
         self.synthesis = Synthesis(shares, graph, random_letters, seed)
-        self.held_out = held_out
+        self.files, self.held_out = files, held_out
         self.problems_digest = ""  # of the problems evaluated on; known once their loader is built
-        self.held_out_synthesis = Synthesis(self.synthesis.mixture, graph, random_letters, seed=0)
-        for cell in self.synthesis.mixture.cells:  # a cell that cannot be built is an error now, not in the middle of a run
+        self.held_out_synthesis = Synthesis(None, graph, random_letters, seed=0)
+        for cell in shares.cells if shares else ():  # a cell that cannot be built is an error now, not in the middle of a run
             self.synthesis.example("train", 0, cell)
-        if share_of == "tokens":
+        if share_of == "tokens" and shares:
             self.synthesis = replace(self.synthesis, mixture=shares.by_tokens(self._mean_tokens()))
+        self.rows = self._open(files.train) if files.train else None
+        self.source = self.rows or self.synthesis
+        cells, intended = (self.rows.cells, None) if self.rows else (shares.cells, shares.weights)
+        self.drawn = MixtureCounts(cells, intended, share_of)
+
+    def _open(self, sources: Sequence[str]) -> RowSource:
+        """Rows of files as what training reads. Subclasses say what is read of a row."""
+        rows = self.row_source(sources, seed=self.synthesis.seed, bad_rows=self.files.bad_rows)
+        if rows.skipped:
+            rank_zero_warn(f"{', '.join(map(str, sources))}: {rows.skipped} bad rows left out, {len(rows)} read.")
+        return rows
 
     def _mean_tokens(self) -> dict[Cell, float]:
         """Mean length of the first examples of each cell."""
@@ -189,5 +210,5 @@ class ReasoningDataModule(LightningDataModule):
         return self._prompts("test", self.held_out.problems)
 
     def predict_dataloader(self) -> DataLoader:
-        """Held-out problems of the test split."""
-        return self.test_dataloader()
+        """Problems of the test split, or of the one that `held_out.predict_split` names."""
+        return self._prompts(self.held_out.predict_split, self.held_out.problems)

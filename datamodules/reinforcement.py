@@ -4,70 +4,111 @@ The training loader samples by calling the module's `collect`; it is sized, so L
 and a rollout comes from the weights that the last update left.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, replace
+from functools import partial
 from typing import Any, Protocol
+
+import torch
+from torch import distributed
 
 from datamodules.batch import PromptBatch
 from datamodules.documents import encode_prompts
 from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component
+from datamodules.mixture import Cell, Component
 from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
+from datamodules.row_source import Files, ProblemSource
+
+ATTEMPT = 1 << 40  # more problems than a run can ask for: those of later attempts begin beyond
 
 
 class Collector(Protocol):
     """What the loader asks of a policy module."""
 
-    updates_per_rollout: int
     epochs: int
 
-    def collect(self, prompts: PromptBatch) -> list[Any]:
-        """Turn problems into minibatches of experience."""
+    def collect(self, prompts: PromptBatch, more: Callable[[int, int], PromptBatch]) -> list[Any]:
+        """Turn problems into minibatches of experience; `more` gives fresh ones by attempt (from 1) and number."""
+
+    def restore(self, states: list[dict[str, Any]]) -> list[Any]:
+        """Turn what the `state_dict` of minibatches gave into minibatches."""
 
 
 class ExperienceLoader:
-    """Rolls out, then hands on the minibatches, once per epoch of the policy. Its state is the number of rollouts begun."""
+    """Rolls out, then hands on the minibatches, once per epoch of the policy.
+
+    Its state is the number of rollouts begun and, within one, its minibatches (those of every process) and how many were used.
+    """
 
     def __init__(self, data: "PromptDataModule", policy: Collector, batches: int) -> None:
         """Keep the parts; `batches` minibatches make one pass."""
         self.data, self.policy, self.batches = data, policy, batches
-        self.rollouts = 0
+        self.rollouts, self.used = 0, 0
+        self.held: list[Any] = []
 
     def __len__(self) -> int:
         """Minibatches of one pass."""
         return self.batches
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield minibatches."""
-        for _ in range(-(-self.batches // self.policy.updates_per_rollout)):
-            number = self.rollouts
-            self.rollouts += 1
-            minibatches = self.policy.collect(self.data.prompts(number))
-            for _ in range(self.policy.epochs):
-                yield from minibatches
+        """Yield minibatches, from where the state says."""
+        for _ in range(self.batches):
+            if not self.held:
+                number = self.rollouts
+                self.rollouts += 1
+                self.held = self.policy.collect(self.data.prompts(number), partial(self.data.more_prompts, number))
+            batch = self.held[self.used % len(self.held)]
+            self.used += 1
+            if self.used == len(self.held) * self.policy.epochs:
+                self.held, self.used = [], 0
+            yield batch
 
-    def state_dict(self) -> dict[str, int]:
-        """Rollouts begun."""
-        return {"rollouts": self.rollouts}
+    def state_dict(self) -> dict[str, Any]:
+        """Rollouts begun, and what is left of the last; with several processes each must ask."""
+        held = [{k: v if v is None else v.cpu() for k, v in batch.state_dict().items()} for batch in self.held]
+        everyones = [held]
+        if held and distributed.is_available() and distributed.is_initialized():
+            everyones = [None] * distributed.get_world_size()
+            distributed.all_gather_object(everyones, held)
+        return {"rollouts": self.rollouts, "used": self.used, "held": everyones}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on with the next rollout."""
-        self.rollouts = state["rollouts"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the next minibatch.
+
+        Raises:
+            ValueError: the checkpoint is from within a rollout of another number of processes.
+        """
+        trainer, everyones = self.data.trainer, state["held"]
+        if state["used"] and len(everyones) != trainer.world_size:
+            raise ValueError(
+                f"the checkpoint was written within a rollout of {len(everyones)} processes, and there are {trainer.world_size}; "
+                "go on with as many, or from a checkpoint between rollouts."
+            )
+        self.rollouts, self.used = state["rollouts"], state["used"]
+        self.held = self.policy.restore(everyones[trainer.global_rank]) if self.used else []
 
 
 class PromptDataModule(ReasoningDataModule):
-    """Problems of a mixture for a policy to solve."""
+    """Problems of a mixture, or of files, for a policy to solve.
+
+    Between rollouts, a callback may narrow the mixture to some of its cells (`focus`); a checkpoint keeps to which.
+    """
+
+    row_source = ProblemSource
 
     def __init__(
-        self, mixture: str | Sequence[Component], tokenizer: str, *, share_of: ShareOf = "examples",
-        prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,
-        held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
+        files: Files = Files(), prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(), random_letters: bool = True,
+        seed: int = 0, held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
         """Keep the settings.
 
         Args:
-            mixture: which problems the policy sees, and how often: components whose weights sum to 1, or the name of a preset.
+            mixture: which problems the policy sees, and how often: components whose weights sum to 1, the name of a preset, or a
+                YAML file of components. None: those of `files`.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
             share_of: whether weights are shares of the "examples" or of their "tokens".
+            files: rows whose problems are solved instead of the mixture's; the problem's text is the authority for its graph.
             prompts_per_rollout: B, problems of one rollout on each device.
             graph: the shape of the problems' graphs.
             random_letters: name steps by random letters; false: A, B, C ... in order.
@@ -75,16 +116,65 @@ class PromptDataModule(ReasoningDataModule):
             held_out: problems to evaluate on.
         """
         super().__init__(
-            mixture, tokenizer, share_of=share_of, graph=graph, random_letters=random_letters, seed=seed, held_out=held_out
-        )
+            mixture, tokenizer, share_of=share_of, files=files, graph=graph, random_letters=random_letters, seed=seed,
+            held_out=held_out,
+        )  # fmt: skip
         self.prompts_per_rollout = prompts_per_rollout
+        self.focused: tuple[Cell, ...] = ()
 
     def prompts(self, rollout: int) -> PromptBatch:
         """The problems of rollout number `rollout` on this device."""
+        return self._problems(rollout, 0, self.prompts_per_rollout)
+
+    def more_prompts(self, rollout: int, attempt: int, count: int) -> PromptBatch:
+        """`count` <= prompts_per_rollout problems that no other rollout, attempt (from 1) or device has."""
+        return self._problems(rollout, attempt, count)
+
+    def _problems(self, rollout: int, attempt: int, count: int) -> PromptBatch:
         world, rank = self.trainer.world_size, self.trainer.global_rank
-        first = (rollout * world + rank) * self.prompts_per_rollout
-        numbers = list(range(first, first + self.prompts_per_rollout))
-        return encode_prompts([self.synthesis.example("train", i) for i in numbers], numbers, self.tokenizer)
+        first = (rollout * world + rank) * self.prompts_per_rollout + attempt * ATTEMPT
+        numbers = list(range(first, first + count))
+        batch = encode_prompts([self.source.example("train", i) for i in numbers], numbers, self.tokenizer)
+        self.drawn.add(
+            torch.tensor([self.drawn.numbers[example.cell] for example in batch.examples]),
+            torch.tensor([len(ids) for ids in batch.prompt_ids]),
+        )
+        return batch
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All cells of the mixture, those that are not in focus too.
+
+        Raises:
+            ValueError: the problems come from files.
+        """
+        if self.rows is not None:
+            raise ValueError("problems of files have no cells to choose from; give `data.init_args.mixture` instead of `files`.")
+        return self.synthesis.mixture.cells
+
+    def focus(self, cells: Sequence[Cell]) -> None:
+        """Draw the problems of rollouts still to come from these cells alone; every process must focus alike.
+
+        Args:
+            cells: of the mixture, whose proportions stay; none: all of them.
+        """
+        self.focused = tuple(cells)
+        mixture = self.synthesis.mixture
+        self.source = replace(self.synthesis, mixture=mixture.only(cells)) if cells else self.rows or self.synthesis
+
+    def cell_problems(self, numbered: Sequence[tuple[Cell, int]]) -> PromptBatch:
+        """Training problems by cell and number within the cell; others than rollouts are given."""
+        examples = [self.synthesis.example("train", index, cell) for cell, index in numbered]
+        return encode_prompts(examples, [index for _, index in numbered], self.tokenizer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The cells in focus."""
+        return {"focus": [astuple(cell) for cell in self.focused]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Focus as before where training goes on; an evaluation draws nothing from the mixture, which may be another."""
+        if self.trainer.training:
+            self.focus([Cell(*cell) for cell in state["focus"]])
 
     def train_dataloader(self) -> ExperienceLoader:
         """As many minibatches as the trainer takes steps."""

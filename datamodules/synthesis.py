@@ -13,7 +13,9 @@ from datamodules.graph_spec import Drawn, GraphSpec
 from datamodules.mixture import MODES, Cell, Mixture
 from datamodules.sampler import sample_graph
 from datamodules.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
+from datamodules.training_text import prompt_text, response_text
 from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
+from grammar.skills import compositions
 from grammar.solution import variables
 
 REDRAWS = 2000  # problems drawn before a cell counts as having none in a split
@@ -21,8 +23,6 @@ CHECK_EVERY = 100
 REVERSE = MODES[1]
 SINGLES = 52  # one-letter variables; in reverse mode x and X are none
 _VARIABLES = {reverse: tuple(variables(reverse=reverse)) for reverse in (False, True)}
-
-QUESTION, SOLUTION, ANSWER = ("<question>", "</question>"), ("<solution>", "</solution>"), ("<answer>", "</answer>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +39,25 @@ class Example:
     @property
     def prompt(self) -> str:
         """What a model is given: everything up to and including `<solution>`."""
-        return f"{QUESTION[0]} {self.problem.strip()} {self.question} {QUESTION[1]} {SOLUTION[0]}"
+        return prompt_text(self.problem, self.question)
 
     @property
     def response(self) -> str:
         """What a model should write after the prompt; EOS follows."""
-        steps, _, answer = self.solution.rpartition(" Answer: ")
-        return f" {steps} {SOLUTION[1]} {ANSWER[0]} {answer.removesuffix('.')} {ANSWER[1]}"
+        return response_text(self.solution)
 
 
 @dataclass(frozen=True)
 class Synthesis:
     """The endless data of a mixture.
 
-    mixture:        which cells, how often.
+    mixture:        which cells, how often; None where every example is asked for by its cell.
     graph:          the shape of the graphs.
     random_letters: name steps by random letters, as the published data does; false: A, B, C ... in order.
     seed:           another seed, other examples.
     """
 
-    mixture: Mixture
+    mixture: Mixture | None
     graph: GraphSpec = GraphSpec()
     random_letters: bool = True
     seed: int = 0
@@ -76,11 +75,17 @@ class Synthesis:
         cell = cell or self.mixture.draw(rng)
         context, reverse = load_context(cell.context), cell.mode == REVERSE
         key = canonical_hash if names_count(cell.op, context, self.graph, reverse=reverse) else structure_hash
+        withheld = set(self.graph.withheld) if split == "train" else set()
         for _ in range(REDRAWS):
             drawn = sample_graph(cell.op, context, self.graph, rng, reverse=reverse)
+            if withheld and withheld & compositions(drawn.graph):
+                continue
             if split_of(key(drawn.graph)) == split:
                 return self._write(drawn, cell, f"{split}-{self.seed}-{index}-op{cell.op}", rng, check=index % CHECK_EVERY == 0)
-        raise ValueError(f"no problem of {cell} falls into split {split!r} in {REDRAWS} draws; the cell has too few problems.")
+        raise ValueError(
+            f"no problem of {cell} falls into split {split!r} in {REDRAWS} draws: the cell has too few problems; raise its `op`, "
+            "allow distractors, or use a context with more names."
+        )
 
     def _write(self, drawn: Drawn, cell: Cell, name: str, rng: Random, *, check: bool) -> Example:
         letters = shuffled_letters(cell.op, rng, reverse=cell.mode == REVERSE) if self.random_letters else None

@@ -15,7 +15,8 @@ from typing import Literal, NamedTuple, get_args
 
 from transformers import PreTrainedTokenizerBase
 
-from datamodules.synthesis import ANSWER, Example
+from datamodules.synthesis import Example
+from datamodules.training_text import ANSWER
 from grammar import Trace, TraceSyntaxError, parse_response
 from grammar.trace import Statement, Step, Tail
 

@@ -1,6 +1,7 @@
 """A byte-level BPE tokenizer, trained on our own text by the `tokenizers` library, kept as a Hugging Face folder."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -12,14 +13,26 @@ SPECIAL_TOKENS = (
 )  # fmt: skip
 # A word with its space, up to three digits with theirs, or a run of signs.
 PIECES = r" ?\p{L}+| ?\d{1,3}| ?[^\s\p{L}\d]+|\s"
+TAGS = SPECIAL_TOKENS[4:]
+CHUNK = 1000  # repetitions of a piece that are trained on at a time
 SHIPPED = Path(__file__).parent / "tokenizers"
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Train a tokenizer; the same texts give the same tokenizer.
+def count_pieces(texts: Iterable[str]) -> Counter[str]:
+    """Count the pieces of texts, tags left out: all that training looks at."""
+    split, counts = pre_tokenizers.Split(Regex(PIECES), behavior="isolated"), Counter()
+    for text in texts:
+        for tag in TAGS:
+            text = text.replace(tag, "")
+        counts.update(piece for piece, _ in split.pre_tokenize_str(text) if not piece.isspace())
+    return counts
+
+
+def train_tokenizer(counts: Mapping[str, int], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Train a tokenizer; the same counts give the same tokenizer, in whatever order they come.
 
     Args:
-        texts: documents.
+        counts: how often each piece stands in the text (`count_pieces`).
         vocab_size: entries at most; special tokens and the 256 bytes are among them.
     """
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
@@ -34,8 +47,24 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    tokenizer.train_from_iterator(texts, trainer=trainer)
+    # a line break is a piece of its own, so the pieces stay apart
+    lines = (f"{piece}\n" * min(CHUNK, n - at) for piece, n in counts.items() for at in range(0, n, CHUNK))
+    tokenizer.train_from_iterator(lines, trainer=trainer)
     return _wrap(tokenizer)
+
+
+def check_numbers(tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
+    """Refuse a tokenizer in which a number up to `limit` is not one token.
+
+    Raises:
+        ValueError: names the first such number.
+    """
+    vocabulary = tokenizer.get_vocab()
+    for number in range(limit + 1):
+        if f"Ġ{number}" not in vocabulary:
+            raise ValueError(
+                f"{len(vocabulary)} entries have no room for {number} as one token; raise --vocab-size or lower --numbers."
+            )
 
 
 def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:

@@ -1,26 +1,97 @@
-"""`python main.py tokenizer`: train a tokenizer on the text of a mixture and save it as a Hugging Face folder."""
+"""`python main.py tokenizer`: train a tokenizer on the text of a mixture and save it as a Hugging Face folder.
 
-from argparse import ArgumentParser
+Training looks at how often each piece of text occurs. These counts are saved beside the tokenizer (`words.json`), and training on
+them (`--words`) gives the same bytes again, whatever has become of the generator since.
+"""
+
+import json
+import os
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
-from datamodules.mixture import Component, Mixture, read_mixture
+from rich.progress import track
+from transformers import PreTrainedTokenizerFast
+
+from datamodules.context import PUBLISHED
+from datamodules.graph_spec import GraphSpec
+from datamodules.mixture import MODES, Component, Mixture, read_mixture
 from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import train_tokenizer
+from datamodules.tokenizer import check_numbers, count_pieces, train_tokenizer
 
-PUBLISHED = [Component("2-20", ("crazy_zootopia", "teachers_in_school", "movie_festival_awards"))]
+TEXT = Component("2-20", (*PUBLISHED, "hospital_wards", "cloud_services", "mountain_orchards"), MODES)
+WORDS = "words.json"
+
+
+def parse_args(argv: list[str]) -> Namespace:
+    """Read the command line."""
+    parser = ArgumentParser(prog="python main.py tokenizer", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--mixture", help="a preset's name, or a YAML list of components; default: all contexts that name places")
+    source.add_argument("--words", type=Path, help=f"{WORDS} of a tokenizer to train again")
+    parser.add_argument(
+        "--vocab-size", type=int, default=2200, help="entries at most, special tokens included (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--numbers", type=int, default=999, help="numbers up to this, 999 at most, are one token (default: %(default)s)"
+    )
+    parser.add_argument("--examples", type=int, default=4000, help="documents to train on (default: %(default)s)")
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str]) -> int:
     """Run the command."""
-    parser = ArgumentParser(prog="python main.py tokenizer", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--mixture", help="a preset's name, or a YAML list of components; default: the published data")
-    parser.add_argument("--vocab-size", type=int, default=2200, help="entries at most, special tokens included")
-    parser.add_argument("--examples", type=int, default=20_000, help="documents to train on")
-    args = parser.parse_args(argv)
-    synthesis = Synthesis(Mixture(read_mixture(args.mixture) if args.mixture else PUBLISHED))
-    examples = (synthesis.example("train", i) for i in range(args.examples))
-    tokenizer = train_tokenizer((e.prompt + e.response for e in examples), args.vocab_size)
-    tokenizer.save_pretrained(args.out)
-    print(f"{args.out}: {len(tokenizer)} entries, trained on {args.examples} documents")
+    args = parse_args(argv)
+    words = read_words(args.words) if args.words else count_words(args)
+    tokenizer = train_tokenizer(words["pieces"], words["vocab_size"])
+    check_numbers(tokenizer, words["numbers"])
+    save(args.out, tokenizer, words)
+    print(f"{args.out}: {len(tokenizer)} entries, trained on {sum(words['pieces'].values())} pieces of text")
     return 0
+
+
+def count_words(args: Namespace) -> dict[str, Any]:
+    """The pieces of a mixture's text, and each number once more, so that it becomes a token.
+
+    Raises:
+        ValueError: a setting out of range, or a mixture that cannot be read.
+    """
+    if not -1 <= args.numbers <= 999:
+        raise ValueError(
+            f"tokenizer: --numbers {args.numbers}: longer numbers than 999 are cut up before training; give -1 to 999."
+        )
+    if args.examples < 1:
+        raise ValueError(f"tokenizer: --examples {args.examples} must be at least 1.")
+    mixture = Mixture(read_mixture(args.mixture) if args.mixture else [TEXT])
+    sources = [Synthesis(mixture, GraphSpec(depth=depth)) for depth in ((2,) if args.mixture else (2, 3))]
+    examples = (sources[i % len(sources)].example("train", i) for i in track(range(args.examples), "tokenizer"))
+    counts = count_pieces(example.prompt + example.response for example in examples)
+    counts.update(f" {number}" for number in range(args.numbers + 1))
+    ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    return {"vocab_size": args.vocab_size, "numbers": args.numbers, "pieces": ordered}
+
+
+def read_words(path: Path) -> dict[str, Any]:
+    """Read what a tokenizer was trained on.
+
+    Raises:
+        ValueError: no such file, or not one that this command wrote.
+    """
+    if not path.is_file():
+        raise ValueError(f"tokenizer: --words {str(path)!r} does not exist.")
+    words = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(words, dict) or words.keys() != {"vocab_size", "numbers", "pieces"}:
+        raise ValueError(f"{path}: expected an object with `vocab_size`, `numbers` and `pieces`.")
+    return words
+
+
+def save(folder: Path, tokenizer: PreTrainedTokenizerFast, words: dict[str, Any]) -> None:
+    """Write the files under other names and rename them; `tokenizer.json`, by which a tokenizer is known, comes last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".part") as part:
+        (Path(part) / WORDS).write_text(json.dumps(words, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        tokenizer.save_pretrained(part)
+        for path in sorted(Path(part).iterdir(), key=lambda path: path.name == "tokenizer.json"):
+            os.replace(path, folder / path.name)

@@ -5,70 +5,59 @@ the last update left. Not here: formulas (algorithms/), the loss (grpo.py).
 """
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
-from typing import Self
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from datamodules.batch import PromptBatch
+from grammar import Report
+from grammar.pool import Verifier
+from lightning_modules.algorithms import token_mean
+from lightning_modules.character_ends import CharacterEnds, token_at
+from lightning_modules.clip import Clip
 from lightning_modules.compute import generation_counts, nominal_rl_tokens, row_counts
-from lightning_modules.group_forward import groupable, grouped_logp
-from lightning_modules.language_model import load_language_model
+from lightning_modules.evaluation import Evaluation
+from lightning_modules.experience import Experience, ExperienceBatch, Group, describe, lay_out
+from lightning_modules.group_forward import group_counts, groupable, grouped_logp
+from lightning_modules.kl_penalty import KLPenalty
 from lightning_modules.optimizers import AdamW, OptimizerFactory
-from lightning_modules.reasoner import Evaluation, Reasoner, Rollout
-from lightning_modules.rewards import Reward
-from lightning_modules.rollout import SamplingParams
+from lightning_modules.reasoner import Reasoner
+from lightning_modules.reference import ReferencePolicy
+from lightning_modules.rewards import Credit, Reward
+from lightning_modules.rollout import SamplingParams, keyed_generator
 from lightning_modules.schedules import Constant, Schedule
+from lightning_modules.sharding import gathered
 
-
-@dataclass(slots=True)
-class ExperienceBatch:
-    """A minibatch of judged completions. Position t predicts token t+1; T covers prompt and completion.
-
-    tokens_NT:    int64, prompt then completion then padding.
-    mask_NT:      bool, true where position t predicts a sampled token.
-    advantage_NT: what each sampled token is worth more than expected.
-    logp_old_NT:  log-probability under the policy that sampled, nats; None where it is the policy that learns, as in the only
-                  update of a rollout.
-    logp_ref_NT:  the same under the reference policy; None without one.
-    tokens:       sampled tokens of the whole rollout over its number of minibatches: the divisor of a token mean
-                  that stays right when gradients of minibatches are accumulated.
-    """
-
-    tokens_NT: Tensor
-    mask_NT: Tensor
-    advantage_NT: Tensor
-    logp_old_NT: Tensor | None
-    logp_ref_NT: Tensor | None
-    tokens: Tensor
-
-    def to(self, device: torch.device, **kwargs: bool) -> Self:
-        """Move every tensor, as Lightning's transfer asks."""
-        values = (getattr(self, f.name) for f in fields(self))
-        return type(self)(*(None if v is None else v.to(device, **kwargs) for v in values))
+MorePrompts = Callable[[int, int], PromptBatch]  # attempt, number of problems -> problems
 
 
 class PolicyModule(Reasoner):
-    """A policy that learns from its own verified solutions. Subclasses give `advantages` and `training_step`."""
+    """A policy that learns from its own verified solutions. Subclasses give `assess` and `training_step`."""
 
     def __init__(
-        self, init_from: str, reward: Reward, *, group_size: int = 8, minibatches: int = 1, epochs: int = 1, beta: float = 0.0,
-        sampling: SamplingParams = SamplingParams(), optimizer: OptimizerFactory | None = None, schedule: Schedule | None = None,
-        evaluation: Evaluation = Evaluation(),
+        self, init_from: str, reward: Reward, *, credit: Credit | None = None, group_size: int = 8, minibatches: int = 1,
+        epochs: int = 1, resample: int = 0, clip: Clip = Clip(), beta: float = 0.0, kl: KLPenalty = KLPenalty(),
+        verify_workers: int = 0, sampling: SamplingParams = SamplingParams(), optimizer: OptimizerFactory | None = None,
+        schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(),
     ) -> None:  # fmt: skip
         """Keep the settings.
 
         Args:
-            init_from: weights of an earlier stage, which are also the reference policy.
+            init_from: weights of an earlier stage, which are also the reference policy's.
             reward: prices a verified response.
+            credit: prices places within it besides; None: nothing.
             group_size: G, completions per prompt.
             minibatches: parts a rollout is cut into; each is one training step.
             epochs: passes over a rollout.
-            beta: weight of KL(pi || reference); 0 needs no reference.
-            sampling: how rollouts are sampled.
+            resample: how often problems whose completions all earn the same are replaced by fresh ones (DAPO's dynamic sampling).
+            clip: how far from the sampling policy an update may go.
+            beta: weight of KL(pi || reference), at the start where it adapts; 0 needs no reference.
+            kl: how that divergence is estimated and charged, and from what.
+            verify_workers: processes that judge responses; 0: this one does.
+            sampling: how rollouts are sampled; ratios are those of the whole distribution, also where `top_p` or `top_k` cut it.
             optimizer: AdamW where not given.
             schedule: constant where not given.
             evaluation: how validation, test and prediction sample.
@@ -76,98 +65,233 @@ class PolicyModule(Reasoner):
         super().__init__(None, init_from, optimizer or AdamW(lr=1e-6, weight_decay=0.01), schedule or Constant(), evaluation)
         if sampling.temperature <= 0:
             raise ValueError("sampling.temperature must be above 0: a greedy rollout has no probability to learn from.")
-        self.reward, self.sampling = reward, sampling
-        self.group_size, self.minibatches, self.epochs, self.beta = group_size, minibatches, epochs, beta
-        self.reference: list[PreTrainedModel] = []  # in a list: no submodule, so not in checkpoints; it is `init_from`
+        if beta < 0 or (kl.target is not None and beta == 0):
+            raise ValueError(f"beta={beta} must be at least 0, and above 0 where `kl.target` steers it.")
+        self.reward, self.credit, self.sampling, self.clip, self.kl = reward, credit, sampling, clip, kl
+        self.group_size, self.minibatches, self.epochs = group_size, minibatches, epochs
+        self.resample, self.beta = resample, beta
+        self.reference, self.verifier = ReferencePolicy(init_from, kl.reference_decay), Verifier(verify_workers)
+        self.character_ends: CharacterEnds | None = None
+        self.rollout_log: dict[str, float] = {}
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
-
-    @property
-    def updates_per_rollout(self) -> int:
-        """Training steps that one call of `collect` feeds."""
-        return self.minibatches * self.epochs
+        self.kl_weight = beta
 
     @abstractmethod
-    def advantages(self, rewards_BG: Tensor) -> Tensor:
-        """[B, G] rewards -> [B, G] advantages."""
+    def assess(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
+        """Set `advantage_NT` of each batch."""
 
-    def token_logp(self, tokens_NT: Tensor, model: PreTrainedModel | None = None, *, mask_NT: Tensor | None = None) -> Tensor:
+    def matters(self, experience: Experience) -> Tensor:
+        """[N] bool: rows that have a gradient. Asked only where there is no reference, whose pull every row feels."""
+        return torch.ones(len(experience.tokens_NT), dtype=torch.bool)
+
+    def token_logp(self, tokens_NT: Tensor, mask_NT: Tensor | None = None, model: PreTrainedModel | None = None) -> Tensor:
         """Log-probability of each next token at the sampling temperature: [N, T] ids -> [N, T-1] nats.
 
-        With `mask_NT`, only where it is true (0 elsewhere), which lets a prompt pass once for its group.
+        With a mask, only where it is true (0 elsewhere), which lets a prompt pass once for its group.
         """
         model = model or self.language_model
         if mask_NT is not None and groupable(model):
             return grouped_logp(model, tokens_NT, mask_NT, temperature=self.sampling.temperature)
         # right-padded rows under a causal mask: padding is never seen, so there is no mask to pass
-        logits_NTV = model(input_ids=tokens_NT[:, :-1], use_cache=False).logits
+        return self.next_logp(model(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
+
+    def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens that `token_logp` passes through a model, and what they attend to."""
+        return group_counts(tokens_NT, mask_NT) if groupable(self.language_model) else row_counts(mask_NT)
+
+    def next_logp(self, logits_NTV: Tensor, tokens_NT: Tensor) -> Tensor:
+        """[N, T-1, V] logits and [N, T] ids -> log-probability of each next token, [N, T-1] nats."""
         logp_NTV = (logits_NTV.float() / self.sampling.temperature).log_softmax(-1)
         return logp_NTV.gather(-1, tokens_NT[:, 1:, None]).squeeze(-1)
 
-    def collect(self, prompts: PromptBatch) -> list[ExperienceBatch]:
-        """Sample G solutions to each prompt, judge and price them: the minibatches of one rollout."""
-        rollout = self.sample(prompts, self.group_size, self.sampling)
-        self.compute.add("rollout", generation_counts([len(ids) for ids in prompts.prompt_ids], rollout.completions.length_N))
-        length = self.language_model.config.max_position_embeddings
-        self.compute.add_nominal(nominal_rl_tokens(len(prompts.indices), self.group_size, length, reference=bool(self.beta)))
-        rewards_BG = self._price(rollout)
-        advantage_N = self.advantages(rewards_BG).flatten()
-        tokens_NT, mask_NT = self._rows(prompts, rollout)
-        self.tokens_seen += mask_NT.sum()
-        per_batch = mask_NT.sum() / self.minibatches
-        batches = []
-        for rows in torch.arange(len(tokens_NT)).chunk(self.minibatches):
-            rows = self._that_matter(rows, advantage_N)
-            width = int(mask_NT[rows].any(dim=0).nonzero().max()) + 2  # last predicted token included
-            tokens, mask = tokens_NT[rows, :width], mask_NT[rows, : width - 1]
-            with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-                old = self.token_logp(tokens, mask_NT=mask) if self.updates_per_rollout > 1 else None
-                ref = self.token_logp(tokens, self._reference(), mask_NT=mask) if self.beta else None
-            for phase, logp in (("old log-probabilities", old), ("reference log-probabilities", ref)):
-                if logp is not None:
-                    self.compute.add(phase, row_counts(mask))
-            batches.append(ExperienceBatch(tokens, mask, advantage_N[rows, None].expand_as(mask), old, ref, per_batch))
+    def snapshot(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor | None]:
+        """What the policy that sampled says of rows, by fields of ExperienceBatch; None where it is the policy that learns."""
+        same = self.minibatches * self.epochs == 1 and not self.beta
+        return {"logp_old_NT": None if same else self.token_logp(tokens_NT, mask_NT)}
+
+    def settle_old(self, logp_NT: Tensor, batch: ExperienceBatch) -> None:
+        """In a rollout's only update, the policy that sampled is the one that learns."""
+        if batch.logp_old_NT is None:
+            batch.logp_old_NT = logp_NT.detach()
+            self._compare([batch])
+
+    def collect(self, prompts: PromptBatch, more: MorePrompts) -> list[ExperienceBatch]:
+        """Sample G solutions to each prompt, judge and price them: the minibatches of one rollout.
+
+        Args:
+            prompts: B problems.
+            more: fresh problems by attempt (from 1) and number, where groups are replaced.
+        """
+        experience = lay_out(self._rollout(prompts, more), self.tokenizer.pad_token_id).to(self.device)
+        divisors = self._divisors(experience)
+        if self.beta:
+            self.reference.follow(self.language_model, self.device)
+        batches = [self.minibatch(experience, rows, divisors) for rows in self._parts(experience)]
+        if all(batch.logp_old_NT is not None for batch in batches):
+            self._compare(batches)
+        if self.beta:
+            self._charge(experience, batches)
+        for batch in batches:
+            width = batch.mask_NT.shape[1]
+            batch.token_rewards_NT = (experience.reward_NT + experience.credit_NT)[batch.rows_N, :width]
+        self.assess(experience, batches)
         return batches
 
-    def _that_matter(self, rows: Tensor, advantage_N: Tensor) -> Tensor:
-        """Leave out rows without advantage where nothing else pulls at them: their gradient is exactly 0. One row stays."""
+    def restore(self, states: Sequence[dict[str, Any]]) -> list[ExperienceBatch]:
+        """Minibatches from what their `state_dict` gave."""
+        return [ExperienceBatch(**state) for state in states]
+
+    def _rollout(self, prompts: PromptBatch, more: MorePrompts) -> list[Group]:
+        """A judged group for each prompt; groups that do not vary are replaced as often as `resample` says."""
+        length = self.language_model.config.max_position_embeddings
+        self.compute.add_nominal(nominal_rl_tokens(len(prompts.indices), self.group_size, length, reference=bool(self.beta)))
+        with gathered(self.language_model):  # processes may sample differently often
+            groups = self._groups(prompts)
+            found, drawn = describe(groups), len(groups)
+            for attempt in range(1, self.resample + 1):
+                flat = [place for place, group in enumerate(groups) if not group.varies]
+                if not flat:
+                    break
+                fresh = self._groups(more(attempt, len(flat)))
+                drawn += len(fresh)
+                for place, group in zip(flat, (group for group in fresh if group.varies), strict=False):
+                    groups[place] = group
+        if self.resample:
+            found["train/zero_variance_left"] = sum(not group.varies for group in groups) / len(groups)
+            found["train/groups_sampled_per_group"] = drawn / len(groups)
+        means = self.trainer.strategy.reduce(torch.tensor([*found.values()], device=self.device), reduce_op="mean")
+        self.rollout_log = dict(zip(found, means.tolist(), strict=True))
+        self.announce(groups)
+        return groups
+
+    def announce(self, groups: Sequence[Group]) -> None:
+        """Show a rollout to the callbacks that define `on_rollout`; what they return is logged with the next training steps."""
+        for callback in self.trainer.callbacks:
+            if hasattr(callback, "on_rollout"):
+                self.rollout_log |= callback.on_rollout(self.trainer, self, groups) or {}
+
+    def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
+        """[B][samples] what is true of solutions sampled as in a rollout, from which nothing is learnt.
+
+        What is drawn depends on each problem alone, and rollouts are those that there would have been without.
+        """
+        generators = [keyed_generator(f"probe/{example.id}/{example.problem}") for example in prompts.examples]
+        with gathered(self.language_model):
+            done, responses = self.complete(prompts.prompt_ids, samples, self.sampling, generators)
+        self.compute.add("probe", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
+        return self.verifier([(e.graph, texts) for e, texts in zip(prompts.examples, responses, strict=True)])
+
+    def _groups(self, prompts: PromptBatch) -> list[Group]:
+        """Sample, judge and price."""
+        done, responses = self.complete(prompts.prompt_ids, self.group_size, self.sampling)
+        self.compute.add("rollout", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
+        reports = self.verifier([(e.graph, texts) for e, texts in zip(prompts.examples, responses, strict=True)])
+        rows, logp_N, groups = done.rows(), done.logp_NT.sum(dim=1).tolist(), []
+        for b, (ids, texts, found) in enumerate(zip(prompts.prompt_ids, responses, reports, strict=True)):
+            parts = [self.reward(text, report) for text, report in zip(texts, found, strict=True)]
+            mine = slice(b * self.group_size, (b + 1) * self.group_size)
+            credit = self._credit(rows[mine], texts, found)
+            groups.append(Group(prompts.examples[b], ids, rows[mine], logp_N[mine], texts, found, parts, credit))
+        return groups
+
+    def _credit(self, completions: list[list[int]], texts: list[str], reports: list[Report]) -> list[list[tuple[int, float]]]:
+        """What places of a group's completions earn, by token; nothing without a price."""
+        if self.credit is None:
+            return []
+        if self.character_ends is None:
+            self.character_ends = CharacterEnds(self.tokenizer)
+        ends_of = [self.character_ends(ids) for ids in completions]
+        earned = zip(ends_of, self.credit(texts, reports), strict=True)
+        return [[(token_at(ends, place.end), place.reward) for place in places] for ends, places in earned]
+
+    def _divisors(self, experience: Experience) -> tuple[Tensor, Tensor]:
+        """Tokens and completions of the rollout over its minibatches, the mean over processes; counts the tokens."""
+        counts = torch.stack([experience.mask_NT.sum(), torch.tensor(len(experience.mask_NT), device=self.device)]).double()
+        counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
+        self.tokens_seen += (counts[0] * self.trainer.world_size).round().long()
+        tokens, sequences = (counts / self.minibatches).float()
+        return tokens, sequences
+
+    def _parts(self, experience: Experience) -> list[Tensor]:
+        """Rows of each minibatch; those without a gradient are left out, but one row stays."""
+        parts = torch.arange(len(experience.tokens_NT)).chunk(self.minibatches)
+        if len(parts) != self.minibatches:
+            raise ValueError(f"{len(experience.tokens_NT)} completions are not enough for {self.minibatches} minibatches.")
         if self.beta:
-            return rows
-        kept = rows[advantage_N[rows].cpu() != 0]
-        return kept if len(kept) else rows[:1]
+            return list(parts)
+        matters_N = self.matters(experience).cpu()
+        return [kept if len(kept := rows[matters_N[rows]]) else rows[:1] for rows in parts]
 
-    def _reference(self) -> PreTrainedModel:
-        if not self.reference:
-            self.reference.append(load_language_model(self.init_from).to(self.device).eval().requires_grad_(False))
-        return self.reference[0]
+    def minibatch(self, experience: Experience, rows_N: Tensor, divisors: tuple[Tensor, Tensor]) -> ExperienceBatch:
+        """Rows cut to their longest, with log-probabilities under the policy that sampled and the reference."""
+        rows_N = rows_N.to(self.device)
+        width = int(experience.mask_NT[rows_N].any(dim=0).nonzero().max()) + 1
+        tokens_NT, mask_NT = experience.tokens_NT[rows_N, : width + 1], experience.mask_NT[rows_N, :width]
+        with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+            old = self.snapshot(tokens_NT, mask_NT)
+            ref_NT = self.token_logp(tokens_NT, mask_NT, self.reference.on(self.device)) if self.beta else None
+        for phase, logp_NT in (("old log-probabilities", old["logp_old_NT"]), ("reference log-probabilities", ref_NT)):
+            if logp_NT is not None:
+                self.compute.add(phase, self.counts(tokens_NT, mask_NT))
+        tokens, sequences = divisors
+        return ExperienceBatch(
+            rows_N, tokens_NT, mask_NT, experience.logp_N[rows_N], logp_ref_NT=ref_NT, tokens=tokens, sequences=sequences, **old
+        )
 
-    def _price(self, rollout: Rollout) -> Tensor:
-        """[B, G] rewards; their named parts are logged with the next training step."""
-        parts = [
-            [self.reward(response, report) for response, report in zip(*group, strict=True)]
-            for group in zip(rollout.responses, rollout.reports, strict=True)
-        ]
-        rewards_BG = torch.tensor([[sum(part.values()) for part in group] for group in parts], device=self.device)
-        n = rewards_BG.numel()
-        self.rollout_log = {f"train/reward/{k}": sum(p[k] for g in parts for p in g) / n for k in parts[0][0]}
-        self.rollout_log |= {
-            "train/reward": rewards_BG.mean().item(),
-            "train/zero_variance": (rewards_BG == rewards_BG[:, :1]).all(dim=1).float().mean().item(),
-            "train/response_tokens": rollout.completions.length_N.float().mean().item(),
-            **{f"train/{g}": rollout.passed(g).float().mean().item() for g in ("answer", "executable")},
-        }
-        return rewards_BG
+    def _compare(self, batches: Sequence[ExperienceBatch]) -> None:
+        """Log how far the log-probabilities of sampler and training are apart, per token."""
+        sums = [torch.where(batch.mask_NT, batch.logp_old_NT, 0.0).sum(dim=1) for batch in batches]
+        gap = sum((logp_N - batch.logp_N).abs().sum() for logp_N, batch in zip(sums, batches, strict=True))
+        counts = torch.stack([gap, sum(b.mask_NT.sum() for b in batches)])
+        total, tokens = self.trainer.strategy.reduce(counts, reduce_op="mean").tolist()
+        self.rollout_log["train/sampler_gap_nats"] = total / tokens
 
-    def _rows(self, prompts: PromptBatch, rollout: Rollout) -> tuple[Tensor, Tensor]:
-        """Prompt and completion side by side: tokens [N, T] and the mask [N, T-1] of predictions of sampled tokens."""
-        starts = [ids for ids in prompts.prompt_ids for _ in range(self.group_size)]
-        ends = rollout.completions.rows()
-        rows = [torch.tensor([*a, *b]) for a, b in zip(starts, ends, strict=True)]
-        tokens_NT = pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(self.device)
-        target_T = torch.arange(1, tokens_NT.shape[1], device=self.device)
-        first_N1 = torch.tensor([len(a) for a in starts], device=self.device)[:, None]
-        return tokens_NT, (target_T >= first_N1) & (target_T < first_N1 + rollout.completions.length_N[:, None])
+    def _charge(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
+        """Steer the weight by how far this rollout strays from the reference; where asked for, take that off what tokens earn."""
+        terms = [torch.where(b.mask_NT, self.kl.terms(b.logp_old_NT, b.logp_ref_NT), 0.0) for b in batches]
+        sums = torch.stack([sum(kl_NT.sum() for kl_NT in terms), sum(b.mask_NT.sum() for b in batches)])
+        kl, tokens = self.trainer.strategy.reduce(sums, reduce_op="mean").tolist()
+        self.kl_weight = self.kl.next_weight(self.kl_weight, kl / tokens)
+        self.rollout_log |= {"train/rollout_kl_nats": kl / tokens, "train/kl_weight": self.kl_weight}
+        if self.kl.place == "reward":
+            for batch, kl_NT in zip(batches, terms, strict=True):
+                experience.reward_NT[batch.rows_N, : kl_NT.shape[1]] -= self.kl_weight * kl_NT
 
-    def log_rollout(self) -> None:
-        """Log what the rollout behind this step was like."""
+    def penalty(self, logp_NT: Tensor, batch: ExperienceBatch) -> Tensor:
+        """[N, T] beta KL(pi || ref) where it is part of the loss, else 0."""
+        if not self.beta:
+            return torch.zeros_like(logp_NT)
+        kl_NT = self.kl.terms(logp_NT, batch.logp_ref_NT)
+        self.log("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
+        return self.kl_weight * kl_NT if self.kl.place == "loss" else torch.zeros_like(logp_NT)
+
+    def log_update(self, loss: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
+        """Log a training step and the rollout behind it; returns its outputs."""
+        log_ratio_NT = log_ratio_NT.detach()
+        self.log("train/ratio", token_mean(log_ratio_NT.exp(), batch.mask_NT))
+        self.log("train/clipped", token_mean(self.clip.holds_back(log_ratio_NT, batch.advantage_NT).float(), batch.mask_NT))
+        self.log("train/loss", loss)
         self.log_dict(self.rollout_log)
         self.log("train/tokens", self.tokens_seen.float())
+        self.compute.add("update", self.counts(batch.tokens_NT, batch.mask_NT))
+        return {"loss": loss, "tokens": batch.mask_NT.sum()}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the reference and the weight of the penalty, which may have moved, and what is known of the rollout under way."""
+        super().on_save_checkpoint(checkpoint)
+        state = {"reference": self.reference.state_dict(), "kl_weight": self.kl_weight, "rollout_log": self.rollout_log}
+        checkpoint["policy"] = state
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore them; a weight that does not adapt is the one set."""
+        super().on_load_checkpoint(checkpoint)
+        state = checkpoint["policy"]
+        self.reference.load_state_dict(state["reference"])
+        self.rollout_log = state["rollout_log"]
+        if self.kl.target is not None:
+            self.kl_weight = state["kl_weight"]
+
+    def teardown(self, stage: str) -> None:
+        """End the processes that judge."""
+        super().teardown(stage)
+        self.verifier.close()

@@ -158,9 +158,10 @@ class PretrainModule(Reasoner):
         self.step_sums = torch.zeros_like(self.step_sums)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the step; what is for the log files alone, only when Lightning writes them."""
-        self.log_dict(self.step_log, prog_bar=True)
-        if (self.trainer.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        """Log the first step and those that Lightning writes; `log` takes a millisecond, and the bar keeps what it has."""
+        step = self.trainer.global_step + 1
+        if step == 1 or step % self.trainer.log_every_n_steps == 0:
+            self.log_dict(self.step_log, prog_bar=True)
             self.log("train/tokens", self.tokens_seen.float())
             self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 

@@ -4,13 +4,12 @@ Not here: how it learns (pretrain.py, midtrain.py, grpo.py), formulas (algorithm
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from hashlib import blake2b
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -19,7 +18,8 @@ from datamodules.batch import PromptBatch
 from datamodules.documents import encode
 from datamodules.synthesis import Example
 from datamodules.token_kinds import response_token_kinds
-from grammar import Report, grade, parse_response, verify
+from grammar import Report
+from grammar.pool import judge
 from lightning_modules.compute import ComputeMeter, ledger
 from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response
 from lightning_modules.language_model import build_language_model, load_language_model
@@ -31,27 +31,6 @@ from lightning_modules.schedules import Schedule
 from lightning_modules.sharding import gathered, shard
 
 END_OF_ANSWER = "</answer>"
-
-
-@dataclass(slots=True)
-class Rollout:
-    """B problems with G judged responses each.
-
-    examples, indices: the problems and their numbers within their split (length B).
-    completions:       tokens of the N = B*G responses.
-    responses:         [B][G] what the model wrote after `<solution>`.
-    reports:           [B][G] what is true of it.
-    """
-
-    examples: list[Example]
-    indices: list[int]
-    completions: Completions
-    responses: list[list[str]]
-    reports: list[list[Report]]
-
-    def passed(self, grader: str) -> Tensor:
-        """[B, G] bool: accepted by `grader`."""
-        return torch.tensor([[grade(report, grader) for report in group] for group in self.reports])
 
 
 class Reasoner(LightningModule):
@@ -109,9 +88,13 @@ class Reasoner(LightningModule):
         """The data module's tokenizer."""
         return self.trainer.datamodule.tokenizer
 
+    def build_optimizer(self) -> Optimizer:
+        """The optimiser of all that learns."""
+        return self.optimizer(self.language_model)
+
     def configure_optimizers(self) -> dict[str, Any]:
         """One optimiser; its rates follow the schedule, a step being an update."""
-        optimizer: Optimizer = self.optimizer(self.language_model)
+        optimizer = self.build_optimizer()
         steps = self.trainer.max_steps
         if steps < 1:
             raise ValueError(
@@ -126,15 +109,6 @@ class Reasoner(LightningModule):
         if self.device_mesh is None and checkpoint.get("optimizer_states"):
             states, (optimizer,) = checkpoint["optimizer_states"], self.trainer.optimizers
             checkpoint["optimizer_states"] = [number_by_model(state, optimizer, self) for state in states]
-
-    def sample(
-        self, batch: PromptBatch, group_size: int, params: SamplingParams, generator: torch.Generator | None = None
-    ) -> Rollout:
-        """Sample `group_size` responses to each prompt and judge them."""
-        with gathered(self.language_model):
-            done, responses = self.complete(batch.prompt_ids, group_size, params, generator)
-        reports = [self.judge(example, group) for example, group in zip(batch.examples, responses, strict=True)]
-        return Rollout(batch.examples, batch.indices, done, responses, reports)
 
     def complete(
         self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, generator: Randomness = None,
@@ -159,8 +133,7 @@ class Reasoner(LightningModule):
 
     def judge(self, example: Example, responses: Sequence[str]) -> list[Report]:
         """What is true of each response to a problem; equal ones are read once."""
-        reports = {text: verify(parse_response(text), example.graph) for text in dict.fromkeys(responses)}
-        return [reports[text] for text in responses]
+        return judge(example.graph, responses)
 
     def evaluate(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
         """Sample and judge; what is found adds up in `judgements`, and `rollout` in the outputs is for callbacks."""

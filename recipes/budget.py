@@ -2,10 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, NamedTuple
-
-import yaml
 
 from lightning_modules.compute import nominal_rl_tokens
 
@@ -53,28 +50,42 @@ class Budget:
     devices: int = 1
     length: int = 2048
 
-    def sizes(self, mid: Path, rl: Path) -> StepSizes:
-        """What one step takes, from the configs of the two stages.
+    def sizes(self, mid: Mapping[str, Any], rl: Mapping[str, Any]) -> StepSizes:
+        """What one step takes, from the resolved configs of the two stages.
 
         Raises:
             ValueError: a config without what sizes a step, or RL whose updates are no whole number per rollout.
         """
-        trainer, data, _ = _parts(mid)
-        rows = _number(mid, data, "row_length") * _number(mid, data, "batch_rows")
-        per_step = _batch_tokens(mid) or rows * trainer.get("accumulate_grad_batches", 1) * self.devices
-        rl_trainer, rl_data, model = _parts(rl)
-        updates, rest = divmod(model.get("minibatches", 1) * model.get("epochs", 1), rl_trainer.get("accumulate_grad_batches", 1))
-        if rest:
-            raise ValueError(f"budget: {rl}: minibatches x epochs must be a multiple of `accumulate_grad_batches`.")
+        policy = rl["model"]["init_args"]
         return StepSizes(
-            tokens_per_step=per_step,
-            prompts_per_step=_number(rl, rl_data, "prompts_per_rollout") * self.devices,
-            rollouts=_number(rl, model, "group_size"), length=self.length, reference=bool(model.get("beta")),
-            updates_per_step=updates,
+            tokens_per_step=tokens_per_update(mid, self.devices),
+            prompts_per_step=_number(self.rl, rl, "data", "prompts_per_rollout") * self.devices,
+            rollouts=_number(self.rl, rl, "model", "group_size"), length=self.length, reference=bool(policy.get("beta")),
+            updates_per_step=updates_per_rollout(rl),
         )  # fmt: skip
 
 
-def read_budget(raw: object, path: Path) -> Budget:
+def tokens_per_update(config: Mapping[str, Any], devices: int) -> int:
+    """Positions of packed rows, padding included, that one update takes, all devices together."""
+    fixed = (config.get("budget") or {}).get("batch_tokens")
+    rows = _number("this stage", config, "data", "row_length") * _number("this stage", config, "data", "batch_rows")
+    return fixed or rows * config["trainer"].get("accumulate_grad_batches", 1) * devices
+
+
+def updates_per_rollout(config: Mapping[str, Any]) -> int:
+    """Optimiser steps on one rollout.
+
+    Raises:
+        ValueError: it is no whole number.
+    """
+    policy, accumulated = config["model"]["init_args"], config["trainer"].get("accumulate_grad_batches", 1)
+    updates, rest = divmod(policy.get("minibatches", 1) * policy.get("epochs", 1), accumulated)
+    if rest:
+        raise ValueError("minibatches x epochs of an RL stage must be a multiple of its `accumulate_grad_batches`.")
+    return updates
+
+
+def read_budget(raw: object) -> Budget:
     """Read a recipe's `budget`.
 
     Raises:
@@ -82,30 +93,15 @@ def read_budget(raw: object, path: Path) -> Budget:
     """
     known = {field.name for field in fields(Budget)}
     if not isinstance(raw, Mapping) or not {"tokens", "rl_share"} <= raw.keys() <= known:
-        raise ValueError(f"{path}: `budget` has the keys {sorted(known)}, of which tokens and rl_share are needed; got {raw!r}.")
+        raise ValueError(f"`budget` has the keys {sorted(known)}, of which tokens and rl_share are needed; got {raw!r}.")
     return Budget(**{**raw, "tokens": float(raw["tokens"])})
 
 
-def _batch_tokens(config: Path) -> int | None:
-    """Tokens of an update on all devices together, where the config fixes them."""
-    whole = yaml.safe_load(config.read_text(encoding="utf-8"))
-    return (whole.get("budget") or {}).get("batch_tokens")
-
-
-def _parts(config: Path) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Settings of the trainer, the data module and the module of a config; a part may stand in a file of its own."""
-    whole = yaml.safe_load(config.read_text(encoding="utf-8"))
-    parts = {}
-    for name in ("trainer", "data", "model"):
-        part = whole.get(name) or {}
-        parts[name] = yaml.safe_load((config.parent / part).read_text(encoding="utf-8")) if isinstance(part, str) else part
-    return parts["trainer"], parts["data"].get("init_args", {}), parts["model"].get("init_args", {})
-
-
-def _number(config: Path, settings: Mapping[str, Any], key: str) -> int:
-    if not isinstance(settings.get(key), int):
-        raise ValueError(f"budget: {config} does not set `{key}`, which sizes a step; add it.")
-    return settings[key]
+def _number(stage: str, config: Mapping[str, Any], part: str, key: str) -> int:
+    value = config[part]["init_args"].get(key)
+    if not isinstance(value, int):
+        raise ValueError(f"budget: the config of {stage} does not set `{part}.init_args.{key}`, which sizes a step; add it.")
+    return value
 
 
 class Steps(NamedTuple):

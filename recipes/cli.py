@@ -66,6 +66,7 @@ class ExperimentCLI(LightningCLI):
         parser.add_lightning_class_args(callbacks.Throughput, "throughput")
         parser.add_lightning_class_args(callbacks.ComputeLedger, "compute_ledger")
         parser.add_lightning_class_args(callbacks.TokenBudget, "budget")
+        parser.add_lightning_class_args(callbacks.MixtureRecord, "mixture_record")
         parser.add_lightning_class_args(callbacks.RandomState, "random_state")
         parser.add_lightning_class_args(callbacks.RewindLogs, "rewind_logs")
         parser.add_lightning_class_args(callbacks.NonFiniteLoss, "non_finite_loss")

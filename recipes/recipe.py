@@ -1,43 +1,85 @@
-"""A recipe: stages that start from one another's weights, read from YAML and checked."""
+"""A recipe as it is written: stages that start from one another, and arms that vary them; read from YAML and checked.
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+A recipe speaks in the terms of its study ("edge", "hard"); a scale (`configs/scale/`) says what they mean for models of one size.
+Not here: what stages that makes in all (`plan.py`), running them (`pipeline.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from recipes.budget import Budget, read_budget, split_budget
+from recipes.scale import Scale, load_scale
 
-KEYS = {"about", "stages", "budget"}
+KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures"}
+STAGE_KEYS = {"config", "kind", "init_from", "use", "set"}
+CHANGE_KEYS = {"use", "set"}
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One LightningCLI config.
 
-    name:      also the stage's folder.
-    config:    a file under `configs/experiment/`.
+    name:      in the recipe.
+    configs:   files, later ones winning.
     init_from: name of the earlier stage whose weights it starts from; None: what the config says.
-    settings:  further arguments, such as the steps that a budget leaves it.
+    settings:  dotted key -> value, above the files.
     """
 
     name: str
-    config: Path
+    configs: tuple[Path, ...]
     init_from: str | None = None
-    settings: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one value of an axis changes.
+
+    settings: stage -> dotted key -> value.
+    skip:     stages that these arms do without; what starts from them starts from what they start from.
+    budget:   keys of the recipe's budget.
+    """
+
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    skip: frozenset[str] = frozenset()
+    budget: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Stages in the order in which they run; `about` is printed above the table."""
+    """What a recipe says.
 
+    name:    the file's stem.
+    stages:  in the order in which they run.
+    about:   what it asks and how, for people.
+    axes:    name -> value -> what it changes; arms are all their combinations.
+    seeds:   every arm runs once with each.
+    budget:  see `recipes.budget`; None: stages say how long they run.
+    scale:   what its terms mean; None where its stages name their configs.
+    figures: of the paper, by number, that show what it found best; the report draws them first.
+    plain:   without arms: stages have folders of their own names.
+    """
+
+    name: str
     stages: tuple[Stage, ...]
     about: str = ""
+    axes: Mapping[str, Mapping[str, Change]] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    budget: Mapping[str, Any] | None = None
+    scale: Scale | None = None
+    figures: tuple[int, ...] = ()
+    plain: bool = True
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path, scale: str | None = None) -> Recipe:
     """Read a recipe; configs are found relative to its file.
+
+    Args:
+        path: a YAML file.
+        scale: name of a file under `configs/scale/`; None: the one that the recipe names.
 
     Raises:
         ValueError: no such file, an unknown key, a missing config, or a stage that starts from none before it.
@@ -46,46 +88,93 @@ def load_recipe(path: Path) -> Recipe:
         raise ValueError(f"recipe {str(path)!r} does not exist; see configs/recipe/.")
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(raw, Mapping) or not isinstance(raw.get("stages"), Mapping) or not raw.keys() <= KEYS:
-        raise ValueError(f"{path}: a recipe has the keys `stages` (name -> config, init_from), `about` and `budget`.")
+        raise ValueError(f"{path}: a recipe has the key `stages` and, optionally, {', '.join(sorted(KEYS - {'stages'}))}.")
+    found = _scale(path, raw, scale)
     stages: dict[str, Stage] = {}
     for name, entry in raw["stages"].items():
-        stages[name] = _stage(path, name, entry, earlier=set(stages))
-    if "budget" in raw:
-        stages = spend(read_budget(raw["budget"], path), stages)
-    return Recipe(tuple(stages.values()), raw.get("about", ""))
+        stages[name] = _stage(path, name, entry, found, earlier=set(stages))
+    axes = {name: _axis(path, name, values, found, stages) for name, values in raw.get("arms", {}).items()}
+    return Recipe(
+        name=path.stem, stages=tuple(stages.values()), about=raw.get("about", ""), axes=axes,
+        seeds=tuple(raw.get("seeds", (0,))), budget=raw.get("budget"), scale=found, figures=tuple(raw.get("figures", ())),
+        plain="arms" not in raw,
+    )  # fmt: skip
 
 
-def spend(budget: Budget, stages: dict[str, Stage]) -> dict[str, Stage]:
-    """Give the stages of a budget their steps; one that is left none is taken out, and what started from it goes one back.
-
-    Raises:
-        ValueError: the budget names a stage that is not there, or one whose steps cannot be sized from its config.
-    """
-    for name in (budget.mid, budget.rl):
-        if name not in stages:
-            raise ValueError(f"budget: {name!r} is no stage; set `mid` and `rl` to two of {sorted(stages)}.")
-    sizes = budget.sizes(stages[budget.mid].config, stages[budget.rl].config)
-    steps = split_budget(budget.tokens, budget.rl_share, sizes)
-    left = {budget.mid: steps.mid, budget.rl: steps.rl * sizes.updates_per_step}
-    kept: dict[str, Stage] = {}
-    for name, stage in stages.items():
-        source = stage.init_from
-        while source is not None and left.get(source) == 0:
-            source = stages[source].init_from
-        if left.get(name) != 0:
-            steps_of = ("--trainer.max_steps", str(left.get(name)), "--budget.max_tokens", "null")
-            extra = (*steps_of, "--trainer.devices", str(budget.devices)) if name in left else ()
-            kept[name] = replace(stage, init_from=source, settings=extra)
-    return kept
+def _scale(path: Path, raw: Mapping[str, Any], wanted: str | None) -> Scale | None:
+    """The scale asked for, else the recipe's own."""
+    if "scale" not in raw:
+        if wanted is not None:
+            raise ValueError(f"{path}: its stages name their configs, so --scale {wanted} changes nothing; leave it out.")
+        return None
+    return load_scale((path.parent / "../scale" / f"{wanted or raw['scale']}.yaml").resolve())
 
 
-def _stage(path: Path, name: str, entry: Any, earlier: set[str]) -> Stage:
-    if not isinstance(entry, Mapping) or not {"config"} <= entry.keys() <= {"config", "init_from"}:
-        raise ValueError(f"{path}: stage {name!r} has the keys `config` and, optionally, `init_from`; got {entry!r}.")
-    config = (path.parent / entry["config"]).resolve()
-    if not config.is_file():
-        raise ValueError(f"{path}: stage {name!r}: {config} does not exist.")
+def _stage(path: Path, name: str, entry: Any, scale: Scale | None, earlier: set[str]) -> Stage:
+    if not isinstance(entry, Mapping) or not entry.keys() <= STAGE_KEYS or ("config" in entry) == ("kind" in entry):
+        raise ValueError(
+            f"{path}: stage {name!r} has either `config` or `kind` and, optionally, init_from, use, set; got {entry!r}."
+        )
     source = entry.get("init_from")
     if source is not None and source not in earlier:
         raise ValueError(f"{path}: stage {name!r} starts from {source!r}, which is no stage before it ({sorted(earlier)}).")
-    return Stage(name, config, source)
+    if "kind" in entry:
+        if scale is None:
+            raise ValueError(f"{path}: stage {name!r} is of kind {entry['kind']!r}, but the recipe names no `scale`.")
+        configs, settings = scale.kind(entry["kind"])
+    else:
+        named = [entry["config"]] if isinstance(entry["config"], str) else entry["config"]
+        configs, settings = tuple((path.parent / config).resolve() for config in named), {}
+        for config in configs:
+            if not config.is_file():
+                raise ValueError(f"{path}: stage {name!r}: {config} does not exist.")
+    return Stage(name, configs, source, {**settings, **_settings(path, entry, scale)})
+
+
+def _settings(path: Path, entry: Mapping[str, Any], scale: Scale | None) -> dict[str, Any]:
+    """What `use` and `set` of an entry say, the latter winning."""
+    settings: dict[str, Any] = {}
+    used = entry.get("use", ())
+    for name in (used,) if isinstance(used, str) else used:
+        if scale is None:
+            raise ValueError(f"{path}: `use: {name}` needs a `scale` that says what that is.")
+        settings |= scale.setting(name)
+    return settings | dict(entry.get("set", {}))
+
+
+def _axis(path: Path, axis: str, values: Any, scale: Scale | None, stages: Mapping[str, Stage]) -> dict[str, Change]:
+    """Values of an axis; a string is the name of an axis of the scale."""
+    if isinstance(values, str):
+        if scale is None:
+            raise ValueError(f"{path}: axis {axis!r} is {values!r} of a scale, but the recipe names no `scale`.")
+        values = scale.axis(values)
+    if not isinstance(values, Mapping) or not values:
+        raise ValueError(f"{path}: axis {axis!r} maps names of values to what they change; got {values!r}.")
+    return {str(name): _change(path, f"{axis}={name}", entry or {}, scale, stages) for name, entry in values.items()}
+
+
+def _change(path: Path, where: str, entry: Mapping[str, Any], scale: Scale | None, stages: Mapping[str, Stage]) -> Change:
+    known = {*stages, "skip", "budget"}
+    if not isinstance(entry, Mapping) or not entry.keys() <= known:
+        raise ValueError(f"{path}: {where} has keys among {sorted(known)}; got {entry!r}.")
+    skip, settings = entry.get("skip", ()), {}
+    if unknown := set(skip) - stages.keys():
+        raise ValueError(f"{path}: {where} skips {sorted(unknown)}, which are no stages ({sorted(stages)}).")
+    for stage in stages.keys() & entry.keys():
+        if not entry[stage].keys() <= CHANGE_KEYS:
+            raise ValueError(f"{path}: {where}, stage {stage!r}: expected `use` or `set`, got {sorted(entry[stage])}.")
+        settings[stage] = _settings(path, entry[stage], scale)
+    return Change(settings, frozenset(skip), entry.get("budget", {}))
+
+
+def without(stages: Sequence[Stage], skipped: frozenset[str]) -> list[Stage]:
+    """Take stages out; what started from one goes back to what that started from."""
+    sources = {stage.name: stage.init_from for stage in stages}
+    kept = []
+    for stage in stages:
+        source = stage.init_from
+        while source in skipped:
+            source = sources[source]
+        if stage.name not in skipped:
+            kept.append(replace(stage, init_from=source))
+    return kept

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from callbacks.files import write_text
 from recipes.table import read_json
 
 
@@ -54,4 +55,4 @@ def evaluate_all(checkpoints: dict[int, Path], evaluate: Callable[[Path, str], t
             kept = {key: found[key] for key in ("grades", "skills", "likelihood", "topology") if key in found}
             kept["grades"] = {name: found["grades"][name] for name in ("all", "band", "op")}
             rows.append({"step": step, "checkpoint": str(path)} | kept)
-            (folder.parent / "trajectory.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            write_text(folder.parent / "trajectory.json", json.dumps(rows, indent=1))

@@ -31,3 +31,11 @@ def synthesis():
 @pytest.fixture
 def prompts(synthesis, tokenizer):
     return encode_prompts([synthesis.example("train", i) for i in range(5)], list(range(5)), tokenizer)
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A folder of fresh weights to start from."""
+    torch.manual_seed(0)
+    build_language_model(TINY).save_pretrained(tmp_path / "start")
+    return str(tmp_path / "start")

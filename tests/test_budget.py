@@ -1,54 +1,52 @@
 """A recipe's budget as steps of its stages, and the ledger of a whole run."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import yaml
 
 from recipes.ledger import aggregate, compute_table
-from recipes.recipe import load_recipe
+from recipes.plan import make_plan
+from recipes.recipe import Change, load_recipe
 
 ROOT = Path(__file__).parent.parent
 
 
-def recipe_with(tmp_path: Path, **budget: object) -> Path:
-    recipe = yaml.safe_load((ROOT / "configs/recipe/paper_light.yaml").read_text())
-    for stage in recipe["stages"].values():
-        stage["config"] = str((ROOT / "configs/recipe" / stage["config"]).resolve())
-    recipe["budget"] |= budget
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
-    return tmp_path / "recipe.yaml"
+SPLIT = ROOT / "configs/recipe/compute_split.yaml"
 
 
-def steps(path: Path) -> dict[str, tuple[str | None, str | None]]:
-    """Name -> stage it starts from, and steps that the budget gives it."""
-    stages = load_recipe(path).stages
-    return {stage.name: (stage.init_from, stage.settings[1] if stage.settings else None) for stage in stages}
+def steps(tokens: float, rl_share: float, **budget: object) -> dict[str, tuple[str | None, int]]:
+    """Name -> stage it starts from, and updates that the budget gives it, at the paper's scale."""
+    change = Change(budget={"tokens": tokens, "rl_share": rl_share, **budget})
+    plan = make_plan(replace(load_recipe(SPLIT, "paper"), axes={"budget": {"this": change}}), (0,))
+    return {
+        stage.name: (stage.parent and stage.parent.name, stage.config["trainer"]["max_steps"]) for stage in plan.arms[0].stages
+    }
 
 
 def test_the_paper_scale_recipe_takes_the_steps_of_table_3():
-    assert steps(ROOT / "configs/recipe/paper_light.yaml") == {
-        "pretrain": (None, None), "midtrain": ("pretrain", "6400"), "grpo": ("midtrain", "160"),  # 40 rollouts x 4 updates
-    }  # fmt: skip
+    light = steps(4.194304e9, 0.2)
+    assert light.pop("pretrain")[0] is None
+    assert light == {"midtrain": ("pretrain", 6400), "grpo": ("midtrain", 160)}  # 40 rollouts x 4 updates
 
 
-def test_more_devices_take_fewer_steps_unless_the_update_has_a_fixed_number_of_tokens(tmp_path):
-    assert steps(recipe_with(tmp_path, devices=4))["midtrain"][1] == "6400"
-    assert steps(recipe_with(tmp_path, devices=4))["grpo"][1] == "40"
+def test_more_devices_take_fewer_steps_unless_the_update_has_a_fixed_number_of_tokens():
+    assert steps(4.194304e9, 0.2, devices=4)["midtrain"][1] == 6400
+    assert steps(4.194304e9, 0.2, devices=4)["grpo"][1] == 40
 
 
-def test_a_stage_without_steps_is_taken_out(tmp_path):
-    assert steps(recipe_with(tmp_path, rl_share=0)) == {"pretrain": (None, None), "midtrain": ("pretrain", "8000")}
-    assert steps(recipe_with(tmp_path, rl_share=1)) == {"pretrain": (None, None), "grpo": ("pretrain", "800")}
+def test_a_stage_without_steps_is_taken_out():
+    assert steps(4.194304e9, 0).keys() == {"pretrain", "midtrain"}
+    assert steps(4.194304e9, 1)["grpo"] == ("pretrain", 800)
 
 
 @pytest.mark.parametrize(
     ("budget", "message"), [({"tokenz": 1}, "tokenz"), ({"mid": "middle"}, "middle"), ({"rl_share": 2}, "2")]
 )
-def test_a_bad_budget_is_refused(tmp_path, budget, message):
+def test_a_bad_budget_is_refused(budget, message):
     with pytest.raises(ValueError, match=message):
-        load_recipe(recipe_with(tmp_path, **budget))
+        steps(**({"tokens": 4.194304e9, "rl_share": 0.2} | budget))
 
 
 def test_the_ledger_of_a_run_adds_up_its_stages(tmp_path):

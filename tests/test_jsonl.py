@@ -122,6 +122,21 @@ def test_generate_writes_the_same_bytes_whatever_the_workers(tmp_path):
         assert grade(verify(parse_trace(row["solution"]), graph), "executable")
 
 
+def test_generate_makes_each_cell_once_however_often_it_is_named(tmp_path):
+    twice = ["--ops", "3,3-5,4", "--contexts", "crazy_zootopia,teachers_in_school,crazy_zootopia", "--count", "60"]
+    for name, change in (("once", ["--count", "60"]), ("twice", twice)):
+        assert main.main([*GENERATE, *change, "--out", str(tmp_path / name)]) == 0
+    assert (tmp_path / "once").read_bytes() == (tmp_path / "twice").read_bytes()
+
+
+def test_generate_compresses_by_the_name_of_its_file(tmp_path):
+    for name in ("rows.jsonl", "rows.jsonl.gz", "rows.jsonl.zst"):
+        assert main.main([*GENERATE, "--count", "5", "--out", str(tmp_path / name)]) == 0
+    read = [list(JsonlProblems([path])) for path in sorted(tmp_path.iterdir())]
+    assert read[0] == read[1] == read[2]
+    assert len((tmp_path / "rows.jsonl.zst").read_bytes()) < len((tmp_path / "rows.jsonl").read_bytes()) / 2
+
+
 def test_generate_draws_by_a_preset(tmp_path):
     assert main.main(["generate", "--mixture", "rl_7_10", "--count", "40", "--out", str(tmp_path / "rows.jsonl")]) == 0
     assert {json.loads(line)["op"] for line in (tmp_path / "rows.jsonl").open()} == {7, 8, 9, 10}
@@ -130,6 +145,7 @@ def test_generate_draws_by_a_preset(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (["--ops", "4,900"], "whose largest is about"),
         (["--contexts", "nowhere"], "nowhere"), (["--ops", "5-3"], "5-3"), (["--count", "0"], "--count"),
         (["--modes", "sideways"], "sideways"), (["--mixture", "nothing"], "nothing"), (["--number-range", "1"], "number_range"),
     ],
@@ -151,11 +167,16 @@ def test_held_out_problems_come_from_files(tmp_path, examples):
     assert Cell(3, "garden") in data.synthesis.mixture.cells
 
 
-def test_a_file_that_breaks_off_is_named(tmp_path, examples):
-    whole = gzip.compress(lines_of(examples).encode())
-    (tmp_path / "rows.jsonl.gz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"rows\.jsonl\.gz, after line \d+: cannot be read"):
-        list(JsonlProblems([tmp_path], bad_rows="skip"))
+@pytest.mark.parametrize(("ending", "compress"), [("gz", gzip.compress), ("zst", zstandard.ZstdCompressor().compress)])
+def test_a_file_that_breaks_off_is_named(tmp_path, examples, ending, compress):
+    text = lines_of(examples).encode()
+    path = tmp_path / f"rows.jsonl.{ending}"
+    path.write_bytes(compress(text) + compress(text))  # two frames, as `cat` makes
+    assert len(list(JsonlProblems([tmp_path]))) == 40
+    for cut in (10, len(compress(text)) // 2, len(compress(text)) + 30):
+        path.write_bytes((compress(text) + compress(text))[:cut])
+        with pytest.raises(ValueError, match=rf"rows\.jsonl\.{ending}, after line \d+: cannot be read"):
+            list(JsonlProblems([tmp_path], bad_rows="skip"))
 
 
 def test_generate_wants_a_file(tmp_path, capsys):

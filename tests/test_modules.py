@@ -37,13 +37,6 @@ def trainer(folder, **settings):
     )  # fmt: skip
 
 
-@pytest.fixture
-def start(tmp_path):
-    torch.manual_seed(0)
-    build_language_model(TINY).save_pretrained(tmp_path / "start")
-    return str(tmp_path / "start")
-
-
 def test_pretraining_lowers_the_loss_and_counts_tokens(tmp_path):
     data = PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=4)
     module = PretrainModule(TINY, optimizer=AdamW(lr=1e-2))

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 TIMES = ("train/tokens_per_s", "train/step_s", "train/data_wait", "train/memory_gib", "val/seconds")
 
 
-def command(folder, *, stage="pretrain", strategy="auto", devices=1, killer=None, **more):
+def command(folder, *, stage="pretrain", strategy="auto", devices=1, killer=None, workers=0, settings=None, **more):
     """A config of a minute run with a checkpoint every other update, and the command that starts it."""
     source = ROOT / f"configs/experiment/quickstart_{stage}.yaml"
     config = yaml.safe_load(source.read_text())
@@ -35,7 +35,7 @@ def command(folder, *, stage="pretrain", strategy="auto", devices=1, killer=None
     data["held_out"] |= {"validation_problems": 1}
     if stage == "pretrain":
         model["architecture"] = TINY
-        data["batch_rows"] = 2
+        data |= {"batch_rows": 2, "workers": workers}
     else:
         torch.manual_seed(0)
         build_language_model(TINY).save_pretrained(folder / "start")
@@ -43,6 +43,7 @@ def command(folder, *, stage="pretrain", strategy="auto", devices=1, killer=None
         model["sampling"]["max_new_tokens"] = 8
         config["trainer"] |= {"accumulate_grad_batches": 1, "val_check_interval": 100}
         data["prompts_per_rollout"] = 2
+    model |= settings or {}
     if killer:
         moment, updates = killer
         arguments = {"moment": moment, "updates": updates}
@@ -80,17 +81,19 @@ def assert_same(one, other):
     assert all(torch.equal(ends[0]["state_dict"][name], ends[1]["state_dict"][name]) for name in ends[0]["state_dict"])
     costs = [json.loads((folder / "training.json").read_text()) for folder in (one, other)]
     assert costs[0]["tokens"] == costs[1]["tokens"] > 0
-    ledgers = [(folder / "compute.json").read_text() for folder in (one, other)]
-    assert ledgers[0] == ledgers[1]
+    for name in ("compute.json", "mixture.json"):
+        assert (one / name).read_text() == (other / name).read_text()
+    mixture = json.loads((one / "mixture.json").read_text())
+    assert mixture["documents"] == sum(cell["documents"] for cell in mixture["cells"]) > 0
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
-    """Killed once between checkpoints and once with a checkpoint half written; the third start ends it."""
+    """Killed once between checkpoints and once with a checkpoint half written; the third start, with a worker, ends it."""
     assert run(fit, command(tmp_path / "whole")) == [0]
     assert run(fit, command(tmp_path / "killed", killer=("batch", 3))) == [-9]
     assert run(fit, command(tmp_path / "killed", killer=("write", 6))) == [-9]
     assert list((tmp_path / "killed/checkpoints").glob("*.part"))
-    assert run(fit, command(tmp_path / "killed")) == [0]
+    assert run(fit, command(tmp_path / "killed", workers=1)) == [0]
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
@@ -115,10 +118,20 @@ def test_a_run_killed_by_the_clock_again_and_again_goes_on_bit_for_bit(tmp_path)
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
+MOVING = {
+    "minibatches": 2, "epochs": 2, "beta": 0.1, "kl": {"target": 1.0e-6, "reference_decay": 0.9}, "resample": 1,
+    "group_size": 4,
+}  # fmt: skip
+
+
 @pytest.mark.long
-def test_rollouts_after_a_kill_are_those_that_would_have_been(tmp_path):
-    """Rollouts draw from torch's generator, which the checkpoint keeps."""
-    assert run(fit, command(tmp_path / "whole", stage="grpo")) == [0]
-    assert run(fit, command(tmp_path / "killed", stage="grpo", killer=("batch", 5))) == [-9]
-    assert run(fit, command(tmp_path / "killed", stage="grpo")) == [0]
+@pytest.mark.parametrize("updates", [5, 7])  # the checkpoint before is between two rollouts, or within the second
+@pytest.mark.parametrize(("stage", "processes"), [("grpo", 1), ("grpo", 2), ("ppo", 1)])
+def test_rollouts_after_a_kill_are_those_that_would_have_been(tmp_path, updates, stage, processes):
+    """Rollouts draw from torch's generator, which the checkpoint keeps, as it keeps the rollout that it falls into."""
+    more = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto", "stage": stage, "settings": MOVING}
+    assert set(run(fit, command(tmp_path / "whole", **more), world=processes)) == {0}
+    killed = command(tmp_path / "killed", killer=("batch", updates), **more)
+    assert -9 in run(fit, killed, world=processes)
+    assert set(run(fit, command(tmp_path / "killed", **more), world=processes)) == {0}
     assert_same(tmp_path / "whole", tmp_path / "killed")

@@ -25,6 +25,7 @@ from callbacks import (
 )
 from datamodules import PretrainDataModule
 from datamodules.mixture import Component
+from datamodules.packed_rows import PackedRows
 from lightning_modules import PretrainModule
 from lightning_modules.optimizers import AdamW
 from tests_support import PLAIN, TINY
@@ -45,11 +46,17 @@ def train(folder, *watch, module=None, data=None, ckpt_path=None, **settings):
     return trainer, module
 
 
+class SlowRows(PackedRows):
+    def __iter__(self):
+        for batch in super().__iter__():
+            sleep(0.05)
+            yield batch
+
+
 class SlowData(PretrainDataModule):
     def train_dataloader(self):
         loader = super().train_dataloader()
-        fetch = loader._collate
-        loader._collate = lambda rows: (sleep(0.05), fetch(rows))[1]
+        loader.__class__ = SlowRows
         return loader
 
 

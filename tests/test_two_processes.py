@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from processes import run
 
-from callbacks import Checkpoint, GradientNorm, HuggingFaceExport, RandomState, Throughput
+from callbacks import Checkpoint, GradientNorm, HuggingFaceExport, MixtureRecord, RandomState, Throughput
 from datamodules import PretrainDataModule
 from datamodules.mixture import Component
 from datamodules.reasoning import HeldOut
@@ -62,7 +62,7 @@ def train(folder: Path, *, kind="one", rows=4, accumulate=1, resume=None, muon=F
         evaluation=Evaluation(samples=2, sampling=SamplingParams(max_new_tokens=6)),
     )  # fmt: skip
     keep = Checkpoint(dirpath=folder / "checkpoints", every_n_train_steps=HALFWAY, save_top_k=-1, filename="{step}")
-    watch = [keep, Watch(folder), RandomState(), Throughput(), GradientNorm(), HuggingFaceExport()]
+    watch = [keep, Watch(folder), RandomState(), Throughput(), GradientNorm(), HuggingFaceExport(), MixtureRecord()]
     trainer = Trainer(
         max_steps=UPDATES, accelerator="cpu", devices=1 if kind == "one" else 2, strategy=strategy, logger=False,
         accumulate_grad_batches=accumulate, gradient_clip_val=0.5, callbacks=watch,
@@ -96,6 +96,9 @@ def assert_same_steps(one: Path, other: Path, *, first: int = 0, tolerance: floa
     steps, others = found(one)["steps"][first:], found(other)["steps"]
     assert len(steps) == len(others) == UPDATES - first
     assert torch.allclose(torch.tensor(steps), torch.tensor(others), rtol=tolerance, atol=0)
+    drawn, others_drawn = (json.loads((folder / "mixture.json").read_text()) for folder in (one, other))
+    assert drawn == others_drawn
+    assert drawn["tokens"] == sum(row["tokens"] for row in drawn["cells"]) > 0
     val, other_val = found(one)["val"], found(other)["val"]
     assert val.keys() == other_val.keys() >= {"val/loss", "val/loss/ID", "val/loss/ID/garden", "val/perplexity/result/ID"}
     assert all(val[name] == pytest.approx(other_val[name], rel=1e-4) for name in val)

@@ -1,4 +1,8 @@
-"""Masked means: what one number a loss makes of [N, T] terms."""
+"""Masked means: what one number a loss makes of [N, T] terms.
+
+Each takes its divisor from outside where a batch is one of several whose gradients are added up: the divisor of them all over
+their number. The sum of the parts is then the mean of the whole, whatever the parts' own sizes.
+"""
 
 import torch
 from torch import Tensor
@@ -10,12 +14,44 @@ def token_mean(terms_NT: Tensor, mask_NT: Tensor, *, tokens: Tensor | float | No
     Args:
         terms_NT: [N, T].
         mask_NT: [N, T], 1 where a term counts.
-        tokens: divisor; None: the number of tokens in the mask, at least 1. When a batch is one of several whose gradients are
-            added up, the tokens of them all over the number of them: the sum is then the mean over all their tokens.
+        tokens: divisor; None: the number of tokens in the mask, at least 1.
 
     Returns:
         A scalar.
     """
-    divisor = mask_NT.sum().clamp(min=1) if tokens is None else tokens
+    return _kept(terms_NT, mask_NT).sum() / (mask_NT.sum().clamp(min=1) if tokens is None else tokens)
+
+
+def sequence_mean(terms_NT: Tensor, mask_NT: Tensor, *, sequences: Tensor | float | None = None) -> Tensor:
+    """1/N sum_n ( sum_t mask * terms / length_n ): every completion weighs the same (GRPO, arXiv:2402.03300, eq. 3).
+
+    Args:
+        terms_NT: [N, T].
+        mask_NT: [N, T], 1 where a term counts; an empty row adds 0.
+        sequences: divisor; None: N.
+
+    Returns:
+        A scalar.
+    """
+    length_N = mask_NT.sum(dim=1).clamp(min=1)
+    return (_kept(terms_NT, mask_NT).sum(dim=1) / length_N).sum() / (len(mask_NT) if sequences is None else sequences)
+
+
+def constant_length_mean(terms_NT: Tensor, mask_NT: Tensor, *, length: int, sequences: Tensor | float | None = None) -> Tensor:
+    """sum(mask * terms) / (N * length): no completion gains by being long or short (Dr. GRPO, arXiv:2503.20783, 3.2).
+
+    Args:
+        terms_NT: [N, T].
+        mask_NT: [N, T], 1 where a term counts.
+        length: a constant, e.g. the longest completion allowed, tokens.
+        sequences: divisor beside it; None: N.
+
+    Returns:
+        A scalar.
+    """
+    return _kept(terms_NT, mask_NT).sum() / (length * (len(mask_NT) if sequences is None else sequences))
+
+
+def _kept(terms_NT: Tensor, mask_NT: Tensor) -> Tensor:
     # where, not a product: masked terms may be infinite
-    return torch.where(mask_NT.bool(), terms_NT, 0.0).sum() / divisor
+    return torch.where(mask_NT.bool(), terms_NT, 0.0)

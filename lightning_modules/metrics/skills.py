@@ -13,25 +13,11 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from grammar import Graph, Quantity, Report
+from grammar import Graph, Report
+from grammar.skills import SKILLS, skill_of
 from lightning_modules.metrics.problem_table import MOST_OPS
 
-SKILLS = (
-    "given", "copy", "sum of 2", "sum of 3 or more", "difference", "constant plus", "constant times", "total", "product",
-    "equation",
-)  # fmt: skip
 Trial = tuple[tuple[int, ...], bool]  # a skill, or two that meet, by their places in SKILLS; whether it was right
-
-
-def skill_of(quantity: Quantity) -> str | None:
-    """The operation that computes a quantity, the outermost where there are two; None for the unknown, which is only named."""
-    if quantity.rule == "unknown":
-        return None
-    if quantity.scale is not None:
-        return f"constant {quantity.scale}"
-    if quantity.rule == "sum":
-        return "sum of 2" if len(quantity.parents) == 2 else "sum of 3 or more"
-    return {"products": "product"}.get(quantity.rule, quantity.rule)
 
 
 def trials(graph: Graph, report: Report) -> list[Trial]:

@@ -1,0 +1,81 @@
+"""What training drew, by cell: the proof of a run's mixture."""
+
+import json
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from callbacks.files import run_folder, write_text
+
+
+class MixtureRecord(Callback):
+    """Write `mixture.json`: documents and tokens that all processes drew, by operations x context x mode, beside the shares
+    that were intended. Log `train/mixture_distance`, the total variation distance between the two.
+
+    Of the data module it asks for `drawn`, which has `names`, `take()`, `distance(counts)` and `report(counts)`; without it, it
+    does nothing. Counts are kept in checkpoints: those of a resumed run are those of the whole run.
+    """
+
+    def __init__(self) -> None:
+        """Nothing was drawn."""
+        self.total: Tensor | None = None  # of all processes, up to the last sum
+        self.since: Tensor | None = None  # of this process, since then
+        self.restored: dict[str, Any] | None = None
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the counts until training starts."""
+        self.restored = checkpoint.get("mixture")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on from there.
+
+        Raises:
+            ValueError: the checkpoint counted the cells of another mixture.
+        """
+        drawn = getattr(trainer.datamodule, "drawn", None)
+        if drawn is not None and self.restored is not None:
+            if self.restored["cells"] != drawn.names:
+                raise ValueError(
+                    "the checkpoint was trained on another mixture, or on other files; resume it with the `data` it had, or "
+                    "start from its weights with `model.init_args.init_from`."
+                )
+            self.total = self.restored["counts"]
+        self.restored = None
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+        """Add what the batch was drawn from; when Lightning is about to log, log the distance."""
+        if (drawn := getattr(trainer.datamodule, "drawn", None)) is None:
+            return
+        counts = drawn.take()
+        self.since = counts if self.since is None else self.since + counts
+        if trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0:
+            distance = drawn.distance(self._sum(trainer))
+            if distance is not None:
+                pl_module.log("train/mixture_distance", distance)
+
+    def _sum(self, trainer: Trainer) -> Tensor:
+        """Counts of all processes; every process must ask."""
+        found = trainer.strategy.reduce(self.since.to(trainer.strategy.root_device), reduce_op="sum").cpu()
+        self.total = found if self.total is None else self.total + found
+        self.since = torch.zeros_like(self.total)
+        return self.total
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the counts, and write them."""
+        if self.since is not None:
+            checkpoint["mixture"] = {"cells": trainer.datamodule.drawn.names, "counts": self._sum(trainer)}
+            self._write(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the counts."""
+        if self.since is not None:
+            self._sum(trainer)
+            self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        folder = run_folder(trainer)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            write_text(folder / "mixture.json", json.dumps(trainer.datamodule.drawn.report(self.total), indent=1))

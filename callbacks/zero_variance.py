@@ -1,0 +1,70 @@
+"""How many groups of completions have nothing to teach, and on which side of what the model can do they lie."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+
+from callbacks.processes import sum_over_processes
+from grammar import grade
+
+HIGHEST_OP = 64  # of the problems that are told apart
+
+
+class ZeroVariance(Callback):
+    """Log which groups have no signal, their completions all earning the same; `train/zero_variance` itself is the module's.
+
+    `train/zero_variance/solved`: share of all groups that have no signal and every completion accepted: too easy.
+    `train/zero_variance/failed`: share that has none, and every completion rejected: too hard.
+    `train/zero_variance/opN`:    share of the groups with N operations that has none.
+    """
+
+    def __init__(self, grader: str = "executable", patience: int | None = None) -> None:
+        """Keep the settings.
+
+        Args:
+            grader: says what is solved.
+            patience: stop training after so many rollouts in a row without any signal; None: never.
+        """
+        self.grader, self.patience = grader, patience
+        self.silent = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Rollouts in a row without any signal."""
+        return {"silent": self.silent}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there."""
+        self.silent = state["silent"]
+
+    def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> dict[str, float]:
+        """Count, and stop where there has been nothing to learn for too long."""
+        every, flat = Counter(), Counter()
+        for group in groups:
+            op = min(group.example.cell.op, HIGHEST_OP)
+            every[op] += 1
+            if not group.varies:
+                flat[op] += 1
+                verdicts = {grade(report, self.grader) for report in group.reports}
+                flat["solved"] += verdicts == {True}
+                flat["failed"] += verdicts == {False}
+        ops = range(HIGHEST_OP + 1)
+        counts = [flat["solved"], flat["failed"], *(every[op] for op in ops), *(flat[op] for op in ops)]
+        solved, failed, *by_op = sum_over_processes(trainer, counts)
+        every_op, flat_op = by_op[: len(ops)], by_op[len(ops) :]
+        total = sum(every_op)
+        self._judge(trainer, signal=sum(flat_op) < total)
+        return {
+            "train/zero_variance/solved": solved / total,
+            "train/zero_variance/failed": failed / total,
+            **{f"train/zero_variance/op{op}": flat_op[op] / every_op[op] for op in ops if every_op[op]},
+        }
+
+    def _judge(self, trainer: Trainer, *, signal: bool) -> None:
+        self.silent = 0 if signal else self.silent + 1
+        if self.patience is not None and self.silent >= self.patience:
+            rank_zero_warn(f"ZeroVariance: {self.silent} rollouts in a row without any signal; training stops.")
+            trainer.should_stop = True

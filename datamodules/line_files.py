@@ -1,0 +1,86 @@
+"""Files of lines: found by folders and globs, read plain or compressed, and written whole or not at all."""
+
+import gzip
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from glob import glob
+from pathlib import Path
+from typing import BinaryIO
+
+import zstandard
+
+ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+CHUNK = 1 << 20  # bytes decompressed at a time
+
+
+def find_files(sources: Iterable[str | Path]) -> list[Path]:
+    """Files named by paths, folders (all their `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, at any depth) and globs, each once.
+
+    Raises:
+        ValueError: a source that names no file.
+    """
+    found: dict[Path, None] = {}
+    for source in map(str, sources):
+        path = Path(source)
+        names = path.rglob("*") if path.is_dir() else [path] if path.is_file() else map(Path, glob(source, recursive=True))
+        files = [name for name in sorted(names) if name.is_file() and (name == path or name.name.endswith(ENDINGS))]
+        if not files:
+            raise ValueError(f"{source!r} names no file ending in {', '.join(ENDINGS)}; give a file, a folder or a glob.")
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+def is_compressed(path: Path) -> bool:
+    """Whether a file is read through a decompressor."""
+    return path.suffix in (".gz", ".zst")
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines, decompressed, with their ends; blank ones are among them.
+
+    Raises:
+        ValueError: a file that cannot be read to its end; names the last line that could.
+    """
+    number = 0
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            for number, line in enumerate(_zstd_lines(file) if path.suffix == ".zst" else file, start=1):
+                yield number, line
+    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as err:
+        raise ValueError(f"{path}, after line {number}: cannot be read: {err}") from err
+
+
+def _zstd_lines(file: BinaryIO) -> Iterator[bytes]:
+    """Lines of all frames; the library's own reader takes a file that breaks off for one that ends."""
+    rest, reader, inside = b"", zstandard.ZstdDecompressor().decompressobj(), False
+    while chunk := file.read(CHUNK):
+        while chunk:
+            *lines, rest = (rest + reader.decompress(chunk)).split(b"\n")
+            yield from (line + b"\n" for line in lines)
+            inside, chunk = not reader.eof, reader.unused_data if reader.eof else b""
+            if not inside:
+                reader = zstandard.ZstdDecompressor().decompressobj()
+    if inside:
+        raise EOFError("compressed file ended before the end-of-frame marker was reached")
+    if rest:
+        yield rest
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Callable[[str], object]]:
+    """Give a function that writes text to `path`, compressed where its name ends so; the file appears whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with part.open("wb") as raw, _compressed(raw, path.suffix) as file:
+            yield lambda text: file.write(text.encode())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _compressed(raw: BinaryIO, suffix: str) -> AbstractContextManager[BinaryIO]:
+    if suffix == ".gz":
+        return gzip.GzipFile("", "wb", fileobj=raw, mtime=0)  # neither name nor time: the same rows are the same bytes
+    return zstandard.ZstdCompressor().stream_writer(raw, closefd=False) if suffix == ".zst" else nullcontext(raw)

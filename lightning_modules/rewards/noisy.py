@@ -1,0 +1,56 @@
+"""A verifier that errs at known rates, for studies of robustness."""
+
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from grammar import Report, grade
+from lightning_modules.rewards.reward import Reward
+
+
+@dataclass(frozen=True)
+class NoisyVerifier(Reward):
+    """`reward` as a verifier would pay it that accepts some wrong solutions and rejects some right ones.
+
+    A wrong solution that is accepted is priced as one without fault, a right one that is rejected as one with nothing right. The
+    draw is keyed by seed, problem and response: the same response to the same problem always meets the same fate.
+
+    reward:       what is paid.
+    false_accept: share of the solutions rejected by `grader` that pass.
+    false_reject: share of those accepted that fail.
+    grader:       which solutions are right.
+    seed:         of the draws.
+    """
+
+    reward: Reward
+    false_accept: float = 0.0
+    false_reject: float = 0.0
+    grader: str = "executable"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse rates outside [0, 1]."""
+        if not (0 <= self.false_accept <= 1 and 0 <= self.false_reject <= 1):
+            raise ValueError(f"NoisyVerifier: rates {self.false_accept} and {self.false_reject} must be within 0 and 1.")
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """The parts of `reward` as they should be, and "noise": what the verifier's error adds."""
+        parts = self.reward(response, report)
+        right = grade(report, self.grader)
+        if self._draw(response, report) >= (self.false_reject if right else self.false_accept):
+            return parts | {"noise": 0.0}
+        seen = self.reward(response, _rejected(report) if right else _accepted(report))
+        return parts | {"noise": sum(seen.values()) - sum(parts.values())}
+
+    def _draw(self, response: str, report: Report) -> float:
+        key = repr((self.seed, [node.name for node in report.nodes], response)).encode()
+        return int.from_bytes(blake2b(key, digest_size=7).digest()) / 2**56
+
+
+def _accepted(report: Report) -> Report:
+    nodes = tuple(node._replace(status="correct") for node in report.nodes)
+    return report._replace(answer_correct=True, nodes=nodes, process_accuracy=1.0, errors=())
+
+
+def _rejected(report: Report) -> Report:
+    nodes = tuple(node._replace(status="wrong_both") for node in report.nodes)
+    return report._replace(answer_correct=False, nodes=nodes, process_accuracy=0.0)

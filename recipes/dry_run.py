@@ -1,0 +1,41 @@
+"""What `run --dry-run` prints: the graph of stages, and what each will cost."""
+
+from dataclasses import fields
+
+from recipes.estimate import Estimate, estimate
+from recipes.plan import Plan, in_order
+from recipes.table import align
+from recipes.workplace import Workplace
+
+UNIT = 1e6
+
+
+def describe(plan: Plan, place: Workplace) -> str:
+    """The arms as chains of stages, then each stage once with steps, tokens and FLOPs; complete ones cost nothing more."""
+    chains = [[arm.name, " > ".join(stage.label for stage in arm.stages)] for arm in plan.arms]
+    rows = [["stage", "name", "arms", "state", "steps", "rollouts", "Mtokens", "FLOPs", "of testing"]]
+    left = Estimate(0, 0, 0.0, 0.0, 0.0)
+    for stage, arms in in_order(plan):
+        cost, done = estimate(stage), not plan.recipe.plain and place.complete(stage)
+        state = "complete" if done else "to do"
+        rows.append([stage.label, stage.name, str(len(arms)), state, *_costs(cost)])
+        left = left if done else _add(left, cost)
+    rows.append(["left to do", "", "", "", *_costs(left)])
+    about = plan.recipe.about + (f"\nScale {plan.recipe.scale.name}: {plan.recipe.scale.about}" if plan.recipe.scale else "")
+    return f"{about}\n{align([['arm', 'stages'], *chains])}\n\n{align(rows)}\n\n{NOTE}"
+
+
+NOTE = (
+    "Tokens: trained on, padding included; of RL, sampled. Estimates take solutions to be as long as gold ones and samples to "
+    "share nothing but the prompt; validation in training is left out."
+)
+
+
+def _costs(cost: Estimate) -> list[str]:
+    flops = ["-" if value is None else f"{value:.2e}" for value in (cost.flops, cost.evaluation)]
+    return [f"{cost.steps:,}", f"{cost.rollouts:,}" if cost.rollouts else "", f"{cost.tokens / UNIT:,.2f}", *flops]
+
+
+def _add(one: Estimate, other: Estimate) -> Estimate:
+    pairs = [(getattr(one, field.name), getattr(other, field.name)) for field in fields(Estimate)]
+    return Estimate(*(None if None in pair else sum(pair) for pair in pairs))

@@ -1,0 +1,93 @@
+"""Stages as jobs of a cluster or of this machine, through `submitit`: each starts when the one it starts from is trained.
+
+`slurm` submits everything with dependencies and returns; `local` (a process each) and `debug` (in this one) wait for the end.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from recipes.plan import Plan, Planned
+from recipes.workplace import Workplace
+
+CLUSTERS = ("slurm", "local", "debug")
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """What a job runs; one that is preempted is queued again and goes on from its last checkpoint."""
+
+    out: Path
+    stage: Planned
+
+    def __call__(self) -> None:
+        """Train and test the stage; every process of the job calls it.
+
+        Raises:
+            RuntimeError: the stage failed, which ends what depends on the job.
+        """
+        place = Workplace(self.out)
+        if not place.make(self.stage, alone=_rank() == 0):
+            raise RuntimeError(f"{self.stage.label} failed:\n{place.why(self.stage)}")
+
+    def checkpoint(self) -> Any:
+        """Called by submitit before a job is preempted."""
+        return _submitit().helpers.DelayedSubmission(self)
+
+
+def submit(plan: Plan, out: Path, cluster: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Submit every stage that is not complete.
+
+    Args:
+        plan: what is to be run.
+        out: folder of the experiment, seen by all machines.
+        cluster: "slurm", "local" or "debug".
+        settings: of `submitit.AutoExecutor.update_parameters`, e.g. timeout_min, gpus_per_node, slurm_partition.
+
+    Returns:
+        Digest -> job, of slurm; the others have ended.
+    """
+    place, jobs = Workplace(out), {}
+    executor = _submitit().AutoExecutor(folder=out / "jobs", cluster=cluster)
+    given = dict(settings)
+    further = given.pop("slurm_additional_parameters", {})
+    failed: set[str] = set()
+    for name, stage in plan.stages().items():
+        if place.complete(stage):
+            continue
+        parent = stage.parent.digest if stage.parent else None
+        if parent in failed:
+            failed.add(name)
+            continue
+        wait = {"slurm_additional_parameters": {**further, **_after(jobs.get(parent))}} if cluster == "slurm" else {}
+        executor.update_parameters(name=stage.label, **given, **wait)
+        if cluster != "slurm" and parent in jobs and jobs[parent].exception() is not None:
+            failed.add(name)
+            continue
+        place.prepare(stage)
+        jobs[name] = executor.submit(StageJob(out, stage))
+    if cluster != "slurm":
+        for job in jobs.values():
+            job.exception()  # waits
+    return jobs
+
+
+def _rank() -> int:
+    """The number of this process within its job."""
+    return int(os.environ.get("SLURM_PROCID") or os.environ.get("SUBMITIT_LOCAL_GLOBALRANK") or 0)
+
+
+def _after(job: Any | None) -> dict[str, Any]:
+    """The parameters of a job that starts once another has ended well, and is taken off the queue where it has not."""
+    return {} if job is None else {"dependency": f"afterok:{job.job_id}", "kill-on-invalid-dep": "yes"}
+
+
+def _submitit() -> ModuleType:
+    try:
+        import submitit
+    except ModuleNotFoundError as err:
+        raise ValueError("--launcher needs the package submitit: pip install 'interplay[slurm]'.") from err
+    return submitit

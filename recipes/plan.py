@@ -1,0 +1,169 @@
+"""What a recipe makes: for every arm and seed a chain of stages, each identified by a digest of its whole input.
+
+Equal stages of several arms are one stage. Not here: running them (`workplace.py`), what they cost (`estimate.py`).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import product
+
+from recipes.budget import read_budget, split_budget
+from recipes.recipe import Change, Recipe, Stage, without
+from recipes.resolve import Config, digest, kind_of, resolve
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage with all that shapes it.
+
+    name:   in the recipe.
+    config: resolved; where it starts from, and where its files lie, are no part of it.
+    parent: the stage it starts from.
+    digest: of its whole input.
+    """
+
+    name: str
+    config: Config
+    parent: "Planned | None"
+    digest: str
+
+    @property
+    def kind(self) -> str:
+        """From its module: "pretrain", "midtrain", "grpo" ..."""
+        return kind_of(self.config)
+
+    @property
+    def label(self) -> str:
+        """Names its folder."""
+        return f"{self.kind}-{self.digest}"
+
+    def chain(self) -> "list[Planned]":
+        """The stages that led to it, then itself."""
+        return [*(self.parent.chain() if self.parent else []), self]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One combination of values, with one seed.
+
+    values: axis -> value.
+    stages: in the order in which they run.
+    """
+
+    values: Mapping[str, str]
+    seed: int
+    stages: tuple[Planned, ...]
+
+    @property
+    def name(self) -> str:
+        """Its values and its seed."""
+        return "-".join([*self.values.values(), f"seed{self.seed}"])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe's arms."""
+
+    recipe: Recipe
+    arms: tuple[Arm, ...]
+
+    def stages(self) -> dict[str, Planned]:
+        """Digest -> stage, each once, what others start from first."""
+        return {stage.digest: stage for arm in self.arms for stage in arm.stages}
+
+    def only(self, patterns: Sequence[str]) -> "Plan":
+        """The arms whose names match one of the patterns (`*`, `?`).
+
+        Raises:
+            ValueError: a pattern that matches none.
+        """
+        for pattern in patterns:
+            if not any(fnmatchcase(arm.name, pattern) for arm in self.arms):
+                raise ValueError(f"--only {pattern!r} matches no arm; there are {', '.join(arm.name for arm in self.arms)}.")
+        return Plan(self.recipe, tuple(arm for arm in self.arms if any(fnmatchcase(arm.name, p) for p in patterns)))
+
+
+def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
+    """Work out every arm.
+
+    Args:
+        recipe: as it is written.
+        seeds: instead of the recipe's own.
+
+    Raises:
+        ValueError: a budget that cannot be shared out.
+        ArgumentError: a setting that `fit` would refuse.
+    """
+    builder = _Builder(recipe)
+    names, choices = list(recipe.axes), [list(values.items()) for values in recipe.axes.values()]
+    arms = []
+    for seed in recipe.seeds if seeds is None else seeds:
+        for chosen in product(*choices):
+            values = dict(zip(names, (value for value, _ in chosen), strict=True))
+            arms.append(Arm(values, seed, builder.stages([change for _, change in chosen], seed)))
+    return Plan(recipe, tuple(arms))
+
+
+class _Builder:
+    """Resolves stages, each different one once."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.resolved: dict[str, Config] = {}
+
+    def stages(self, changes: Sequence[Change], seed: int) -> tuple[Planned, ...]:
+        """The stages of one arm."""
+        skipped = frozenset().union(*(change.skip for change in changes))
+        stages = without(self.recipe.stages, skipped)
+        configs = {stage.name: self._config(stage, changes, seed) for stage in stages}
+        if self.recipe.budget is not None:
+            budget = dict(self.recipe.budget)
+            for change in changes:
+                budget |= change.budget
+            stages = self._spend(budget, stages, configs)
+        found: dict[str, Planned] = {}
+        for stage in stages:
+            parent = found[stage.init_from] if stage.init_from else None
+            name = digest(configs[stage.name], parent.digest if parent else None)
+            found[stage.name] = Planned(stage.name, configs[stage.name], parent, name)
+        return tuple(found.values())
+
+    def _config(self, stage: Stage, changes: Sequence[Change], seed: int) -> Config:
+        settings = dict(stage.settings)
+        for change in changes:
+            settings |= change.settings.get(stage.name, {})
+        settings |= {"seed_everything": seed, "data.init_args.seed": seed}
+        if stage.init_from is not None:
+            settings["model.init_args.init_from"] = stage.init_from
+        key = repr((stage.configs, sorted(settings.items(), key=lambda item: item[0])))
+        if key not in self.resolved:
+            self.resolved[key] = resolve(stage.configs, settings)
+        return self.resolved[key]
+
+    @staticmethod
+    def _spend(raw: Mapping[str, object], stages: list[Stage], configs: dict[str, Config]) -> list[Stage]:
+        """Give the two stages of a budget their steps; one that is left none is taken out."""
+        budget = read_budget(raw)
+        if not {budget.mid, budget.rl} & configs.keys():
+            return stages  # an arm that skips both spends nothing
+        if missing := {budget.mid, budget.rl} - configs.keys():
+            raise ValueError(f"budget: {sorted(missing)} are no stages; set `mid` and `rl` to two of {sorted(configs)}.")
+        sizes = budget.sizes(configs[budget.mid], configs[budget.rl])
+        steps = split_budget(budget.tokens, budget.rl_share, sizes)
+        left = {budget.mid: steps.mid, budget.rl: steps.rl * sizes.updates_per_step}
+        for name, count in left.items():
+            config = configs[name]
+            trainer = config["trainer"] | {"max_steps": count, "devices": budget.devices}
+            configs[name] = config | {"trainer": trainer, "budget": config["budget"] | {"max_tokens": None}}
+        return without(stages, frozenset(name for name, count in left.items() if not count))
+
+
+def in_order(plan: Plan) -> Iterator[tuple[Planned, list[str]]]:
+    """Each stage once, what others start from first, with the names of its arms."""
+    users: dict[str, list[str]] = {}
+    for arm in plan.arms:
+        for stage in arm.stages:
+            users.setdefault(stage.digest, []).append(arm.name)
+    for name, stage in plan.stages().items():
+        yield stage, users[name]

@@ -1,0 +1,175 @@
+"""Charts as data, and how they are drawn: told apart by marker, line style and hatch as well as by colour, legible when small."""
+
+import base64
+from dataclasses import dataclass
+from io import StringIO
+from itertools import zip_longest
+from pathlib import Path
+from typing import Literal
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from recipes.report.numbers import Number
+
+# Okabe and Ito's colours, which people with any colour vision tell apart (jfly.uni-koeln.de/color), darkest first
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "+++", "---")
+SIZE = (4.4, 3.7)  # inches of a panel
+FEW = 16  # points that get a marker each, and a tick where they are whole numbers
+MANY = 1000
+
+
+@dataclass(frozen=True)
+class Line:
+    """Values along x: numbers, or names for bars."""
+
+    label: str
+    points: tuple[tuple[float | str, Number], ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes.
+
+    kind: "line"; "bar": bars of all lines side by side at each x; "stack": upon one another.
+    """
+
+    title: str
+    x: str
+    y: str
+    lines: tuple[Line, ...]
+    kind: Literal["line", "bar", "stack"] = "line"
+    log_x: bool = False
+    share: bool = True
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Panels that belong together.
+
+    key:   names its file.
+    title: what it shows, and which figures of the paper have this shape.
+    note:  how to read it.
+    """
+
+    key: str
+    title: str
+    note: str
+    panels: tuple[Panel, ...]
+
+
+def draw_png(chart: Chart, path: Path) -> None:
+    """All panels, at most three side by side, as a picture."""
+    columns = 2 if len(chart.panels) == 4 else min(3, len(chart.panels))
+    rows = -(-len(chart.panels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(SIZE[0] * columns, SIZE[1] * rows), layout="constrained", squeeze=False)
+    for axis, panel in zip_longest(axes.flat, chart.panels):
+        if panel is None:
+            axis.set_visible(False)
+        else:
+            draw_panel(axis, panel)
+    _legend(figure, axes[0][0])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def panel_image(panel: Panel) -> str:
+    """One panel as a `data:` address of an SVG, whose text stays sharp and small."""
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": panel.title}):
+        figure, axis = plt.subplots(figsize=SIZE, layout="constrained")
+        draw_panel(axis, panel)
+        _legend(figure, axis)
+        text = StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None})
+        plt.close(figure)
+    return "data:image/svg+xml;base64," + base64.b64encode(text.getvalue().encode()).decode()
+
+
+def draw_panel(axis: Axes, panel: Panel) -> None:
+    """Draw one panel."""
+    {"line": _lines, "bar": _bars, "stack": _stack}[panel.kind](axis, panel)
+    axis.set_title(panel.title, fontsize=10)
+    axis.set_xlabel(panel.x)
+    axis.set_ylabel(panel.y)
+    axis.grid(alpha=0.3)
+    if panel.share and panel.kind != "stack" and all(n.value >= 0 for line in panel.lines for _, n in line.points):
+        axis.set_ylim(-0.03, 1.03)
+    if panel.log_x:
+        ticks = sorted({x for line in panel.lines for x, _ in line.points})
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
+
+
+def _lines(axis: Axes, panel: Panel) -> None:
+    for i, line in enumerate(panel.lines):
+        xs = [x for x, _ in line.points]
+        ys = [number.value for _, number in line.points]
+        colour, few = COLOURS[i % len(COLOURS)], len(xs) <= FEW
+        axis.plot(
+            xs, ys, linestyle=STYLES[i % len(STYLES)], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5,
+            markevery=1 if few else max(1, len(xs) // 8), linewidth=1.6, label=line.label, fillstyle="none" if i % 2 else "full",
+        )  # fmt: skip
+        if all(number.low is not None for _, number in line.points):
+            axis.fill_between(
+                xs, [n.low for _, n in line.points], [n.high for _, n in line.points], color=colour, alpha=0.12, lw=0
+            )
+    xs = sorted({x for line in panel.lines for x, _ in line.points})
+    if xs and not panel.log_x and all(float(x).is_integer() and x < MANY for x in xs) and len(xs) <= FEW:
+        axis.set_xticks(xs)
+
+
+def _bars(axis: Axes, panel: Panel) -> None:
+    names = list(dict.fromkeys(x for line in panel.lines for x, _ in line.points))
+    width = 0.8 / max(1, len(panel.lines))
+    for i, line in enumerate(panel.lines):
+        for x, number in line.points:
+            place = names.index(x) + (i - (len(panel.lines) - 1) / 2) * width
+            error = (
+                None if number.low is None else [[max(0.0, number.value - number.low)], [max(0.0, number.high - number.value)]]
+            )
+            axis.bar(
+                place, number.value, width * 0.92, yerr=error, capsize=2, color=COLOURS[1 + i % (len(COLOURS) - 1)], alpha=0.75,
+                hatch=HATCHES[i % len(HATCHES)], edgecolor="black", linewidth=0.7, label=line.label,
+            )  # fmt: skip
+    _names(axis, names)
+    axis.axhline(0, color="black", linewidth=0.8)
+
+
+def _stack(axis: Axes, panel: Panel) -> None:
+    names = list(dict.fromkeys(x for line in panel.lines for x, _ in line.points))
+    height = [0.0] * len(names)
+    for i, line in enumerate(panel.lines):
+        for x, number in line.points:
+            place = names.index(x)
+            axis.bar(
+                place, number.value, 0.7, bottom=height[place], color=COLOURS[1 + i % (len(COLOURS) - 1)], alpha=0.75,
+                hatch=HATCHES[i % len(HATCHES)], edgecolor="black", linewidth=0.7, label=line.label,
+            )  # fmt: skip
+            height[place] += number.value
+    _names(axis, names)
+
+
+def _names(axis: Axes, names: list[float | str]) -> None:
+    long = max(len(str(name)) for name in names) * len(names) > 30
+    axis.set_xticks(
+        range(len(names)), [str(name) for name in names], rotation=30 if long else 0, ha="right" if long else "center"
+    )
+    axis.tick_params(axis="x", labelsize=8)
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    handles: dict[str, object] = {}
+    for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+        handles.setdefault(label, handle)
+    if len(handles) > 1 or "" not in handles:
+        columns = 2 if max(map(len, handles), default=0) > 12 else 3
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, fontsize=8, handlelength=3.5)

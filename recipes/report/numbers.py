@@ -1,0 +1,152 @@
+"""Numbers that know where they come from: each is the mean over runs of a sum of values that stand in files."""
+
+import csv
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+import yaml
+
+_T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5% of Student's t, 1 ... 10 degrees of freedom
+_Z = 1.959964
+_CELL = re.compile(r"(.+)\[step=(\d+)\]")
+
+
+class Term(NamedTuple):
+    """A weighted value of a file.
+
+    weight: it is multiplied by.
+    path:   of the file, relative to the report's folder.
+    key:    JSON pointer (RFC 6901), or `COLUMN[step=N]` of a CSV file.
+    """
+
+    weight: float
+    path: str
+    key: str
+
+
+def pointer(*keys: str | int) -> str:
+    """A JSON pointer to nested keys."""
+    return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A value with its interval and its sources.
+
+    value:     the mean over runs.
+    low, high: a 95% interval; None where there is none.
+    runs:      for each, the terms whose sum is that run's value.
+    how:       what the interval is of.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    runs: tuple[tuple[Term, ...], ...]
+    how: str = ""
+
+    @property
+    def terms(self) -> str:
+        """The sources as JSON: run -> [weight, path, key]."""
+        return json.dumps([[list(term) for term in run] for run in self.runs])
+
+    @cached_property
+    def title(self) -> str:
+        """The sources, for people."""
+        first = " ".join(f"{'+' if t.weight > 0 else '-'} {t.path} {t.key}" for t in self.runs[0][:2]).removeprefix("+ ")
+        more = f" (and {len(self.runs) - 1} more seeds)" if len(self.runs) > 1 else ""
+        return f"{first}{more}{'; interval: ' + self.how if self.how and self.low is not None else ''}"
+
+
+def t_quantile(freedom: int) -> float:
+    """97.5% quantile of Student's t (beyond 10 degrees of freedom by Cornish and Fisher's expansion, right to 0.003)."""
+    if freedom <= len(_T):
+        return _T[freedom - 1]
+    z = _Z
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+
+
+class Files:
+    """Values of the JSON and CSV files of a folder, each file read once."""
+
+    def __init__(self, root: Path) -> None:
+        """Nothing is read yet."""
+        self.root = root
+        self._read: dict[str, Any] = {}
+
+    def json(self, path: str) -> Any:
+        """A JSON file's content; None where there is no such file."""
+        if path not in self._read:
+            file = self.root / path
+            self._read[path] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return self._read[path]
+
+    def rows(self, path: str) -> list[dict[str, str]]:
+        """A CSV file's rows; none where there is no such file."""
+        if path not in self._read:
+            file, rows = self.root / path, []
+            if file.is_file():
+                with file.open(encoding="utf-8") as opened:
+                    rows = list(csv.DictReader(opened))
+            self._read[path] = rows
+        return self._read[path]
+
+    def yaml(self, path: str) -> Any:
+        """A YAML file's content; None where there is no such file."""
+        if path not in self._read:
+            file = self.root / path
+            self._read[path] = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+        return self._read[path]
+
+    def value(self, path: str, key: str) -> float | None:
+        """One value; None where it is not there."""
+        if path.endswith(".csv"):
+            column, step = _CELL.fullmatch(key).groups()
+            found = [row[column] for row in self.rows(path) if row["step"] == step and row.get(column)]
+            return float(found[-1]) if found else None
+        found = self.json(path)
+        for part in key.split("/")[1:]:
+            found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
+        return None if found is None else float(found)
+
+    def number(self, runs: Sequence[Sequence[Term]], *, share: bool = True) -> Number | None:
+        """The mean over runs that have all their values; None where none has.
+
+        The interval speaks of other seeds (Student's t) where there are several runs, of other problems where there is one and
+        its file has an interval.
+
+        Args:
+            runs: for each, its terms.
+            share: a value within 0 and 1 (or, with a negative weight, -1 and 1), which bounds the interval.
+        """
+        kept, values = [], []
+        for run in runs:
+            found = [self.value(term.path, term.key) for term in run]
+            if run and None not in found:
+                kept.append(tuple(run))
+                values.append(sum(term.weight * value for term, value in zip(run, found, strict=True)))
+        if not kept:
+            return None
+        if len(values) > 1:
+            half = t_quantile(len(values) - 1) * stdev(values) / sqrt(len(values))
+            low, high = mean(values) - half, mean(values) + half
+            if share:
+                floor = -1.0 if any(term.weight < 0 for term in kept[0]) else 0.0
+                low, high = max(low, floor), min(high, 1.0)
+            return Number(mean(values), low, high, tuple(kept), f"over {len(values)} seeds, Student's t")
+        low, high = self._interval(kept[0])
+        return Number(values[0], low, high, tuple(kept), "over problems, bootstrap; one seed")
+
+    def _interval(self, run: tuple[Term, ...]) -> tuple[float | None, float | None]:
+        (first, *others) = run
+        if others or first.weight != 1 or not first.key.endswith("/mean"):
+            return None, None
+        stem = first.key.removesuffix("mean")
+        return self.value(first.path, f"{stem}low"), self.value(first.path, f"{stem}high")

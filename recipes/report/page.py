@@ -1,0 +1,71 @@
+"""The page: everything in one file, that opens without a network, prints, and fits a phone."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from callbacks.files import write_text
+from callbacks.run_record import environment
+from recipes.report.chart import Chart, panel_image
+from recipes.report.numbers import Files
+from recipes.report.studies import StageFiles, Study
+from recipes.report.tables import Shown, Table, show
+from recipes.report.training_figures import thinned
+
+TABLE_POINTS = 12  # of a line, in the table below a figure
+
+
+@dataclass(frozen=True)
+class Section:
+    """A study on the page."""
+
+    study: Study
+    charts: tuple[Chart, ...]
+    tables: tuple[Table, ...]
+    samples: tuple[dict[str, Any], ...]
+    stages: tuple[StageFiles, ...]
+
+
+def write_page(sections: Sequence[Section], files: Files, path: Path) -> Path:
+    """Write the page of several studies."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.globals |= {"image": panel_image, "chart_table": chart_table, "shown": lambda cell: isinstance(cell, Shown)}
+    text = page.get_template("page.html").render(
+        sections=sections, origins={s.folder: origin(s, files) for section in sections for s in section.stages},
+        samples=_as_script([list(section.samples) for section in sections]), made=environment(),
+        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )  # fmt: skip
+    write_text(path, text)
+    return path
+
+
+def chart_table(chart: Chart) -> Table:
+    """The numbers that a chart draws; of long lines, some."""
+    rows: list[list[str | Shown | None]] = []
+    for panel in chart.panels:
+        for line in panel.lines:
+            kept = thinned(list(range(len(line.points))), TABLE_POINTS)
+            for x, number in (line.points[i] for i in kept):
+                rows.append([panel.title, line.label, f"{x:g}" if isinstance(x, float | int) else x, show(number)])
+    return Table("Numbers", ("panel", "line", "x", "value"), rows)
+
+
+def origin(stage: StageFiles, files: Files) -> dict[str, Any]:
+    """What a stage was made with: its config as text, versions, commit, hardware."""
+    config = files.root / stage.path("config.yaml")
+    return {
+        "stage": stage, "config": config.read_text(encoding="utf-8") if config.is_file() else "not kept",
+        "environment": files.json(stage.path("environment.json")) or {},
+    }  # fmt: skip
+
+
+def _as_script(data: object) -> Markup:
+    """JSON that may stand in a <script>: nothing in it ends the element."""
+    return Markup(json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

@@ -1,0 +1,95 @@
+"""Samples to read: problems with responses, every step marked right or wrong, and why."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from recipes.report.studies import Group, StageFiles
+from recipes.report.values import Values
+
+PER_BAND = 6  # problems of a band and stage
+PER_PROBLEM = 3  # responses of a problem, wrong ones first
+
+
+def sample_browser(values: Values) -> list[dict[str, Any]]:
+    """For each stage that ends an arm's first seed: problems of every band, with a few responses each.
+
+    Returns:
+        Stages as plain data: arm, path, problems [op, band, context, mode, problem, question, solution, answers]; an answer has
+        `parts`, the response cut into steps with their verdicts.
+    """
+    found, seen = [], set()
+    for group in values.study.groups:
+        stage = group.runs[0].last
+        if stage.folder not in seen:
+            seen.add(stage.folder)
+            found.append(_stage(values, group, stage))
+    return [stage for stage in found if stage["problems"]]
+
+
+def _stage(values: Values, group: Group, stage: StageFiles) -> dict[str, Any]:
+    path = stage.path("test/samples/test.jsonl")
+    config = values.files.yaml(stage.path("config.yaml")) or {}
+    bands = config.get("data", {}).get("init_args", {}).get("held_out", {}).get("bands", {})
+    wanted: dict[str, list[dict[str, Any]]] = {band: [] for band in bands}
+    ops = {op: band for band, text in bands.items() for op in _ops(text)}
+    for rows in _problems(values.files.root / path):
+        band = ops.get(rows[0]["op"], "")
+        if len(wanted.setdefault(band, [])) < PER_BAND:
+            wanted[band].append(_problem(band, rows))
+    return {
+        "arm": f"{group.label}, seed {group.runs[0].seed}",
+        "path": path,
+        "problems": [p for of in wanted.values() for p in of],
+    }
+
+
+def _ops(text: str) -> list[int]:
+    ends = [part.split("-") for part in str(text).split(",")]
+    return [op for part in ends for op in range(int(part[0]), int(part[-1]) + 1)]
+
+
+def _problems(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """Rows of a samples file, problem by problem."""
+    if not path.is_file():
+        return
+    rows: list[dict[str, Any]] = []
+    with path.open(encoding="utf-8") as file:
+        for text in file:
+            row = json.loads(text)
+            if rows and row["index"] != rows[0]["index"]:
+                yield rows
+                rows = []
+            rows.append(row)
+    if rows:
+        yield rows
+
+
+def _problem(band: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    first = rows[0]
+    different = {row["response"]: row for row in reversed(rows)}
+    chosen = sorted(different.values(), key=lambda row: (row["accepted"]["executable"], row["sample"]))[:PER_PROBLEM]
+    right = [row for row in different.values() if row["accepted"]["executable"]]
+    if right and right[0] not in chosen:
+        chosen[-1] = right[0]
+    return {
+        "op": first["op"], "band": band, "context": first["template"], "mode": first["mode"], "problem": first["problem"],
+        "question": first["question"], "solution": first["solution"], "right": sum(r["accepted"]["executable"] for r in rows),
+        "of": len(rows), "answers": [_answer(row) for row in chosen],
+    }  # fmt: skip
+
+
+def _answer(row: dict[str, Any]) -> dict[str, Any]:
+    """A response cut at its steps."""
+    report, text, at = row["report"], row["response"], 0
+    reasons = {(error["start"], error["end"]): error for error in report["errors"]}
+    parts: list[dict[str, Any]] = []
+    for step in sorted(report["steps"], key=lambda step: step["start"]):
+        if step["start"] > at:
+            parts.append({"text": text[at : step["start"]]})
+        parts.append({"text": text[step["start"] : step["end"]], "right": step["correct"], "why": step["reason"]})
+        at = max(at, step["end"])
+    parts.append({"text": text[at:]})
+    errors = [f"{error['kind']}: {error['message']}" for error in reasons.values()]
+    return {"sample": row["sample"], "accepted": row["accepted"], "parts": parts, "errors": errors}

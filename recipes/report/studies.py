@@ -1,0 +1,181 @@
+"""What a folder holds: recipes with arms and seeds (by their index), and stages that were run by hand or by a plain recipe."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SEED = "seed"
+
+
+@dataclass(frozen=True)
+class StageFiles:
+    """A stage's folder, relative to the report's."""
+
+    name: str
+    folder: str
+    kind: str = ""
+
+    def path(self, name: str) -> str:
+        """Of one of its files."""
+        return f"{self.folder}/{name}"
+
+    @property
+    def evaluation(self) -> str:
+        """What testing found."""
+        return self.path("test/evaluation.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """An arm with one seed: its stages, in order."""
+
+    seed: int
+    stages: tuple[StageFiles, ...]
+
+    @property
+    def last(self) -> StageFiles:
+        """The stage that the arm ends with."""
+        return self.stages[-1]
+
+    @property
+    def before(self) -> StageFiles | None:
+        """What the last stage started from."""
+        return self.stages[-2] if len(self.stages) > 1 else None
+
+
+@dataclass(frozen=True)
+class Group:
+    """An arm with all its seeds.
+
+    label:  its values.
+    values: axis -> value.
+    runs:   complete ones, by seed.
+    """
+
+    label: str
+    values: Mapping[str, str]
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A recipe's results, or those of stages run by hand.
+
+    name, about: for people.
+    groups:      arms with a complete run.
+    figures:     of the paper, by number, to be shown first.
+    axes:        name -> values, in order.
+    missing:     arm -> what is not complete.
+    index:       path of the file that says all this; empty where the folders themselves do.
+    """
+
+    name: str
+    about: str
+    groups: tuple[Group, ...]
+    figures: tuple[int, ...] = ()
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+    index: str = ""
+
+    def stages(self) -> dict[str, StageFiles]:
+        """Folder -> stage, each once."""
+        return {stage.folder: stage for group in self.groups for run in group.runs for stage in run.stages}
+
+
+def find_studies(root: Path) -> list[Study]:
+    """All studies of a folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    found = [_read_index(root, path) for path in sorted(root.glob("*.json")) if _is_index(path)]
+    found += _by_hand(root, taken={folder for study in found for folder in study.stages()})
+    if not found:
+        raise ValueError(f"report: {root} holds no run; give the folder of `run --out`, or one with runs of `fit` and `test`.")
+    return found
+
+
+def _is_index(path: Path) -> bool:
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    return isinstance(raw, dict) and {"recipe", "arms"} <= raw.keys()
+
+
+def _read_index(root: Path, path: Path) -> Study:
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    runs: dict[str, list[Run]] = {}
+    values: dict[str, Mapping[str, str]] = {}
+    missing: dict[str, str] = {}
+    for arm in raw["arms"]:
+        label = "-".join(arm["values"].values()) or "all"
+        values[label] = arm["values"]
+        stages = tuple(StageFiles(s["name"], s["folder"], s["kind"]) for s in arm["stages"])
+        states = {s["name"]: s["state"] for s in arm["stages"] if not (root / s["folder"] / "test/evaluation.json").is_file()}
+        if states:
+            missing[arm["name"]] = ", ".join(f"{name}: {state}" for name, state in states.items())
+        else:
+            runs.setdefault(label, []).append(Run(arm["seed"], stages))
+    groups = tuple(
+        Group(label, values[label], tuple(sorted(of, key=lambda run: run.seed)))
+        for label, of in _ordered(runs, raw["axes"], values)
+    )
+    name = raw["recipe"] + (f" ({raw['scale']})" if raw["scale"] else "")
+    about = "\n".join(part for part in (raw["about"], raw["about_scale"]) if part)
+    axes = {axis: tuple(names) for axis, names in raw["axes"].items()}
+    return Study(name, about, groups, tuple(raw["figures"]), axes, missing, path.name)
+
+
+def _ordered(
+    runs: Mapping[str, list[Run]], axes: Mapping[str, list[str]], values: Mapping[str, Mapping[str, str]]
+) -> list[tuple[str, list[Run]]]:
+    """Groups in the order of the recipe's axes."""
+
+    def place(label: str) -> list[int]:
+        return [axes[axis].index(value) if value in axes.get(axis, ()) else 0 for axis, value in values[label].items()]
+
+    return sorted(runs.items(), key=lambda item: place(item[0]))
+
+
+def _by_hand(root: Path, taken: set[str]) -> list[Study]:
+    """Stages without an index: every folder of them is a study, whose arms are its stages; folders `seedN` are its seeds."""
+    places: dict[Path, list[Path]] = {}
+    for path in sorted(root.glob("**/test/evaluation.json")):
+        folder = path.parent.parent
+        if str(folder.relative_to(root)) not in taken and folder.parent.name != "stages":
+            places.setdefault(folder.parent, []).append(folder)
+    families: dict[Path, dict[int, list[Path]]] = {}
+    for parent, folders in places.items():
+        number = parent.name.removeprefix(SEED)
+        seeded = parent.name.startswith(SEED) and number.isdigit() and parent != root
+        families.setdefault(parent.parent if seeded else parent, {})[int(number) if seeded else 0] = folders
+    return [_family(root, family, seeds) for family, seeds in families.items()]
+
+
+def _family(root: Path, family: Path, seeds: Mapping[int, list[Path]]) -> Study:
+    runs: dict[str, list[Run]] = {}
+    for seed, folders in sorted(seeds.items()):
+        chain: list[StageFiles] = []
+        for folder in sorted(folders, key=lambda path: _start_of(path, folders)):
+            chain.append(StageFiles(folder.name, str(folder.relative_to(root)), folder.name))
+            runs.setdefault(folder.name, []).append(Run(seed, tuple(chain)))
+    groups = tuple(Group(name, {"stage": name}, tuple(of)) for name, of in runs.items())
+    name = str(family.relative_to(root))
+    return Study(root.name if name == "." else name, "Stages one after the other.", groups)
+
+
+def _start_of(folder: Path, folders: list[Path]) -> tuple[int, float]:
+    """How many of the other stages came before, by `init_from`; else by age."""
+    depth, at, by_name = 0, folder, {path.name: path for path in folders}
+    while (source := _init_from(at)) is not None and (at := by_name.get(Path(source).parent.name)) is not None:
+        depth += 1
+    return depth, folder.stat().st_mtime
+
+
+def _init_from(folder: Path) -> str | None:
+    config: Any = folder / "config.yaml"
+    if not config.is_file():
+        return None
+    return yaml.safe_load(config.read_text(encoding="utf-8"))["model"]["init_args"].get("init_from")

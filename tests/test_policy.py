@@ -1,0 +1,198 @@
+"""GRPO and its variants: gradients under any cut of the batch, first ratios, groups replaced, references, penalties, settings."""
+
+import pytest
+import torch
+from jsonargparse import ArgumentParser
+from lightning import Trainer
+from policy_runs import LONGEST, LengthReward, Watch, build, fit, problems, start_weights, weights
+
+from grammar.pool import Verifier
+from lightning_modules import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
+from lightning_modules.algorithms import group_advantages
+from lightning_modules.clip import Clip
+from lightning_modules.kl_penalty import KLPenalty
+from lightning_modules.policy import PolicyModule
+from lightning_modules.rewards import OutcomeReward
+from lightning_modules.rollout import SamplingParams
+
+VARIANTS = (GRPOModule, DrGRPOModule, GSPOModule, RLOOModule)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_accumulated_gradients_are_those_of_the_whole_rollout(variant, start, tmp_path):
+    ends = []
+    for minibatches in (1, 8):  # parts of two rows, of uneven lengths
+        module = build(start, variant, beta=0.2, minibatches=minibatches)
+        fit(module, tmp_path, accumulate_grad_batches=minibatches)
+        ends.append(weights(module))
+    moved = (ends[0] - start_weights(start)).abs().max()
+    assert moved > 1e-3
+    assert torch.allclose(*ends, rtol=0, atol=1e-4 * moved)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("beta", [0.0, 0.1])
+def test_the_first_ratio_of_every_variant_is_exactly_one(variant, beta, start, tmp_path):
+    watch = Watch()
+    fit(build(start, variant, beta=beta, minibatches=2), tmp_path, accumulate_grad_batches=2, callbacks=[watch])
+    assert watch.column("train/ratio") == [1.0] * 6
+    assert watch.column("train/clipped") == [0.0] * 6
+
+
+def test_sampler_and_training_agree_on_log_probabilities(start, tmp_path):
+    gaps = []
+    for sampling in (SamplingParams(max_new_tokens=LONGEST, temperature=0.7), SamplingParams(max_new_tokens=LONGEST, top_k=5)):
+        watch = Watch()
+        module = GRPOModule(start, LengthReward(), group_size=4, sampling=sampling, minibatches=2)
+        fit(module, tmp_path, max_steps=2, callbacks=[watch])
+        gaps.append(watch.column("train/sampler_gap_nats")[0])
+    assert 0 < max(gaps) < 1e-5
+
+
+def test_later_epochs_are_clipped(start, tmp_path):
+    watch = Watch()
+    fit(build(start, epochs=3, lr=3.0, clip=Clip(0.01, 0.02)), tmp_path, callbacks=[watch])
+    shares = watch.column("train/clipped")
+    assert shares[0] == 0.0
+    assert shares[2] > 0.1
+
+
+def test_groups_without_variance_are_replaced_by_fresh_ones(start, tmp_path):
+    watch, module = Watch(), build(start, flat=True, resample=20)
+    fit(module, tmp_path, prompts=8, max_steps=1, callbacks=[watch])
+    (log,) = watch.logs
+    assert 0 < log["train/zero_variance"] < 1
+    assert log["train/zero_variance_left"] == 0
+    assert log["train/groups_sampled_per_group"] > 1
+    assert all(group.varies for group in module.groups)
+    assert len({tuple(group.prompt) for group in module.groups}) == len(module.groups) == 8
+    untouched = build(start, flat=True)
+    fit(untouched, tmp_path, prompts=8, max_steps=1)
+    for before, after in zip(untouched.groups, module.groups, strict=True):
+        assert before.prompt == after.prompt or not before.varies
+
+
+def test_problems_that_all_groups_agree_on_are_asked_no_more_often_than_allowed(start, tmp_path):
+    watch = Watch()
+    fit(build(start, reward=OutcomeReward(), resample=2), tmp_path, max_steps=1, callbacks=[watch])  # solves nothing
+    assert watch.logs[0]["train/zero_variance_left"] == 1
+    assert watch.logs[0]["train/groups_sampled_per_group"] == 3
+
+
+def test_fresh_problems_are_those_of_no_other_rollout(start, tmp_path):
+    data = problems()
+    data.trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
+    data.setup("fit")
+    asked = [data.prompts(r) for r in range(3)] + [data.more_prompts(r, a, 4) for r in range(3) for a in (1, 2)]
+    indices = [i for batch in asked for i in batch.indices]
+    assert len(set(indices)) == len(indices) == 36
+    assert data.more_prompts(1, 2, 2).prompt_ids == data.more_prompts(1, 2, 4).prompt_ids[:2]
+
+
+def test_a_penalty_in_the_reward_is_taken_off_before_advantages(start, tmp_path):
+    watch, module = Watch(), build(start, beta=0.5, lr=3.0, kl=KLPenalty("k1", "reward"))
+    fit(module, tmp_path, callbacks=[watch])
+    batch = watch.batches[-1]
+    kl_N = [sum((o - r) for o, r, m in zip(*rows, strict=True) if m) for rows in zip(
+        batch.logp_old_NT.tolist(), batch.logp_ref_NT.tolist(), batch.mask_NT.tolist(), strict=True
+    )]  # fmt: skip
+    assert max(map(abs, kl_N)) > 0.01
+    rewards = torch.tensor([group.rewards for group in module.groups]) - 0.5 * torch.tensor(kl_N).view(4, 4)
+    expected = group_advantages(rewards).flatten()[:, None] * batch.mask_NT
+    assert torch.allclose(batch.advantage_NT, expected, atol=1e-5)
+
+
+def test_the_penalty_holds_the_policy_back(start, tmp_path):
+    strayed = {}
+    for beta in (1e-6, 5.0):
+        watch = Watch()
+        fit(build(start, beta=beta, lr=1.0, kl=KLPenalty("k2")), tmp_path, max_steps=12, callbacks=[watch])
+        strayed[beta] = watch.column("train/rollout_kl_nats")[-1]
+    assert 0 < strayed[5.0] < strayed[1e-6] / 2
+
+
+def test_the_weight_adapts_and_is_resumed(start, tmp_path):
+    watch, kl = Watch(), KLPenalty(target=1e-9)
+    module = build(start, beta=0.5, lr=3.0, kl=kl)
+    trainer = fit(module, tmp_path, callbacks=[watch])
+    # the first rollout has not strayed at all, the others far more than the target
+    assert watch.column("train/kl_weight") == pytest.approx([0.5 * 0.98, 0.5 * 0.98 * 1.02, 0.5 * 0.98 * 1.02**2])
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    other = build(start, beta=0.5, kl=kl)
+    other.on_load_checkpoint(torch.load(tmp_path / "x.ckpt", weights_only=True))
+    assert other.kl_weight == module.kl_weight
+
+
+def test_a_moving_reference_is_the_average_it_should_be_and_is_resumed(start, tmp_path):
+    watch, module = Watch(), build(start, beta=0.1, lr=3.0, kl=KLPenalty(reference_decay=0.7))
+    trainer = fit(module, tmp_path, callbacks=[watch])
+    expected = start_weights(start)
+    for policy in watch.policies:
+        expected = 0.7 * expected + 0.3 * policy
+    found = torch.cat([p.flatten() for p in module.reference.model.parameters()])
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert not torch.allclose(found, start_weights(start), atol=1e-4)
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    other = build(start, beta=0.1, kl=KLPenalty(reference_decay=0.7))
+    other.on_load_checkpoint(torch.load(tmp_path / "x.ckpt", weights_only=True))
+    assert torch.equal(found, torch.cat([p.flatten() for p in other.reference.model.parameters()]))
+
+
+def test_a_frozen_reference_is_the_start_policy_and_in_no_checkpoint(start, tmp_path):
+    module = build(start, beta=0.1)
+    fit(module, tmp_path).save_checkpoint(tmp_path / "x.ckpt")
+    assert torch.equal(torch.cat([p.flatten() for p in module.reference.model.parameters()]), start_weights(start))
+    checkpoint = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    assert checkpoint["policy"]["reference"] == {}
+    assert not any("reference" in name for name in checkpoint["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Clip(0.0), "low"), (lambda: Clip(high=-0.1), "high"), (lambda: Clip(dual=1.1), "dual"),
+        (lambda: KLPenalty(reference_decay=1.5), "reference_decay"), (lambda: KLPenalty("k1"), "exact_gradient"),
+        (lambda: KLPenalty(place="reward", exact_gradient=True), "no gradient"),
+        (lambda: GRPOModule("start", OutcomeReward(), beta=-1.0), "beta"),
+        (lambda: GRPOModule("start", OutcomeReward(), kl=KLPenalty(target=0.1)), "target"),
+        (lambda: GRPOModule("start", OutcomeReward(), verify_workers=-1), "verify_workers"),
+        (lambda: DrGRPOModule("start", OutcomeReward(), std_correction=1), "std_correction"),
+    ],
+)  # fmt: skip
+def test_settings_that_make_no_sense_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_is_made_from_a_config(variant):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(PolicyModule, "model")
+    config = {
+        "class_path": f"lightning_modules.{variant.__name__}",
+        "init_args": {
+            "init_from": "start", "reward": {"class_path": "lightning_modules.rewards.ProcessReward"},
+            "clip": {"high": 0.28, "dual": 3.0}, "group_size": 6, "beta": 0.1,
+            "kl": {"estimator": "k1", "place": "reward", "target": 0.05}, "resample": 3,
+        },
+    }  # fmt: skip
+    module = parser.instantiate_classes(parser.parse_object({"model": config})).model
+    assert type(module) is variant
+    assert module.kl == KLPenalty("k1", "reward", target=0.05)
+    assert (module.clip, module.group_size) == (Clip(0.2, 0.28, 3.0), 6)
+
+
+def test_responses_judged_in_a_pool_get_the_reports_of_this_process(synthesis):
+    examples = [synthesis.example("train", i) for i in range(12)]
+    jobs = [(e.graph, [e.response, e.response.replace("= ", "= 1", 1), "Define", e.response]) for e in examples]
+    pool = Verifier(workers=2)
+    found = pool(jobs)
+    pool.close()
+    assert [[r.to_dict() for r in group] for group in found] == [[r.to_dict() for r in group] for group in Verifier()(jobs)]
+    assert all(group[0].answer_correct and not group[2].answer_correct for group in found)
+
+
+def test_the_pool_ends_with_the_run(start, tmp_path):
+    module = build(start, verify_workers=1)
+    fit(module, tmp_path, max_steps=1)
+    assert module.verifier.pool is None

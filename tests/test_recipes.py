@@ -1,0 +1,186 @@
+"""Recipes as graphs of stages: what is shared, what is resumed, what fails, what it will cost."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from minute_recipe import minute_config, write_recipe
+
+import main
+from recipes.dry_run import describe
+from recipes.estimate import estimate
+from recipes.plan import make_plan
+from recipes.recipe import load_recipe
+from recipes.resolve import digest, resolve
+from recipes.workplace import Workplace
+
+ROOT = Path(__file__).parent.parent
+RECIPES = sorted(path for path in (ROOT / "configs/recipe").glob("*.yaml") if "arms" in yaml.safe_load(path.read_text()))
+SCALES = sorted(path.stem for path in (ROOT / "configs/scale").glob("*.yaml") if "kinds" in yaml.safe_load(path.read_text()))
+
+
+def last_of(recipe: str, arm: str, scale: str = "tiny") -> str:
+    """Label of the last stage of an arm."""
+    plan = make_plan(load_recipe(ROOT / f"configs/recipe/{recipe}.yaml", scale), (0,)).only([arm])
+    return plan.arms[0].stages[-1].label
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return make_plan(load_recipe(write_recipe(tmp_path)))
+
+
+class FakeStages:
+    """Stages that write their last files and nothing else, or fail where `fails` stands in their config."""
+
+    def __init__(self):
+        self.done, self.fails = [], None
+
+    def run(self, place, stage, command, checkpoint, claim):
+        self.done.append((stage.label, command))
+        folder = place.folder(stage)
+        if self.fails and self.fails in yaml.safe_dump(stage.config):
+            (folder / f"{command}.log").write_text("the reason\n")
+            return False
+        path = folder / ("training.json" if command == "fit" else "test/pass_at_k.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"ID": {"executable": {"pass@1": {"mean": 0.5}, "pass@4": {"mean": 0.75}}}}))
+        return True
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    stages = FakeStages()
+    monkeypatch.setattr(Workplace, "_run", lambda place, *given: stages.run(place, *given))
+    return stages
+
+
+def test_every_recipe_exists_at_every_scale():
+    assert SCALES == ["paper", "small", "tiny"]
+    assert {path.stem for path in RECIPES} == {
+        "extrapolation", "context_seeding", "context_share_trace", "context_share_seeded", "difficulty_mixes", "compute_split",
+        "process_rewards", "atomic_skills",
+    }  # fmt: skip
+    for path in RECIPES:
+        for scale in SCALES:
+            recipe = load_recipe(path, scale)
+            assert recipe.about
+            assert recipe.scale.about
+            assert recipe.axes
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_planned_and_priced_at_every_scale(path, scale, tmp_path):
+    plan = make_plan(load_recipe(path, scale), (0,))
+    text = describe(plan, Workplace(tmp_path))
+    assert all(stage.label in text for stage in plan.stages().values())
+    assert all(estimate(stage).flops > 0 for stage in plan.stages().values())
+
+
+def test_recipes_share_their_base_and_equal_arms():
+    edge = last_of("extrapolation", "edge-seed0")
+    assert edge == last_of("difficulty_mixes", "20%-seed0") == last_of("process_rewards", "strict-seed0")
+    assert last_of("extrapolation", "base-seed0") not in (edge, last_of("atomic_skills", "control-seed0"))
+
+
+def test_a_stage_of_several_arms_is_run_once_and_started_again_nothing_is(tmp_path, fake):
+    command = ["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out")]
+    assert main.main(command) == 0
+    assert len(fake.done) == len(set(fake.done)) == 2 * 3  # one pre-training and two of RL, each trained and tested
+    assert main.main(command) == 0
+    assert len(fake.done) == 6
+    assert main.main([*command, "--seed", "1", "--only", "base-*"]) == 0
+    assert len(fake.done) == 8
+    index = json.loads((tmp_path / "out/minute.json").read_text())
+    assert [arm["name"] for arm in index["arms"]] == ["base-seed0", "3-seed0", "4-seed0", "base-seed1"]
+
+
+def test_a_stage_is_known_by_its_content_and_not_by_its_place(tmp_path):
+    one, other = minute_config("pretrain"), minute_config("pretrain")
+    other["trainer"]["default_root_dir"] = "elsewhere"
+    paths = [tmp_path / "one.yaml", tmp_path / "a" / "other.yaml"]
+    paths[1].parent.mkdir()
+    for path, config in zip(paths, (one, other), strict=True):
+        path.write_text(yaml.safe_dump(config))
+    named = [digest(resolve([path], {}), None) for path in paths]
+    assert named[0] == named[1]
+    assert digest(resolve([paths[0]], {"trainer.max_steps": 5}), None) != named[0]
+    assert digest(resolve([paths[0]], {}), "a parent") != named[0]
+    preset, spelt = ({"data.init_args.mixture": mixture} for mixture in ("seed_0", [{"ops": "2-20", "contexts": ["garden"]}]))
+    assert digest(resolve([paths[0]], preset), None) != digest(resolve([paths[0]], spelt), None)
+
+
+def test_the_contexts_of_a_stage_are_part_of_it(tmp_path):
+    """A context file of one's own is part of the input, word for word."""
+    config = minute_config("pretrain")
+    harbour = tmp_path / "harbour.yaml"
+    config["data"]["init_args"]["mixture"] = [{"ops": "2-3", "contexts": [str(harbour)]}]
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(config))
+    named = set()
+    for boat in ("ferries", "canoes"):
+        harbour.write_text(f"modulus: 5\nitems: [[{boat}, tugs, rafts, barges]]\n")
+        named.add(digest(resolve([tmp_path / "one.yaml"], {}), None))
+    assert len(named) == 2
+
+
+def test_a_failed_arm_is_reported_and_the_others_go_on(tmp_path, fake, capsys):
+    path = write_recipe(tmp_path)
+    fake.fails = "ops: '3'"
+    assert main.main(["run", str(path), "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr().out
+    assert "the reason" in printed
+    assert "FAILED 3-seed0: grpo failed" in printed
+    states = {arm["name"]: arm["stages"][-1]["state"] for arm in json.loads((tmp_path / "out/minute.json").read_text())["arms"]}
+    assert states == {"base-seed0": "complete", "3-seed0": "failed", "4-seed0": "complete"}
+    assert len(fake.done) == 5
+    fake.fails = None
+    assert main.main(["run", str(path), "--out", str(tmp_path / "out")]) == 0
+
+
+def test_what_starts_from_a_failed_stage_waits_for_it(tmp_path, fake, capsys):
+    fake.fails = "PretrainModule"
+    assert main.main(["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out")]) == 1
+    assert fake.done == [(fake.done[0][0], "fit")]
+    index = json.loads((tmp_path / "out/minute.json").read_text())
+    assert [stage["state"] for stage in index["arms"][1]["stages"]] == ["failed", "waiting"]
+
+
+def test_dry_run_prints_the_graph_and_runs_nothing(tmp_path, fake, capsys):
+    assert main.main(["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out"), "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert not fake.done
+    assert not (tmp_path / "out").exists()
+    chains = [line.split() for line in printed.splitlines() if " > " in line]
+    assert [chain[0] for chain in chains] == ["3-seed0", "4-seed0"]
+    assert "to do" in printed
+
+
+def test_the_estimate_counts_the_steps_and_tokens_of_a_run(plan):
+    """Oracle: four updates of 2 rows of 256; four rollouts of 2 problems x 8."""
+    first, rl = plan.arms[1].stages
+    assert (estimate(first).steps, estimate(first).tokens) == (4, 4 * 2 * 256)
+    assert (estimate(rl).rollouts, estimate(rl).tokens) == (4, 4 * 2 * 8 * 6)  # as long as max_new_tokens lets them be
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arms": {"data": {"x": {"grop": {}}}}}, "grop"), ({"arms": {"data": {"x": {"skip": ["rl"]}}}}, "rl"),
+        ({"arms": {"data": {"x": {"grpo": {"use": "edge"}}}}}, "edge"), ({"arms": {"data": "budgets"}}, "budgets"),
+        ({"scale": "huge"}, "huge"), ({"stages": {"pretrain": {"kind": "pretrain"}}}, "scale"), ({"arm": {}}, "arms"),
+        ({"arms": {"data": {"x": {"grpo": {"set": {"trainer.max_stepz": 1}}}}}}, "max_stepz"),
+    ],
+)  # fmt: skip
+def test_a_bad_recipe_is_refused(tmp_path, change, message, capsys):
+    assert main.main(["run", str(write_recipe(tmp_path, **change)), "--out", str(tmp_path / "out"), "--dry-run"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_arm_or_scale_is_refused(tmp_path, capsys):
+    command = ["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out"), "--dry-run"]
+    assert main.main([*command, "--only", "nothing*"]) == 2
+    assert "base-seed0" in capsys.readouterr().err
+    assert main.main([*command, "--scale", "tiny"]) == 2

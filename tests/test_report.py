@@ -1,0 +1,203 @@
+"""The report: every number can be traced to its file, whatever a run left can be drawn, the page stands alone."""
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from statistics import mean, stdev
+
+import pytest
+from minute_recipe import write_configs
+
+import main
+from recipes.report.numbers import Files, Term, pointer, t_quantile
+from recipes.report.studies import find_studies
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SIZES = {"phone": (390, 3000), "desk": (1280, 3000)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two stages run for real, then made into a study of two arms with three seeds by shifting their numbers; with its report."""
+    root = tmp_path_factory.mktemp("report")
+    write_configs(root, ("garden", "orchestra"))
+    stages = "stages:\n  pretrain: {config: pretrain.yaml}\n  grpo: {config: grpo.yaml, init_from: pretrain}\n"
+    (root / "plain.yaml").write_text(stages)
+    assert main.main(["run", str(root / "plain.yaml"), "--out", str(root / "plain")]) == 0
+    out = root / "study"
+    arms = []
+    for seed in range(3):
+        for stage in ("pretrain", "grpo"):
+            shifted(root / "plain" / stage, out / f"stages/{stage}-{seed}", 0.04 * seed + 0.1 * (stage == "grpo"))
+        parts = [{"name": s, "kind": s, "folder": f"stages/{s}-{seed}", "state": "complete"} for s in ("pretrain", "grpo")]
+        for value, length in (("base", 1), ("20%", 2)):
+            arms.append({"name": f"{value}-seed{seed}", "values": {"share": value}, "seed": seed, "stages": parts[:length]})
+    arms[-1]["stages"] = [arms[-1]["stages"][0], {"name": "grpo", "kind": "grpo", "folder": "stages/none", "state": "failed"}]
+    index = {
+        "recipe": "test", "scale": "tiny", "about": "A <test> & more.", "about_scale": "", "figures": [6],
+        "axes": {"share": ["base", "20%"]}, "arms": arms,
+    }  # fmt: skip
+    (out / "test.tiny.json").write_text(json.dumps(index))
+    assert main.main(["report", str(out)]) == 0
+    assert main.main(["report", str(root / "plain")]) == 0
+    return root
+
+
+def shifted(source: Path, target: Path, by: float) -> None:
+    """A copy of a stage whose shares are moved."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("checkpoints", "huggingface", "events*"))
+    path = target / "test/evaluation.json"
+    evaluation = json.loads(path.read_text())
+
+    def move(part: object) -> object:
+        if isinstance(part, dict):
+            return {key: min(1.0, value + by) if key in ("mean", "low", "high") and value is not None else move(value)
+                    for key, value in part.items()}  # fmt: skip
+        return part
+
+    path.write_text(json.dumps(move(evaluation)))
+
+
+class Numbers(HTMLParser):
+    """The numbers of a page, with what they say of themselves."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.found: list[tuple[str, list, str]] = []
+        self.links: list[str] = []
+        self._open: tuple | None = None
+        self.feed(page.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.links += [given[key] for key in ("src", "href") if key in given]
+        if given.get("class") == "n":
+            self._open = (json.loads(given["data-terms"]), given["data-form"])
+
+    def handle_data(self, data):
+        if self._open:
+            self.found.append((data, *self._open))
+            self._open = None
+
+
+def read_value(root: Path, path: str, key: str) -> float:
+    """Oracle: the value, read anew."""
+    if path.endswith(".csv"):
+        column, step = re.fullmatch(r"(.+)\[step=(\d+)\]", key).groups()
+        head, *rows = (line.split(",") for line in (root / path).read_text().splitlines())
+        return [float(row[head.index(column)]) for row in rows if row[head.index("step")] == step and row[head.index(column)]][-1]
+    value = json.loads((root / path).read_text())
+    for part in key.split("/")[1:]:
+        value = value[part.replace("~1", "/").replace("~0", "~")]
+    return float(value)
+
+
+@pytest.mark.parametrize("which", ["study", "plain"])
+def test_every_number_is_what_its_files_say(folder, which):
+    found = Numbers(folder / which / "report.html").found
+    assert len(found) > 200
+    forms = {"share": "{:.3f}", "flops": "{:.2e}", "count": "{:,.0f}", "plain": "{:.3g}"}
+    for text, runs, form in found[:: max(1, len(found) // 400)]:
+        value = mean(sum(weight * read_value(folder / which, path, key) for weight, path, key in run) for run in runs)
+        assert float(text.replace(",", "")) == pytest.approx(float(forms[form].format(value).replace(",", "")), abs=0.0011)
+    assert {path.rpartition("/")[2] for _, runs, _ in found for run in runs for _, path, _ in run} >= {
+        "evaluation.json", "metrics.csv", "compute.json", "training.json",
+    }  # fmt: skip
+
+
+def test_the_interval_over_seeds_is_students(folder):
+    """Oracle: mean ± t s / sqrt(n), t for two degrees of freedom being 4.303."""
+    files = Files(folder / "study")
+    key = pointer("grades", "band", "ID", "answer", "pass@1", "mean")
+    values = [read_value(folder / "study", f"stages/pretrain-{seed}/test/evaluation.json", key) for seed in range(3)]
+    number = files.number([[Term(1, f"stages/pretrain-{seed}/test/evaluation.json", key)] for seed in range(3)])
+    half = 4.303 * stdev(values) / 3**0.5
+    assert number.value == pytest.approx(mean(values))
+    assert (number.low, number.high) == pytest.approx((max(0.0, mean(values) - half), min(1.0, mean(values) + half)))
+    alone = files.number([[Term(1, "stages/pretrain-0/test/evaluation.json", key)]])
+    assert alone.low == read_value(folder / "study", "stages/pretrain-0/test/evaluation.json", key.replace("mean", "low"))
+
+
+def test_quantiles_beyond_the_table_are_students():
+    """Oracle: printed tables, 97.5%, 12 and 60 degrees of freedom."""
+    assert t_quantile(12) == pytest.approx(2.179, abs=3e-3)
+    assert t_quantile(60) == pytest.approx(2.000, abs=1e-3)
+
+
+def test_arms_that_are_not_complete_are_named_and_left_out(folder):
+    (study,) = find_studies(folder / "study")
+    assert study.missing == {"20%-seed2": "grpo: failed"}
+    assert {group.label: len(group.runs) for group in study.groups} == {"base": 3, "20%": 2}
+    assert "grpo: failed" in (folder / "study/report.html").read_text()
+
+
+def test_stages_run_by_hand_are_found_in_their_order(folder):
+    (study,) = find_studies(folder / "plain")
+    assert [group.label for group in study.groups] == ["pretrain", "grpo"]
+    assert [stage.name for stage in study.groups[1].runs[0].stages] == ["pretrain", "grpo"]
+
+
+def test_the_page_stands_alone_and_escapes_what_it_quotes(folder):
+    page = Numbers(folder / "study/report.html")
+    assert page.links
+    assert all(link.startswith(("data:", "#")) for link in page.links)
+    text = (folder / "study/report.html").read_text()
+    assert "http://" not in re.sub(r"data:[^\"]+", "", text).replace("http://www.w3.org", "")
+    assert "A &lt;test&gt; &amp; more." in text
+
+
+def test_figures_that_the_recipe_names_come_first_and_are_kept_as_pictures(folder):
+    pictures = sorted(path.name for path in (folder / "study/figures").glob("*.png"))
+    for name in ("pass_at_k", "by_operations", "pass_at_k_by_context", "by_operations_and_context", "bars", "steps", "gains",
+                 "likelihood", "rewards", "compute"):  # fmt: skip
+        assert f"test__tiny-{name}.png" in pictures
+    titles = re.findall(r"<figcaption><h3>(.*?)</h3>", (folder / "study/report.html").read_text())
+    assert titles[0].startswith("Pass@1 and pass@n by operations (the shape of Figure 6)")
+
+
+def test_samples_are_shown_step_by_step_with_reasons(folder):
+    text = re.search(r'id="samples">(.*?)</script>', (folder / "study/report.html").read_text()).group(1)
+    (stages,) = json.loads(text)
+    for stage in stages:
+        rows = [json.loads(line) for line in (folder / "study" / stage["path"]).open()]
+        for problem in stage["problems"]:
+            same = [r for r in rows if (r["problem"], r["question"]) == (problem["problem"], problem["question"])]
+            assert problem["of"] == len(same)
+            for answer in problem["answers"]:
+                row = next(r for r in same if r["sample"] == answer["sample"])
+                assert "".join(part["text"] for part in answer["parts"]) == row["response"]
+                marks = [part["right"] for part in answer["parts"] if "right" in part]
+                assert marks == [step["correct"] for step in sorted(row["report"]["steps"], key=lambda step: step["start"])]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.parametrize("size", SIZES)
+def test_a_browser_shows_the_page_within_its_width(folder, tmp_path, size):
+    """Asked from a page around it, which a window's least width does not bind; a screenshot is kept in the test's folder."""
+    width, height = SIZES[size]
+    shutil.copyfile(folder / "study/report.html", tmp_path / "page.html")
+    ask = (
+        "const d = f.contentDocument, count = (what) => d.querySelectorAll(what).length; document.title = JSON.stringify({"
+        "wide: d.documentElement.scrollWidth, seen: f.contentWindow.innerWidth, steps: count('.sample'),"
+        "images: [...d.images].filter(i => i.naturalWidth).length});"
+    )
+    (tmp_path / "frame.html").write_text(
+        f"<body style='margin:0'><iframe src='page.html' style='border:0;width:{width}px;height:{height}px'></iframe>"
+        f"<script>const f = document.querySelector('iframe'); f.onload = () => {{ {ask} }}</script></body>"
+    )
+    common = [
+        BROWSER, "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--allow-file-access-from-files",
+        f"--user-data-dir={tmp_path}/user", f"--window-size={max(width, 500)},{height}", "--virtual-time-budget=20000",
+    ]  # fmt: skip
+    address = f"file://{tmp_path / 'frame.html'}"
+    subprocess.run([*common, f"--screenshot={tmp_path / size}.png", address], check=True, capture_output=True, timeout=200)
+    assert (tmp_path / f"{size}.png").stat().st_size > 20_000
+    dumped = subprocess.run([*common, "--dump-dom", address], check=True, capture_output=True, text=True, timeout=200).stdout
+    found = json.loads(re.search(r"<title>(.*?)</title>", dumped).group(1).replace("&quot;", '"'))
+    assert found["seen"] == width
+    assert found["wide"] <= width
+    assert found["images"] > 10
+    assert found["steps"] > 1
