@@ -2,10 +2,9 @@
 
 Needs `trl` (`pip install -e '.[peers]'`). The same weights, prompts (of the paper's mixture), group, lengths, optimiser and
 clipping, and a trivial reward; float32, one thread. Both sides take turns, a step each; times are CPU times and the table has
-medians over these pairs.
-Ours samples every completion to the limit and verifies it; TRL, which verifies nothing, ends rows at its EOS token and goes on to
-the limit for the others. The last line is what reading, judging and pricing take of our step when responses are like gold
-solutions (those of a fresh model are rejected at their first word).
+medians over these pairs. Ours samples every completion to the limit and verifies it; TRL, which verifies nothing, ends rows at
+its EOS token and goes on to the limit for the others. The last line is what reading, judging and pricing take of our step when
+responses are like gold solutions (those of a fresh model are rejected at their first word).
 """
 
 import argparse
@@ -95,9 +94,8 @@ def ours(folder: str, steps: int, tick: Callable[[], None]) -> None:
         optimizer=AdamW(lr=1e-6, weight_decay=0.0),
     )
     trainer = Trainer(
-        max_steps=steps, accelerator="cpu", devices=1, precision="32-true", gradient_clip_val=1.0, logger=False,
-        callbacks=[Ticks(tick)], enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        limit_val_batches=0,
+        max_steps=steps, accelerator="cpu", devices=1, precision="32-true", gradient_clip_val=1.0, callbacks=[Ticks(tick)],
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, limit_val_batches=0,
     )  # fmt: skip
     trainer.fit(module, data())
 

@@ -47,8 +47,8 @@ def documents(count: int) -> list[Document]:
 def by_generate(model: PreTrainedModel, prompts: list[list[int]], group: int, limits: list[int]) -> None:
     """Left-padded prompts, sampled with a dynamic cache."""
     width = max(map(len, prompts))
-    ids = torch.tensor([[1] * (width - len(p)) + p for p in prompts])
-    limit_N = torch.tensor(limits)
+    ids = torch.tensor([[1] * (width - len(p)) + p for p in prompts], device=model.device)
+    limit_N = torch.tensor(limits, device=model.device)
     model.generate(
         ids, attention_mask=(ids != 1).long(), do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=group,
         max_new_tokens=max(limits), eos_token_id=None, pad_token_id=1,

@@ -110,6 +110,12 @@ def groupable(model: PreTrainedModel) -> bool:
     return model.device.type == "cpu" and unknown_attention(model) is None
 
 
+def group_counts(tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens that `grouped_logp` passes through the model, and those they attend to: all before in their row, and themselves."""
+    groups = Groups.of(tokens_NT, mask_NT)
+    return groups.position_F.new_tensor(len(groups.position_F)), (groups.position_F + 1).sum()
+
+
 def grouped_logp(model: PreTrainedModel, tokens_NT: Tensor, mask_NT: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Log-probability of each sampled token.
 

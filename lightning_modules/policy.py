@@ -21,7 +21,7 @@ from lightning_modules.clip import Clip
 from lightning_modules.compute import generation_counts, nominal_rl_tokens, row_counts
 from lightning_modules.evaluation import Evaluation
 from lightning_modules.experience import Experience, ExperienceBatch, Group, describe, lay_out
-from lightning_modules.group_forward import groupable, grouped_logp
+from lightning_modules.group_forward import group_counts, groupable, grouped_logp
 from lightning_modules.kl_penalty import KLPenalty
 from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Reasoner
@@ -104,6 +104,10 @@ class PolicyModule(Reasoner):
             return grouped_logp(model, tokens_NT, mask_NT, temperature=self.sampling.temperature)
         # right-padded rows under a causal mask: padding is never seen, so there is no mask to pass
         return self.next_logp(model(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
+
+    def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens that `token_logp` passes through a model, and what they attend to."""
+        return group_counts(tokens_NT, mask_NT) if groupable(self.language_model) else row_counts(mask_NT)
 
     def next_logp(self, logits_NTV: Tensor, tokens_NT: Tensor) -> Tensor:
         """[N, T-1, V] logits and [N, T] ids -> log-probability of each next token, [N, T-1] nats."""
@@ -229,7 +233,7 @@ class PolicyModule(Reasoner):
             ref_NT = self.token_logp(tokens_NT, mask_NT, self.reference.on(self.device)) if self.beta else None
         phases = {"old log-probabilities": self.looks_back, "reference log-probabilities": self.beta > 0}
         for phase in (name for name, ran in phases.items() if ran):
-            self.compute.add(phase, row_counts(mask_NT))
+            self.compute.add(phase, self.counts(tokens_NT, mask_NT))
         tokens, sequences = divisors
         return ExperienceBatch(
             rows_N, tokens_NT, mask_NT, logp_ref_NT=ref_NT, logp_sampled_N=experience.logp_N[rows_N], tokens=tokens,
@@ -265,7 +269,7 @@ class PolicyModule(Reasoner):
         self.log("train/loss", loss)
         self.log_dict(self.rollout_log)
         self.log("train/tokens", self.tokens_seen.float())
-        self.compute.add("update", row_counts(batch.mask_NT))
+        self.compute.add("update", self.counts(batch.tokens_NT, batch.mask_NT))
         return {"loss": loss, "tokens": batch.mask_NT.sum()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

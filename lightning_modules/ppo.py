@@ -111,6 +111,10 @@ class PPOModule(PolicyModule):
         """Always: returns need the values at the rollout."""
         return True
 
+    def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
+        """Values are read row by row, and log-probabilities with them."""
+        return row_counts(mask_NT)
+
     def snapshot(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
         """Log-probabilities and values at the rollout."""
         logp_NT, value_NT = self.policy_and_value(tokens_NT)

@@ -206,9 +206,11 @@ def test_samples_of_a_prompt_are_independent(sharp_model, prompts):
     assert agree == pytest.approx(expected, abs=4 * (expected * (1 - expected) / groups) ** 0.5)
 
 
-def test_under_autocast_log_probabilities_are_close_to_teacher_forcing(engine, sharp_model, prompts):
+@pytest.mark.parametrize("autocast", [True, False])
+def test_in_16_bit_log_probabilities_are_close_to_teacher_forcing(engine, sharp_model, prompts, autocast):
     """16 bit has 8 bits of mantissa; logits here reach 10."""
-    with torch.autocast("cpu", torch.bfloat16):
+    sharp_model = sharp_model if autocast else sharp_model.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         done = run(engine, sharp_model, prompts.prompt_ids, 3)
         for n, row in enumerate(done.rows()):
             expected = teacher_forced(sharp_model, prompts.prompt_ids[n // 3], row).float()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_modules.group_forward import Groups, grouped_logp
+from lightning_modules.group_forward import Groups, group_counts, grouped_logp
 
 LENGTHS = [(7, 3), (7, 9), (4, 1), (7, 5), (4, 12), (1, 2), (4, 1)]  # of prompt and completion; the prompts of a length are equal
 
@@ -45,8 +45,10 @@ def test_numbers_and_gradients_equal_those_of_row_by_row(tiny_model, rows, tempe
 
 
 def test_a_prompt_passes_once_and_padding_never(rows):
-    groups = Groups.of(*rows)
-    assert len(groups.tokens_F) == (7 + 4 + 1) + sum(own - 1 for _, own in LENGTHS)
+    tokens, attended = group_counts(*rows)
+    assert tokens == len(Groups.of(*rows).tokens_F) == (7 + 4 + 1) + sum(own - 1 for _, own in LENGTHS)
+    of_prompts = sum(sum(range(1, prompt + 1)) for prompt in (7, 4, 1))
+    assert attended == of_prompts + sum(sum(range(prompt + 1, prompt + own)) for prompt, own in LENGTHS)
 
 
 def test_the_model_attends_as_before_afterwards(tiny_model, rows):

@@ -55,6 +55,7 @@ class FirstHalf(Credit):
 
 
 def test_a_critic_expects_nothing_at_first_and_explains_returns_later(start, tmp_path):
+    torch.manual_seed(0)
     watch, values = Watch(), ValueLearning(clip=None, decay=1.0)
     module = ppo(
         start, SeparateCritic, lr=0.0, reward=LengthReward(0.0), credit=FirstHalf(), epochs=3, values=values,

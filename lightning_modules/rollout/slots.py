@@ -132,7 +132,7 @@ def attend_in_places(
     rows, heads, _, size = query.shape
     grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
     if places is not None:
-        output = places.attend(module.layer_idx, grouped * (scaling or size**-0.5), (key, value))
+        output = places.attend(module.layer_idx, grouped * (scaling or size**-0.5), (key, value)).to(query.dtype)
     else:
         output = scaled_dot_product_attention(grouped.to(key.dtype), key, value, attn_mask=attention_mask, scale=scaling)
     return output.reshape(rows, 1, heads, size), None
