@@ -2,6 +2,7 @@
 
 fit | validate | test | predict   one stage, from a config (LightningCLI)
 run                               a multi-stage experiment, from a recipe
+iterate                           expert iteration: learn from own solutions, one operation further each round
 report                            figures, tables and a page of what runs left
 generate                          write problems with gold solutions as JSONL
 tokenizer                         train a tokenizer
@@ -29,6 +30,13 @@ def run(argv: list[str]) -> int:
     from recipes.pipeline import main as run_recipe
 
     return run_recipe(argv[1:])
+
+
+def iterate(argv: list[str]) -> int:
+    """Run expert iteration."""
+    from recipes.expert_iteration import main as run_rounds
+
+    return run_rounds(argv[1:])
 
 
 def report(argv: list[str]) -> int:
@@ -61,7 +69,8 @@ def verify(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    **dict.fromkeys(STAGES, stage), "run": run, "report": report, "generate": generate, "tokenizer": tokenizer, "verify": verify,
+    **dict.fromkeys(STAGES, stage), "run": run, "iterate": iterate, "report": report, "generate": generate,
+    "tokenizer": tokenizer, "verify": verify,
 }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 A row is an example of the training split with problem, question and solution as text. Every row is another one; rows of all
 cells take turns, so that the mean is over cells as a mixture would draw them. Seconds are those of this process's CPU.
 
---plot FOLDER  measures single operation counts up to 100 and writes generate_speed.png and .json there.
+--plot FOLDER  measures single operation counts up to 100 as well and writes generate_speed.png and .json there.
 --rows N       draws N rows and prints the memory of the process on the way: it must stay flat.
 """
 
@@ -75,11 +75,11 @@ def memory(rows: int) -> list[tuple[int, float]]:
     return found
 
 
-def plot(folder: Path, per_cell: int) -> None:
-    """Cost of a row against its operations."""
+def plot(folder: Path, per_cell: int, rates: dict[str, float]) -> None:
+    """Cost of a row against its operations, kept with the table."""
     cost = {mode: [1e3 * min(seconds([op], [mode], per_cell) for _ in range(3)) for op in SWEEP] for mode in MODES}
     folder.mkdir(parents=True, exist_ok=True)
-    result = {"ops": SWEEP, "milliseconds per row": cost}
+    result = {"rows per second": rates, "ops": SWEEP, "milliseconds per row": cost}
     (folder / "generate_speed.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
     for mode, values in cost.items():
@@ -100,10 +100,11 @@ def main() -> None:
     if args.rows:
         memory(args.rows)
         return
+    rates = table(args.per_cell)
     if args.plot:
-        plot(args.plot, args.per_cell)
+        plot(args.plot, args.per_cell, rates)
     print(f"{'rows of':30} {'per second':>10} {'target':>7} {'ratio':>6}")
-    for name, rate in table(args.per_cell).items():
+    for name, rate in rates.items():
         target = TARGETS.get(name, 0)
         print(f"{name:30} {rate:10.0f} {target or '':>7} {f'{rate / target:6.2f}' if target else ''}")
 

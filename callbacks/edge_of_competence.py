@@ -74,9 +74,9 @@ class EdgeOfCompetence(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse data without cells to choose from."""
         data = trainer.datamodule
-        if stage == "fit" and not hasattr(data, "focus"):
+        if stage == "fit" and not getattr(data, "cells", ()):
             raise ValueError(
-                f"EdgeOfCompetence chooses cells of a PromptDataModule's mixture; {type(data).__name__} has no `focus`."
+                f"EdgeOfCompetence chooses cells of a PromptDataModule's mixture; this {type(data).__name__} has none."
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

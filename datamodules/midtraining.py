@@ -12,8 +12,8 @@ class MidtrainDataModule(PretrainDataModule):
     """PretrainDataModule with replay: `mixture` for the new problems and, apart from it, `replay` for a share of old ones."""
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None, tokenizer: str, *, replay: str | Sequence[Component] = (),
-        replay_share: float = 0.0, **settings: Any,
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *,
+        replay: str | Sequence[Component] = (), replay_share: float = 0.0, **settings: Any,
     ) -> None:  # fmt: skip
         """Keep the settings; see PretrainDataModule.
 

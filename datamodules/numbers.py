@@ -132,7 +132,7 @@ class Numbers:
 
     def _valid(self, draft: Draft, parents: tuple[str, ...]) -> Iterator[Variant]:
         """Yield the variants within bounds that keep the unknown, in random order."""
-        depends = any(self.values[parent].slope for parent in parents)
+        depends = any([self.values[parent].slope for parent in parents])
         for rule, scale, constant, chosen in self._variants(draft, parents):
             value = self._scaled(rule, scale, constant, chosen)
             if value is not None and (value.slope or not depends):
@@ -196,4 +196,7 @@ class Numbers:
 
     def _within(self, value: Value) -> bool:
         """Whether a value may stand: 1 ... max_value, and in reverse mode its slope and constant no larger."""
-        return self.modulus is not None or (value.number >= 1 and self._size(value) <= self.spec.max_value)
+        if self.modulus is not None:
+            return True
+        number, slope = value
+        return number >= 1 and (self._size(value) if slope else number) <= self.spec.max_value

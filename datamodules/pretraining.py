@@ -20,7 +20,7 @@ class PretrainDataModule(ReasoningDataModule):
     """Packed documents of a mixture or of files; validation reads packed documents and held-out problems."""
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None, tokenizer: str, *, share_of: ShareOf = "examples",
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
         files: Files = Files(), row_length: int = 2048, batch_rows: int = 16, packing: Fit = "best",
         long_documents: LongDocuments = "raise", loss_on: Literal["all", "solution"] = "all", validation_batches: int = 4,
         workers: int = 0, graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,

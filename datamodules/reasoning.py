@@ -39,6 +39,7 @@ class HeldOut:
     batch_size: problems sampled side by side.
     files:    JSONL files, folders or globs of problems to use instead of synthetic ones (see `jsonl`); `bands` only group them.
     bad_rows: of `files`: "raise" at the first, or "skip" and say how many.
+    predict_split: which split `predict` reads; "train" to sample solutions that may be learnt from.
     """
 
     bands: Mapping[str, str] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class HeldOut:
     batch_size: int = 64
     files: Sequence[str] = ()
     bad_rows: Literal["raise", "skip"] = "raise"
+    predict_split: Literal["train", "validation", "test"] = "test"
 
     def __post_init__(self) -> None:
         """Refuse bands that cannot be read."""
@@ -71,7 +73,7 @@ class ReasoningDataModule(LightningDataModule):
     row_source: type[RowSource] = RowSource  # how rows of `files` are read
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None, tokenizer: str, *, share_of: ShareOf = "examples",
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
         files: Files = Files(), graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,
         held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
@@ -208,5 +210,5 @@ class ReasoningDataModule(LightningDataModule):
         return self._prompts("test", self.held_out.problems)
 
     def predict_dataloader(self) -> DataLoader:
-        """Held-out problems of the test split."""
-        return self.test_dataloader()
+        """Problems of the test split, or of the one that `held_out.predict_split` names."""
+        return self._prompts(self.held_out.predict_split, self.held_out.problems)

@@ -97,7 +97,7 @@ class PromptDataModule(ReasoningDataModule):
     row_source = ProblemSource
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None, tokenizer: str, *, share_of: ShareOf = "examples",
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
         files: Files = Files(), prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(), random_letters: bool = True,
         seed: int = 0, held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip

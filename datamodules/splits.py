@@ -33,10 +33,11 @@ def structure_hash(graph: Graph) -> bytes:
     Each quantity is marked by its definition and the marks of its parents, then by that and the marks of what it is used
     for. Equal problems up to renaming have equal digests; others hardly ever do.
     """
-    marks = {name: _digest(b"undefined") for name in graph.undefined}
+    quantities, undefined = graph.quantities, _digest(b"undefined")
+    marks = dict.fromkeys(graph.undefined, undefined)
     users: dict[str, list[bytes]] = {}
     for name in graph.sorted_names:
-        quantity = graph.quantities[name]
+        quantity = quantities[name]
         parents = [marks[parent] for parent in quantity.parents]
         if quantity.rule == "products":
             parents = [a + b for a, b in zip(parents[::2], parents[1::2], strict=True)]
@@ -46,7 +47,7 @@ def structure_hash(graph: Graph) -> bytes:
         mark = marks[name] = _digest(said.encode() + b"".join(parents))
         for parent in quantity.parents:
             users.setdefault(parent, []).append(mark)
-    whole = {name: mark + b"<" + b"".join(sorted(users.get(name, ()))) for name, mark in marks.items()}
+    whole = {name: b"".join((mark, b"<", *sorted(users.get(name, ())))) for name, mark in marks.items()}
     known = [whole.get(s.name, b"") + str(s.constant).encode() for s in graph.restated]
     asked = whole.get(graph.question, b"") + str(graph.modulus).encode()
     return _digest(b"|".join((*sorted(whole.values()), b"known", *sorted(known), b"asked", asked)))

@@ -53,9 +53,15 @@ class Graph:
             held = chosen.get(statement.name)
             if held is None or rank.get(statement.rule, 0) < rank.get(held.rule, 0):
                 chosen[statement.name] = statement
-        explicit = ("total", "products")  # never in a problem's text, but in a graph read from a solution
-        found = {n: chosen[n] if n in chosen and chosen[n].rule in explicit else self.total(n) for n in self.mentioned}
-        return {name: held for name, total in found.items() if (held := total or chosen.get(name)) is not None}
+        found: dict[str, Quantity] = {}
+        for name in self.mentioned:
+            held = chosen.get(name)
+            # a total is never in a problem's text, but in a graph read from a solution
+            if read_name(name).kind == "total" and (held is None or held.rule not in ("total", "products")):
+                held = self.total(name) or held
+            if held is not None:
+                found[name] = held
+        return found
 
     @cached_property
     def restated(self) -> tuple[Quantity, ...]:
@@ -147,11 +153,12 @@ class Graph:
         """Name -> value as an integer code (`linear`), for all that can be computed from the problem's sentences."""
         codes: dict[str, int] = {}
         for name in self.sorted_names:
-            quantity = self.quantities[name]
-            if all(parent in codes for parent in quantity.parents):
-                code = quantity.compute(codes, self.modulus)
-                if in_bounds(code):
-                    codes[name] = code
+            try:
+                code = self.quantities[name].compute(codes, self.modulus)
+            except KeyError:  # a parent has no value
+                continue
+            if in_bounds(code):
+                codes[name] = code
         return codes
 
     @cached_property
@@ -209,19 +216,21 @@ def _topological(quantities: Mapping[str, Quantity], goals: Iterable[str], leave
     done: dict[str, bool | None] = dict.fromkeys(leaves, True)  # name -> usable; None while its parents are being visited
     order: list[str] = []
     for goal in goals:
-        stack = [goal]
+        stack = [goal] if goal not in done and goal in quantities else []
         while stack:
             name = stack[-1]
-            if name not in done and name in quantities:
-                done[name] = None
-                stack += [parent for parent in reversed(quantities[name].parents) if parent not in done]
+            parents = quantities[name].parents
+            if name not in done:
+                unvisited = [parent for parent in parents if parent not in done and parent in quantities]
+                if unvisited:
+                    done[name] = None
+                    stack += unvisited[::-1]
+                    continue
+            elif done[name] is not None:
+                stack.pop()
                 continue
             stack.pop()
-            if done.get(name, True) is None:
-                done[name] = True
-                for parent in quantities[name].parents:
-                    if parent == name or not done.get(parent):
-                        done[name] = False
-                if done[name]:
-                    order.append(name)
+            done[name] = all([done.get(parent) for parent in parents])
+            if done[name]:
+                order.append(name)
     return order

@@ -82,7 +82,9 @@ class Quantity:
             case "products":
                 value = sum(codes[a] * codes[b] for a, b in zip(self.parents[::2], self.parents[1::2], strict=True))
             case _:
-                value = sum(codes[parent] for parent in self.parents)
+                value = 0
+                for parent in self.parents:
+                    value += codes[parent]
         if self.scale == "plus":
             value += self.constant
         elif self.scale == "times":

@@ -55,7 +55,8 @@ def write_solution(graph: Graph, order: Sequence[str] | None = None, letters: Se
     writer = _Writer(graph, variables(reverse=reverse) if letters is None else iter(letters))
     sentences = [PRELUDE] if reverse else []
     sentences += [writer.step(name) for name in order]
-    if len(order) != len(graph.order) or set(order) != set(graph.order) or order[-1] != graph.end:
+    # each stands after its parents (`step`), so they are the ancestors of the last if each other one is used
+    if order[-1] != graph.end or {p for name in order for p in graph.quantities[name].parents} != {*order[:-1]}:
         raise ValueError(f"write_solution: order {list(order)} is not an order of {list(graph.order)} ending with its last.")
     if reverse:
         sentences.append(writer.tail())

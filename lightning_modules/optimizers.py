@@ -59,14 +59,18 @@ class Chained(Optimizer):
     """Several optimisers over disjoint parameters that look like one: `global_step` counts each update once."""
 
     def __init__(self, *parts: Optimizer) -> None:
-        """Take over the groups of `parts`, each of which has one."""
+        """Take over the groups of `parts`."""
         self.parts = parts
         super().__init__([group for part in parts for group in part.param_groups], {})
         self._share()
 
     def _share(self) -> None:
-        for part, group in zip(self.parts, self.param_groups, strict=True):
-            part.param_groups, part.state = [group], self.state
+        first = 0
+        for part in self.parts:
+            last = first + len(part.param_groups)
+            part.param_groups, part.state, first = self.param_groups[first:last], self.state, last
+            if isinstance(part, Chained):
+                part._share()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore as any optimiser; the parts see the restored state."""

@@ -16,15 +16,17 @@ from datamodules.batch import PromptBatch
 from grammar import Report
 from grammar.pool import Verifier
 from lightning_modules.algorithms import token_mean
+from lightning_modules.character_ends import CharacterEnds, token_at
 from lightning_modules.clip import Clip
 from lightning_modules.compute import generation_counts, nominal_rl_tokens, row_counts
 from lightning_modules.evaluation import Evaluation
 from lightning_modules.experience import Experience, ExperienceBatch, Group, describe, lay_out
+from lightning_modules.group_forward import groupable, grouped_logp
 from lightning_modules.kl_penalty import KLPenalty
 from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Reasoner
 from lightning_modules.reference import ReferencePolicy
-from lightning_modules.rewards import Reward
+from lightning_modules.rewards import Credit, Reward
 from lightning_modules.rollout import SamplingParams, keyed_generator
 from lightning_modules.schedules import Constant, Schedule
 from lightning_modules.sharding import gathered
@@ -36,16 +38,17 @@ class PolicyModule(Reasoner):
     """A policy that learns from its own verified solutions. Subclasses give `assess` and `training_step`."""
 
     def __init__(
-        self, init_from: str, reward: Reward, *, group_size: int = 8, minibatches: int = 1, epochs: int = 1, resample: int = 0,
-        clip: Clip = Clip(), beta: float = 0.0, kl: KLPenalty = KLPenalty(), verify_workers: int = 0,
-        sampling: SamplingParams = SamplingParams(), optimizer: OptimizerFactory | None = None, schedule: Schedule | None = None,
-        evaluation: Evaluation = Evaluation(),
+        self, init_from: str, reward: Reward, *, credit: Credit | None = None, group_size: int = 8, minibatches: int = 1,
+        epochs: int = 1, resample: int = 0, clip: Clip = Clip(), beta: float = 0.0, kl: KLPenalty = KLPenalty(),
+        verify_workers: int = 0, sampling: SamplingParams = SamplingParams(), optimizer: OptimizerFactory | None = None,
+        schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(),
     ) -> None:  # fmt: skip
         """Keep the settings.
 
         Args:
             init_from: weights of an earlier stage, which are also the reference policy's.
             reward: prices a verified response.
+            credit: prices places within it besides; None: nothing.
             group_size: G, completions per prompt.
             minibatches: parts a rollout is cut into; each is one training step.
             epochs: passes over a rollout.
@@ -54,7 +57,7 @@ class PolicyModule(Reasoner):
             beta: weight of KL(pi || reference), at the start where it adapts; 0 needs no reference.
             kl: how that divergence is estimated and charged, and from what.
             verify_workers: processes that judge responses; 0: this one does.
-            sampling: how rollouts are sampled.
+            sampling: how rollouts are sampled; ratios are those of the whole distribution, also where `top_p` or `top_k` cut it.
             optimizer: AdamW where not given.
             schedule: constant where not given.
             evaluation: how validation, test and prediction sample.
@@ -64,9 +67,16 @@ class PolicyModule(Reasoner):
             raise ValueError("sampling.temperature must be above 0: a greedy rollout has no probability to learn from.")
         if beta < 0 or (kl.target is not None and beta == 0):
             raise ValueError(f"beta={beta} must be at least 0, and above 0 where `kl.target` steers it.")
-        self.reward, self.sampling, self.clip, self.kl, self.resample = reward, sampling, clip, kl, resample
-        self.group_size, self.minibatches, self.epochs, self.beta = group_size, minibatches, epochs, beta
+        if min(group_size, minibatches, epochs) < 1 or (resample and group_size < 2):
+            raise ValueError(
+                f"group_size={group_size}, minibatches={minibatches} and epochs={epochs} must be at least 1; to `resample` groups that "
+                "do not vary, they need 2 completions."
+            )
+        self.reward, self.credit, self.sampling, self.clip, self.kl = reward, credit, sampling, clip, kl
+        self.group_size, self.minibatches, self.epochs = group_size, minibatches, epochs
+        self.resample, self.beta = resample, beta
         self.reference, self.verifier = ReferencePolicy(init_from, kl.reference_decay), Verifier(verify_workers)
+        self.character_ends: CharacterEnds | None = None
         self.rollout_log: dict[str, float] = {}
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
         self.kl_weight = beta
@@ -79,12 +89,30 @@ class PolicyModule(Reasoner):
         """[N] bool: rows that have a gradient. Asked only where there is no reference, whose pull every row feels."""
         return torch.ones(len(experience.tokens_NT), dtype=torch.bool)
 
-    def token_logp(self, tokens_NT: Tensor, model: PreTrainedModel | None = None) -> Tensor:
-        """Log-probability of each next token at the sampling temperature: [N, T] ids -> [N, T-1] nats."""
+    @property
+    def looks_back(self) -> bool:
+        """Whether log-probabilities at the rollout are needed; in its only update the policy is the one that sampled."""
+        return self.minibatches * self.epochs > 1 or self.beta > 0
+
+    def token_logp(self, tokens_NT: Tensor, mask_NT: Tensor, model: PreTrainedModel | None = None) -> Tensor:
+        """Log-probability of each sampled token at the sampling temperature: [N, T] ids, [N, T-1] bool -> [N, T-1] nats.
+
+        Where the mask is false, what comes out is of no account.
+        """
+        model = model or self.language_model
+        if groupable(model):
+            return grouped_logp(model, tokens_NT, mask_NT, temperature=self.sampling.temperature)
         # right-padded rows under a causal mask: padding is never seen, so there is no mask to pass
-        logits_NTV = (model or self.language_model)(input_ids=tokens_NT[:, :-1], use_cache=False).logits
+        return self.next_logp(model(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
+
+    def next_logp(self, logits_NTV: Tensor, tokens_NT: Tensor) -> Tensor:
+        """[N, T-1, V] logits and [N, T] ids -> log-probability of each next token, [N, T-1] nats."""
         logp_NTV = (logits_NTV.float() / self.sampling.temperature).log_softmax(-1)
         return logp_NTV.gather(-1, tokens_NT[:, 1:, None]).squeeze(-1)
+
+    def snapshot(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
+        """What the policy that sampled says of rows, by fields of ExperienceBatch; asked where it `looks_back`."""
+        return {"logp_old_NT": self.token_logp(tokens_NT, mask_NT)}
 
     def collect(self, prompts: PromptBatch, more: MorePrompts) -> list[ExperienceBatch]:
         """Sample G solutions to each prompt, judge and price them: the minibatches of one rollout.
@@ -101,7 +129,8 @@ class PolicyModule(Reasoner):
         if self.beta:
             self._charge(experience, batches)
         for batch in batches:
-            batch.token_rewards_NT = experience.reward_NT[batch.rows_N, : batch.mask_NT.shape[1]]
+            width = batch.mask_NT.shape[1]
+            batch.token_rewards_NT = (experience.reward_NT + experience.credit_NT)[batch.rows_N, :width]
         self.assess(experience, batches)
         return batches
 
@@ -158,8 +187,19 @@ class PolicyModule(Reasoner):
         for b, (ids, texts, found) in enumerate(zip(prompts.prompt_ids, responses, reports, strict=True)):
             parts = [self.reward(text, report) for text, report in zip(texts, found, strict=True)]
             mine = slice(b * self.group_size, (b + 1) * self.group_size)
-            groups.append(Group(prompts.examples[b], ids, rows[mine], logp_N[mine], texts, found, parts))
+            credit = self._credit(rows[mine], texts, found)
+            groups.append(Group(prompts.examples[b], ids, rows[mine], logp_N[mine], texts, found, parts, credit))
         return groups
+
+    def _credit(self, completions: list[list[int]], texts: list[str], reports: list[Report]) -> list[list[tuple[int, float]]]:
+        """What places of a group's completions earn, by token; nothing without a price."""
+        if self.credit is None:
+            return []
+        if self.character_ends is None:
+            self.character_ends = CharacterEnds(self.tokenizer)
+        ends_of = [self.character_ends(ids) for ids in completions]
+        earned = zip(ends_of, self.credit(texts, reports), strict=True)
+        return [[(token_at(ends, place.end), place.reward) for place in places] for ends, places in earned]
 
     def _divisors(self, experience: Experience) -> tuple[Tensor, Tensor]:
         """Tokens and completions of the rollout over its minibatches, the mean over processes; counts the tokens."""
@@ -185,11 +225,16 @@ class PolicyModule(Reasoner):
         width = int(experience.mask_NT[rows_N].any(dim=0).nonzero().max()) + 1
         tokens_NT, mask_NT = experience.tokens_NT[rows_N, : width + 1], experience.mask_NT[rows_N, :width]
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            old_NT = self.token_logp(tokens_NT)
-            ref_NT = self.token_logp(tokens_NT, self.reference.on(self.device)) if self.beta else None
-        for phase in ("old log-probabilities", *(["reference log-probabilities"] if self.beta else ())):
+            old = self.snapshot(tokens_NT, mask_NT) if self.looks_back else {}
+            ref_NT = self.token_logp(tokens_NT, mask_NT, self.reference.on(self.device)) if self.beta else None
+        phases = {"old log-probabilities": self.looks_back, "reference log-probabilities": self.beta > 0}
+        for phase in (name for name, ran in phases.items() if ran):
             self.compute.add(phase, row_counts(mask_NT))
-        return ExperienceBatch(rows_N, tokens_NT, mask_NT, old_NT, ref_NT, *divisors)
+        tokens, sequences = divisors
+        return ExperienceBatch(
+            rows_N, tokens_NT, mask_NT, logp_ref_NT=ref_NT, logp_sampled_N=experience.logp_N[rows_N], tokens=tokens,
+            sequences=sequences, **old,
+        )  # fmt: skip
 
     def _charge(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
         """Steer the weight by how far this rollout strays from the reference; where asked for, take that off what tokens earn."""
@@ -210,9 +255,11 @@ class PolicyModule(Reasoner):
         self.log("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
         return self.kl_weight * kl_NT if self.kl.place == "loss" else torch.zeros_like(logp_NT)
 
-    def log_update(self, loss: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
+    def log_update(self, loss: Tensor, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
         """Log a training step and the rollout behind it; returns its outputs."""
-        log_ratio_NT = log_ratio_NT.detach()
+        log_ratio_NT, old_NT = log_ratio_NT.detach(), torch.where(batch.mask_NT, batch.old(logp_NT), 0.0)
+        gap_N = (old_NT.sum(dim=1) - batch.logp_sampled_N).abs()
+        self.log("train/sampler_gap_nats", gap_N.sum() / batch.mask_NT.sum())
         self.log("train/ratio", token_mean(log_ratio_NT.exp(), batch.mask_NT))
         self.log("train/clipped", token_mean(self.clip.holds_back(log_ratio_NT, batch.advantage_NT).float(), batch.mask_NT))
         self.log("train/loss", loss)

@@ -88,9 +88,13 @@ class Reasoner(LightningModule):
         """The data module's tokenizer."""
         return self.trainer.datamodule.tokenizer
 
+    def build_optimizer(self) -> Optimizer:
+        """The optimiser of all that learns."""
+        return self.optimizer(self.language_model)
+
     def configure_optimizers(self) -> dict[str, Any]:
         """One optimiser; its rates follow the schedule, a step being an update."""
-        optimizer: Optimizer = self.optimizer(self.language_model)
+        optimizer = self.build_optimizer()
         steps = self.trainer.max_steps
         if steps < 1:
             raise ValueError(

@@ -12,7 +12,7 @@ from lightning_modules.evaluation import Evaluation
 from lightning_modules.language_model import load_language_model
 from lightning_modules.optimizers import OptimizerFactory
 from lightning_modules.policy import PolicyModule
-from lightning_modules.rewards import Reward
+from lightning_modules.rewards import Credit, Earned, Reward
 from lightning_modules.rollout import Completions, SamplingParams
 from tests_support import PLAIN
 
@@ -22,8 +22,22 @@ LONGEST = 12
 class LengthReward(Reward):
     """Longer is better: there is something to learn in every group whose completions differ in length."""
 
+    def __init__(self, weight=1.0):
+        self.weight = weight
+
     def __call__(self, response, report):
-        return {"length": float(len(response))}
+        return {"length": self.weight * len(response)}
+
+
+class HalfwayCredit(Credit):
+    """Two steps, whatever is written: the first half earns its number of distinct letters, the second 0.1."""
+
+    def __call__(self, responses, reports):
+        halves = [max(1, len(text) // 2) for text in responses]
+        return [
+            [Earned(half, len(set(text[:half])) / 10), Earned(max(1, len(text)), 0.1)]
+            for text, half in zip(responses, halves, strict=True)
+        ]
 
 
 class Descent(OptimizerFactory):
@@ -77,7 +91,8 @@ class Ragged(GRPOModule):
 
 def build(start, module_type=GRPOModule, *, flat=False, lr=0.1, **settings):
     return scripted(module_type, flat=flat)(
-        start, settings.pop("reward", LengthReward()), group_size=4, sampling=SamplingParams(max_new_tokens=LONGEST),
+        start, settings.pop("reward", LengthReward()), group_size=4,
+        sampling=SamplingParams(max_new_tokens=LONGEST),
         optimizer=Descent(lr), evaluation=Evaluation(samples=1, sampling=SamplingParams(max_new_tokens=4)), **settings,
     )  # fmt: skip
 
@@ -108,6 +123,11 @@ def fit(module, folder, *, prompts=4, resume=None, **settings):
 
 def weights(module):
     return torch.cat([p.detach().flatten() for p in module.language_model.parameters()])
+
+
+def all_weights(module):
+    whole = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in module.parameters()]
+    return torch.cat([p.detach().flatten() for p in whole])
 
 
 def start_weights(start):

@@ -38,7 +38,7 @@ def begin(experiment: Path, start: Path) -> list[str]:
 
 
 def test_experiments_are_there():
-    assert len(SMALL) == 3
+    assert len(SMALL) == 4
     assert {path.stem for path in LARGE} == {
         "paper_pretrain", "paper_pretrain_1e-4", "paper_context", "paper_midtrain", "paper_midtrain_shared", "paper_grpo",
     }  # fmt: skip
@@ -47,7 +47,7 @@ def test_experiments_are_there():
 @pytest.mark.parametrize("experiment", SMALL, ids=lambda p: p.stem)
 def test_small_experiment_runs_fast_dev_run(experiment, start, tmp_path):
     short = ["--model.init_args.evaluation.sampling.max_new_tokens", "8", "--data.init_args.held_out.validation_problems", "2"]
-    if "grpo" in experiment.stem:
+    if experiment.stem in ("quickstart_grpo", "quickstart_ppo"):
         short += ["--model.init_args.sampling.max_new_tokens", "8", "--data.init_args.prompts_per_rollout", "2"]
     arguments = ["fit", "--config", str(experiment), "--trainer.fast_dev_run", "true", *begin(experiment, start), *short]
     assert main.main([*arguments, "--trainer.default_root_dir", str(tmp_path), "--trainer.enable_progress_bar", "false"]) == 0

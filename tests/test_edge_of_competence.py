@@ -8,7 +8,7 @@ import torch
 import yaml
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from processes import run
 from simulated_policy import SimulatedPolicy
 from test_resume import assert_same, command, fit
@@ -203,15 +203,17 @@ class Rank(Callback):
         (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(self.ops))
 
 
-def _share(folder: Path, start: str) -> None:
-    train(folder, start, edge(), Rank(folder), devices=2, strategy=DDPStrategy())
+def _share(folder: Path, start: str, kind: str) -> None:
+    strategy = DDPStrategy() if kind == "ddp" else ModelParallelStrategy(2, 1)
+    train(folder, start, edge(), Rank(folder), devices=2, strategy=strategy)
 
 
-def test_two_processes_measure_and_choose_as_one(start, tmp_path):
+@pytest.mark.parametrize("kind", ["ddp", pytest.param("sharded", marks=pytest.mark.long)])
+def test_two_processes_measure_and_choose_as_one(start, tmp_path, kind):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     train(tmp_path / "one", start, edge(), Rank(tmp_path / "one"))
-    assert run(_share, tmp_path / "two", start, world=2) == [0, 0]
+    assert run(_share, tmp_path / "two", start, kind, world=2) == [0, 0]
     assert frontier(tmp_path / "one") == frontier(tmp_path / "two")
     assert json.loads((tmp_path / "two/rank0.json").read_text()) == json.loads((tmp_path / "two/rank1.json").read_text())
 
@@ -242,5 +244,5 @@ def test_settings_that_make_no_probe_are_refused(settings):
 def test_data_without_cells_to_choose_from_is_refused(tmp_path):
     data = PretrainDataModule([Component("2-3", ["garden"])], "garden", row_length=128, graph=PLAIN, batch_rows=2)
     trainer = Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=[edge()])
-    with pytest.raises(ValueError, match="PretrainDataModule has no `focus`"):
+    with pytest.raises(ValueError, match="PretrainDataModule has none"):
         trainer.fit(PretrainModule(TINY), data)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 from lightning import Trainer
-from policy_runs import Watch, build, fit, problems, start_weights, weights
+from policy_runs import LONGEST, LengthReward, Watch, build, fit, problems, start_weights, weights
 
 from grammar.pool import Verifier
 from lightning_modules import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
@@ -13,6 +13,7 @@ from lightning_modules.clip import Clip
 from lightning_modules.kl_penalty import KLPenalty
 from lightning_modules.policy import PolicyModule
 from lightning_modules.rewards import OutcomeReward
+from lightning_modules.rollout import SamplingParams
 
 VARIANTS = (GRPOModule, DrGRPOModule, GSPOModule, RLOOModule)
 
@@ -36,6 +37,16 @@ def test_the_first_ratio_of_every_variant_is_exactly_one(variant, beta, start, t
     fit(build(start, variant, beta=beta, minibatches=2), tmp_path, accumulate_grad_batches=2, callbacks=[watch])
     assert watch.column("train/ratio") == [1.0] * 6
     assert watch.column("train/clipped") == [0.0] * 6
+
+
+def test_sampler_and_training_agree_on_log_probabilities(start, tmp_path):
+    gaps = []
+    for sampling in (SamplingParams(max_new_tokens=LONGEST, temperature=0.7), SamplingParams(max_new_tokens=LONGEST, top_k=5)):
+        watch = Watch()
+        module = GRPOModule(start, LengthReward(), group_size=4, sampling=sampling, minibatches=2)
+        fit(module, tmp_path, max_steps=2, callbacks=[watch])
+        gaps.append(watch.column("train/sampler_gap_nats")[0])
+    assert 0 < max(gaps) < 1e-5
 
 
 def test_later_epochs_are_clipped(start, tmp_path):
@@ -87,7 +98,8 @@ def test_a_penalty_in_the_reward_is_taken_off_before_advantages(start, tmp_path)
     )]  # fmt: skip
     assert max(map(abs, kl_N)) > 0.01
     rewards = torch.tensor([group.rewards for group in module.groups]) - 0.5 * torch.tensor(kl_N).view(4, 4)
-    assert torch.allclose(batch.advantage_NT[:, 0], group_advantages(rewards).flatten(), atol=1e-5)
+    expected = group_advantages(rewards).flatten()[:, None] * batch.mask_NT
+    assert torch.allclose(batch.advantage_NT, expected, atol=1e-5)
 
 
 def test_the_penalty_holds_the_policy_back(start, tmp_path):
@@ -144,6 +156,8 @@ def test_a_frozen_reference_is_the_start_policy_and_in_no_checkpoint(start, tmp_
         (lambda: GRPOModule("start", OutcomeReward(), beta=-1.0), "beta"),
         (lambda: GRPOModule("start", OutcomeReward(), kl=KLPenalty(target=0.1)), "target"),
         (lambda: GRPOModule("start", OutcomeReward(), verify_workers=-1), "verify_workers"),
+        (lambda: GRPOModule("start", OutcomeReward(), minibatches=0), "minibatches"),
+        (lambda: GRPOModule("start", OutcomeReward(), group_size=1, resample=1), "resample"),
         (lambda: DrGRPOModule("start", OutcomeReward(), std_correction=1), "std_correction"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""GRPO under Lightning: Trainer flags do what they say, processes take the updates of one, a run goes on within a rollout."""
+"""RL under Lightning: Trainer flags do what they say, processes take the updates of one, a run goes on within a rollout."""
 
 from pathlib import Path
 
@@ -7,10 +7,14 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
-from policy_runs import Descent, LengthReward, Ragged, Watch, build, fit, start_weights, weights
+from policy_runs import Descent, HalfwayCredit, LengthReward, Ragged, Watch, all_weights, build, fit, start_weights, weights
 from processes import run
 
+from lightning_modules import GRPOModule, PPOModule
+from lightning_modules.critic import SeparateCritic, SharedCritic
 from lightning_modules.kl_penalty import KLPenalty
+from lightning_modules.policy import PolicyModule
+from lightning_modules.ppo import ValueLearning
 from lightning_modules.rollout import SamplingParams
 
 
@@ -54,39 +58,53 @@ def test_the_profiler_times_the_steps(start, tmp_path):
     assert len(durations) == 3
 
 
-def _train(start: str, out: Path, strategy: str, minibatches: int, ragged: bool) -> None:
+def recipe(name: str, minibatches: int) -> tuple[type[PolicyModule], dict]:
+    moving = {"beta": 0.2, "kl": KLPenalty(reference_decay=0.9), "minibatches": minibatches}
+    critic = {"shared": SharedCritic, "separate": SeparateCritic}.get(name)
+    if critic is None:
+        return GRPOModule, moving
+    values = ValueLearning(clip=None, weight=0.1)
+    return PPOModule, moving | {"critic": critic(), "values": values, "reward": LengthReward(0.1), "credit": HalfwayCredit()}
+
+
+def _train(start: str, out: Path, strategy: str, minibatches: int, name: str, ragged: bool) -> None:
     """Three updates on the same four problems a rollout, in one process or shared by two."""
     torch.manual_seed(0)
     world = 1 if strategy == "auto" else 2
     kind = {"auto": "auto", "ddp": DDPStrategy(), "sharded": ModelParallelStrategy(2, 1) if strategy == "sharded" else None}
-    settings = {"beta": 0.2, "kl": KLPenalty(reference_decay=0.9), "minibatches": minibatches}
-    module = build(start, **settings)
+    module_type, settings = recipe(name, minibatches)
+    module = build(start, module_type, **settings)
     if ragged:
         module = Ragged(
             start, LengthReward(), group_size=4, optimizer=Descent(0.1), resample=2, sampling=SamplingParams(max_new_tokens=9),
             **settings,
         )  # fmt: skip
     trainer = fit(module, out, prompts=4 // world, devices=world, strategy=kind[strategy], accumulate_grad_batches=minibatches)
-    whole = [p.full_tensor() if hasattr(p, "full_tensor") else p for p in module.language_model.parameters()]
     out.mkdir(exist_ok=True)
-    torch.save(torch.cat([p.detach().flatten() for p in whole]), out / f"rank{trainer.global_rank}.pt")
+    torch.save(all_weights(module), out / f"rank{trainer.global_rank}.pt")
 
 
-def ends(start, out, strategy, minibatches=1, *, ragged=False):
+def ends(start, out, strategy, minibatches=1, name="grpo", *, ragged=False):
     world = 1 if strategy == "auto" else 2
-    assert run(_train, start, out, strategy, minibatches, ragged, world=world, timeout=120) == [0] * world
+    assert run(_train, start, out, strategy, minibatches, name, ragged, world=world, timeout=120) == [0] * world
     return [torch.load(out / f"rank{rank}.pt") for rank in range(world)]
 
 
-@pytest.mark.parametrize(("strategy", "minibatches"), [("ddp", 1), pytest.param("ddp", 2, marks=pytest.mark.long),
-    pytest.param("sharded", 1, marks=pytest.mark.long), pytest.param("sharded", 2, marks=pytest.mark.long)])  # fmt: skip
-def test_two_processes_take_the_updates_of_one(start, tmp_path, strategy, minibatches):
-    (one,) = ends(start, tmp_path / "one", "auto")
-    two = ends(start, tmp_path / "two", strategy, minibatches)
-    moved = (one - start_weights(start)).abs().max()
+LONG = [(s, m, n) for n in ("grpo", "shared", "separate") for s in ("ddp", "sharded") for m in (1, 2)]
+FAST = [("ddp", 1, "grpo")]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "minibatches", "name"), [*FAST, *(pytest.param(*c, marks=pytest.mark.long) for c in LONG if c not in FAST)]
+)
+def test_two_processes_take_the_updates_of_one(start, tmp_path, strategy, minibatches, name):
+    (one,) = ends(start, tmp_path / "one", "auto", name=name)
+    two = ends(start, tmp_path / "two", strategy, minibatches, name)
+    before = start_weights(start)
+    moved = (one[: len(before)] - before).abs().max()
     assert moved > 1e-3
     assert torch.equal(two[0], two[1])
-    assert torch.allclose(one, two[0], rtol=0, atol=1e-4 * moved)
+    assert torch.allclose(one, two[0], rtol=1e-4, atol=1e-4 * moved)
 
 
 @pytest.mark.long
@@ -100,14 +118,15 @@ def test_processes_that_sample_differently_often_and_long_do_not_wait_for_ever(s
 MOVING = {"minibatches": 2, "epochs": 2, "beta": 0.1, "kl": KLPenalty(target=1e-6, reference_decay=0.9)}
 
 
+@pytest.mark.parametrize("module_type", [GRPOModule, PPOModule])
 @pytest.mark.parametrize("update", [4, 6])  # the last of a rollout, and one in the middle
-def test_a_run_that_goes_on_takes_the_updates_it_would_have_taken(start, tmp_path, update):
-    whole, first, rest = (build(start, **MOVING) for _ in range(3))
+def test_a_run_that_goes_on_takes_the_updates_it_would_have_taken(start, tmp_path, update, module_type):
+    whole, first, rest = (build(start, module_type, **MOVING) for _ in range(3))
     watches = [Watch() for _ in range(3)]
     fit(whole, tmp_path, max_steps=8, callbacks=[watches[0]])
     fit(first, tmp_path, max_steps=update, callbacks=[watches[1]]).save_checkpoint(tmp_path / "x.ckpt")
     fit(rest, tmp_path, max_steps=8, callbacks=[watches[2]], resume=tmp_path / "x.ckpt")
-    assert torch.equal(weights(whole), weights(rest))
+    assert torch.equal(all_weights(whole), all_weights(rest))
     assert watches[0].logs == watches[1].logs + watches[2].logs
     held = torch.load(tmp_path / "x.ckpt", weights_only=True)["loops"]["fit_loop"]["state_dict"]["combined_loader"][0]["held"]
     assert len(held[0]) == (0 if update == 4 else 2)
@@ -119,3 +138,16 @@ def test_a_rollout_of_two_processes_is_not_gone_on_with_by_one(start, tmp_path):
     state = loader.state_dict()
     with pytest.raises(ValueError, match="within a rollout of 2 processes"):
         loader.load_state_dict(state | {"held": state["held"] * 2})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("name", ["grpo", "shared", "separate"])
+def test_a_gpu_samples_and_takes_its_first_step_from_the_sampling_policy(start, tmp_path, name, precision):
+    module_type, settings = recipe(name, 2)
+    settings |= {"reward": LengthReward(0.1), "group_size": 4, "sampling": SamplingParams(max_new_tokens=12)}
+    watch, module = Watch(), module_type(start, optimizer=Descent(0.1), **settings)
+    fit(module, tmp_path, accelerator="gpu", precision=precision, accumulate_grad_batches=2, callbacks=[watch])
+    assert watch.column("train/ratio") == pytest.approx([1.0] * 6, abs=1e-5)
+    assert not torch.equal(weights(module).cpu(), start_weights(start))

@@ -126,10 +126,10 @@ MOVING = {
 
 @pytest.mark.long
 @pytest.mark.parametrize("updates", [5, 7])  # the checkpoint before is between two rollouts, or within the second
-@pytest.mark.parametrize("processes", [1, 2])
-def test_rollouts_after_a_kill_are_those_that_would_have_been(tmp_path, updates, processes):
+@pytest.mark.parametrize(("stage", "processes"), [("grpo", 1), ("grpo", 2), ("ppo", 1)])
+def test_rollouts_after_a_kill_are_those_that_would_have_been(tmp_path, updates, stage, processes):
     """Rollouts draw from torch's generator, which the checkpoint keeps, as it keeps the rollout that it falls into."""
-    more = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto", "stage": "grpo", "settings": MOVING}
+    more = {"devices": processes, "strategy": "ddp" if processes > 1 else "auto", "stage": stage, "settings": MOVING}
     assert set(run(fit, command(tmp_path / "whole", **more), world=processes)) == {0}
     killed = command(tmp_path / "killed", killer=("batch", updates), **more)
     assert -9 in run(fit, killed, world=processes)

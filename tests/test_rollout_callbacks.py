@@ -1,43 +1,26 @@
-"""Callbacks that are shown rollouts: shares of silent and hacked groups, entropy, the penalty's weight, samples to read."""
+"""Callbacks that are shown rollouts: shares of silent and hacked groups, entropy, samples to read."""
 
+import json
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
-from grammar_cases import response_of
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
-from simulated_policy import LOGP, SimulatedPolicy, hacked, wrong
+from lightning.pytorch.strategies import DDPStrategy
+from processes import run
+from rollout_runs import GRAPH, HACKED, RIGHT, WRONG, group, policy, train
+from simulated_policy import LOGP, Simulated, SimulatedPolicy, hacked, wrong
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from callbacks import Checkpoint, EntropyMonitor, KLControl, RewardHacking, SampleLog, TensorBoard, ZeroVariance
+from callbacks import EdgeOfCompetence, EntropyMonitor, KLControl, RewardHacking, SampleLog, TensorBoard, ZeroVariance
 from callbacks.reward_hacking import KINDS
-from datamodules import PromptDataModule
-from datamodules.mixture import Cell, Component
-from datamodules.synthesis import Example
-from grammar import gold_trace, parse_problem, parse_response, render_trace, verify
-from lightning_modules import GRPOModule
-from lightning_modules.experience import Group
-from lightning_modules.kl_penalty import KLPenalty
+from grammar import parse_response, verify
+from lightning_modules import PPOModule
 from lightning_modules.language_model import build_language_model
-from lightning_modules.optimizers import AdamW
-from lightning_modules.rewards import OutcomeReward, Reward, StrictReward
-from lightning_modules.rollout import SamplingParams
-from tests_support import PLAIN, TINY
-
-PROBLEM = "The number of roses equals 3. The number of oaks equals the number of roses. "
-QUESTION = "How many oaks are there?"
-GRAPH = parse_problem(PROBLEM, QUESTION, modulus=5)
-GOLD = response_of(render_trace(gold_trace(GRAPH)))
-RIGHT, WRONG, HACKED = GOLD, wrong(GOLD), hacked(GOLD)
-
-
-def group(*texts, op=2, reward=OutcomeReward(), logp=-1.0):
-    reports = [verify(parse_response(text), GRAPH) for text in texts]
-    example = Example("x", PROBLEM, QUESTION, "", Cell(op, "garden"), GRAPH)
-    parts = [reward(text, report) for text, report in zip(texts, reports, strict=True)]
-    return Group(example, [1, 2], [[3, 4, 5]] * len(texts), [logp] * len(texts), list(texts), reports, parts)
+from lightning_modules.rewards import StrictReward
+from tests_support import TINY
 
 
 @pytest.fixture
@@ -126,44 +109,11 @@ def test_training_stops_when_entropy_stays_below_its_floor(alone):
     assert alone.should_stop
 
 
-class LengthReward(Reward):
-    """Longer is better: varies within every group, so that weights move."""
-
-    def __call__(self, response, report):
-        return {"length": float(len(response))}
-
-
 @pytest.fixture
 def start(tmp_path):
     torch.manual_seed(0)
     build_language_model(TINY).save_pretrained(tmp_path / "start")
     return str(tmp_path / "start")
-
-
-def train(folder, module, *watch, steps=3, resume=None, **settings):
-    torch.manual_seed(0)
-    data = PromptDataModule([Component("2-4", ["garden"])], "garden", prompts_per_rollout=3, graph=PLAIN, random_letters=False)
-    trainer = Trainer(
-        **{
-            "max_steps": steps, "accelerator": "cpu", "logger": False, "enable_checkpointing": False,
-            "enable_progress_bar": False, "enable_model_summary": False, "default_root_dir": folder, "limit_val_batches": 0,
-            "log_every_n_steps": 1, "callbacks": list(watch), **settings,
-        }
-    )  # fmt: skip
-    trainer.fit(module, data, ckpt_path=resume)
-    return {name: value.item() for name, value in trainer.callback_metrics.items()}
-
-
-def policy(start, kind=GRPOModule, **settings):
-    return kind(
-        start, settings.pop("reward", LengthReward()), group_size=4,
-        sampling=SamplingParams(max_new_tokens=10, temperature=settings.pop("temperature", 1.0)),
-        optimizer=AdamW(lr=settings.pop("lr", 1e-2), weight_decay=0.0), **settings,
-    )  # fmt: skip
-
-
-def weights(module):
-    return torch.cat([p.detach().flatten() for p in module.language_model.parameters()])
 
 
 def test_the_entropy_of_a_policy_that_knows_nothing_is_that_of_the_vocabulary(tmp_path):
@@ -181,80 +131,85 @@ def test_entropy_is_measured_at_the_sampling_temperature(start, tmp_path):
 
     class Oracle(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            found.append(-pl_module.token_logp(batch.tokens_NT)[batch.mask_NT].mean().item())
+            found.append(-pl_module.token_logp(batch.tokens_NT, batch.mask_NT)[batch.mask_NT].mean().item())
 
     module = policy(start, temperature=0.5, beta=1e-9)  # with a reference no row is left out
     logs = train(tmp_path, module, EntropyMonitor(), Oracle(), steps=1)
     assert logs["train/entropy_nats"] == pytest.approx(found[0], rel=1e-4)
 
 
-def test_every_monitor_logs_with_the_training_step(start, tmp_path):
-    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor()]
-    logs = train(tmp_path, policy(start, SimulatedPolicy, reward=StrictReward()), *watch, steps=1)
+class SimulatedPPO(Simulated, PPOModule):
+    def skill(self, op):
+        return 0.5
+
+
+@pytest.mark.parametrize("kind", [SimulatedPolicy, SimulatedPPO])
+def test_every_monitor_logs_with_the_training_step(start, tmp_path, kind):
+    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor(), EdgeOfCompetence(k=2, problems=2)]
+    logs = train(tmp_path, policy(start, kind, reward=StrictReward()), *watch, steps=1)
+    assert logs["train/edge/op_lowest"] >= 2
     assert logs["train/entropy_nats"] == pytest.approx(-LOGP)
     assert logs["train/hacking"] == 0
     assert logs["train/zero_variance"] >= logs["train/zero_variance/solved"] + logs["train/zero_variance/failed"] - 1e-6
 
 
-def test_the_weight_follows_what_was_measured():
-    """Oracle: the rule, written out; measured at twice the target it grows by a clipped 2%, at half it falls by 2%."""
-    control, module = KLControl(target=0.1, highest=1.05), SimpleNamespace(beta=1.0, kl=KLPenalty())
-    trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    control.on_train_start(trainer, module)
+class Sloppy(SimulatedPolicy):
+    """What is not solved is hacked or answered wrongly, by the length of the solution."""
 
-    def after(*measured):
-        control.measured = list(measured)
-        control.on_rollout(trainer, module, [])
-        return module.kl_weight
+    def skill(self, op):
+        return 0.5
 
-    assert after() == 1.0
-    assert after(0.1, 0.3) == pytest.approx(1.02)
-    assert after(0.05) == pytest.approx(1.02 * 0.98)
-    assert after(0.11) == pytest.approx(1.02 * 0.98 * 1.01)
-    for _ in range(5):
-        after(1.0)
-    assert module.kl_weight == 1.05
-    resumed, other = KLControl(target=0.1), SimpleNamespace(beta=1.0, kl=KLPenalty())
-    resumed.load_state_dict(control.state_dict())
-    resumed.on_train_start(trainer, other)
-    assert other.kl_weight == 1.05
+    def write(self, gold, *, right):
+        return gold if right else hacked(gold) if len(gold) % 2 else wrong(gold)
 
 
-def test_the_steered_weight_is_the_one_that_the_loss_takes(start, tmp_path):
-    fixed, steered, free = policy(start, beta=0.5), policy(start, beta=0.1), policy(start, beta=0.1)
-    train(tmp_path, fixed)
-    logs = train(tmp_path, steered, KLControl(target=1.0, lowest=0.5, highest=0.5))
-    train(tmp_path, free)
-    assert torch.equal(weights(fixed), weights(steered)) and not torch.equal(weights(fixed), weights(free))
-    assert logs["train/kl_weight"] == 0.5
+class Record(Callback):
+    """What this process sampled, and what was logged of it, rollout by rollout."""
+
+    def __init__(self, folder):
+        self.folder, self.found = folder, []
+
+    def on_rollout(self, trainer, pl_module, groups):
+        completions = [
+            {"right": report.answer_correct, "sound": not report.errors, "tokens": len(tokens), "logp": logp}
+            for group in groups
+            for report, tokens, logp in zip(group.reports, group.completions, group.logp, strict=True)
+        ]
+        self.found.append({"completions": completions, "flat": [len({*group.rewards}) == 1 for group in groups]})
+
+    def on_train_batch_end(self, trainer, pl_module, *args):
+        self.found[-1]["logged"] = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        self.found[-1]["weight"] = pl_module.kl_weight
+
+    def on_train_end(self, trainer, pl_module):
+        (self.folder / f"rank{trainer.global_rank}.json").write_text(json.dumps(self.found))
 
 
-def test_a_tight_target_raises_the_weight_and_a_resumed_run_ends_alike(start, tmp_path):
-    keep = Checkpoint(dirpath=tmp_path / "checkpoints", every_n_train_steps=1, save_top_k=-1, filename="{step}")
-    whole, resumed = KLControl(target=1e-4, gain=1.0), KLControl(target=1e-4, gain=1.0)
-    logs = train(tmp_path, policy(start, beta=0.1), whole, keep, enable_checkpointing=True, steps=5)
-    train(tmp_path, policy(start, beta=0.1), resumed, resume=tmp_path / "checkpoints/step=2.ckpt", steps=4)
-    assert logs["train/kl_weight"] == pytest.approx(0.1 * 1.2**3 * 0.8)  # no divergence yet in the first step, ever more then
-    assert resumed.weight > 0.1
-    kept = torch.load(tmp_path / "checkpoints/step=2.ckpt", weights_only=True)["callbacks"]
-    state = next(state for name, state in kept.items() if name.startswith("KLControl"))
-    assert state["weight"] == pytest.approx(0.08) and len(state["measured"]) == 1
+def _share(folder, start):
+    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor(), KLControl(target=1e-3, gain=1.0), Record(folder)]
+    module = policy(start, Sloppy, reward=StrictReward(), beta=0.1)
+    train(folder, module, *watch, devices=2, strategy=DDPStrategy())
 
 
-@pytest.mark.parametrize("settings", [{"target": 0.0}, {"target": 1.0, "lowest": 2.0, "highest": 1.0}])
-def test_control_towards_nothing_is_refused(settings):
-    with pytest.raises(ValueError, match="KLControl"):
-        KLControl(**settings)
-
-
-def test_control_without_a_penalty_is_refused(start, tmp_path):
-    with pytest.raises(ValueError, match="beta"):
-        train(tmp_path, policy(start), KLControl(target=1.0))
-
-
-def test_two_controls_of_one_weight_are_refused(start, tmp_path):
-    with pytest.raises(ValueError, match="steers the weight already"):
-        train(tmp_path, policy(start, beta=0.1, kl=KLPenalty(target=0.1)), KLControl(target=1.0))
+def test_processes_log_and_decide_by_what_all_of_them_sampled(start, tmp_path):
+    """Oracle: what each process sampled, put together here."""
+    assert run(_share, tmp_path, start, world=2) == [0, 0]
+    ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert len(ranks[0]) == 3
+    for one, other in zip(*ranks, strict=True):
+        every = one["completions"] + other["completions"]
+        right = [sample for sample in every if sample["right"]]
+        wanted = {
+            "train/zero_variance": sum(one["flat"] + other["flat"]) / 6,
+            "train/hacking": sum(not sample["sound"] for sample in right) / len(right),
+            "train/entropy_nats": -sum(s["logp"] for s in every) / sum(s["tokens"] for s in every),
+        }
+        assert 0 < wanted["train/hacking"] < 1
+        for rank in (one, other):
+            assert {name: rank["logged"][name] for name in wanted} == pytest.approx(wanted)
+        assert one["weight"] == other["weight"]
+        assert one["completions"] != other["completions"]
+    assert ranks[0][0]["weight"] != ranks[0][-1]["weight"]
 
 
 def texts(folder):

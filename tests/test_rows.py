@@ -6,13 +6,14 @@ import json
 import pytest
 from lightning import Trainer
 
+import main
 from datamodules import MidtrainDataModule, PretrainDataModule, PromptDataModule
 from datamodules.jsonl import to_row
 from datamodules.mixture import Cell, Component, Mixture
 from datamodules.row_source import Files, ProblemSource, RowSource
 from datamodules.splits import canonical_hash
 from datamodules.synthesis import Synthesis
-from tests_support import PLAIN
+from tests_support import PLAIN, TINY
 
 HARBOUR = {  # a row as people have it: no op, mode, template, id
     "problem": "The number of canoes equals 3. The number of kayaks equals 2 plus the number of canoes.",
@@ -117,6 +118,12 @@ def test_prompts_of_rollouts_are_the_rows_once_each(folder, examples, processes)
     assert len(set(seen)) == 12
 
 
+def test_problems_of_files_are_not_chosen_by_cell(folder):
+    data = PromptDataModule(None, "garden", files=Files([str(folder)]))
+    with pytest.raises(ValueError, match="no cells to choose from"):
+        data.focus(data.cells[:1])
+
+
 def test_training_reads_each_row_of_files_once_in_a_pass(tmp_path, folder):
     """The validation loss is measured on files of its own."""
     held = tmp_path / "held/rows.jsonl"
@@ -133,3 +140,23 @@ def test_training_reads_each_row_of_files_once_in_a_pass(tmp_path, folder):
     (validation,) = data.val_dataloader()
     texts = data.tokenizer.batch_decode(next(iter(validation)).tokens_BT, skip_special_tokens=True)
     assert all("How many kayaks are there?" in text for text in texts)
+
+
+def test_the_front_door_trains_on_files_and_names_a_bad_row(tmp_path, folder, capsys):
+    small = {
+        "model.init_args.architecture": json.dumps(TINY), "data.init_args.mixture": "null", "data.init_args.batch_rows": "2",
+        "data.init_args.held_out": '{"bands": {}}', "trainer.max_steps": "2", "trainer.val_check_interval": "2",
+        "trainer.enable_progress_bar": "false", "trainer.precision": "32-true", "trainer.log_every_n_steps": "1",
+    }  # fmt: skip
+    arguments = ["fit", "--config", "configs/experiment/quickstart_pretrain.yaml"]
+    arguments += [word for key, value in small.items() for word in (f"--{key}", value)]
+    arguments += ["--data.init_args.files.train", json.dumps([str(folder)]), "--trainer.default_root_dir", str(tmp_path / "run")]
+    assert main.main(arguments) == 0
+    record = json.loads((tmp_path / "run/mixture.json").read_text())
+    assert record["documents"] > 0 and record["distance"] is None
+    assert {cell["context"] for cell in record["cells"]} == {"garden", "b"}
+
+    (folder / "bad.jsonl").write_text("[]\n")
+    assert main.main(arguments) == 2
+    assert "bad.jsonl, line 1: expected an object" in capsys.readouterr().err
+    assert main.main([*arguments, "--data.init_args.files.bad_rows", "skip"]) == 0

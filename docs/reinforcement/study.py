@@ -10,6 +10,7 @@ quarter). Started again, it goes on where it stopped. It keeps STUDY/SEED.json, 
 import argparse
 import csv
 import json
+from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -52,11 +53,11 @@ def counts(run: Path, band: str) -> list[list[int]]:
 
 
 def last_quarter(path: Path, names: list[str]) -> dict[str, float]:
-    """Means of logged numbers over the last quarter of the rows that have them."""
+    """Means of logged numbers over the last quarter of the rows that have them; those never logged are left out."""
     with path.open() as file:
         rows = list(csv.DictReader(file))
-    columns = {name: [float(row[name]) for row in rows if row.get(name)] for name in names}
-    return {name: fmean(values[-max(1, len(values) // 4) :]) for name, values in columns.items()}
+    columns = {name: [v for row in rows if row.get(name) and isfinite(v := float(row[name]))] for name in names}
+    return {name: fmean(values[-max(1, len(values) // 4) :]) for name, values in columns.items() if values}
 
 
 def measure(problems: list[list[int]]) -> dict[str, tuple[float, float]]:
@@ -74,22 +75,20 @@ def table(kept: dict[str, dict[str, Any]]) -> str:
     Args:
         kept: seed -> arm -> {"problems": counts, "metrics": numbers}.
     """
-    arms = list(next(iter(kept.values())))
-    rows: list[list[str]] = []
-    for arm in arms:
-        found = {seed: measure(of[arm]["problems"]) for seed, of in kept.items()}
-        names, extra = (
-            list(next(iter(found.values()))),
-            list(dict.fromkeys(m for of in kept.values() for a in of.values() for m in a["metrics"])),
-        )
-        rows = rows or [["arm", "seed", *names, *extra]]
+    by_arm = {arm: {seed: of[arm] for seed, of in kept.items()} for arm in next(iter(kept.values()))}
+    logged = list(dict.fromkeys(name for runs in by_arm.values() for run in runs.values() for name in run["metrics"]))
+    names = list(measure(next(iter(by_arm.values()))[next(iter(kept))]["problems"]))
+    rows = [["arm", "seed", *names, *logged]]
+    for arm, runs in by_arm.items():
+        found = {seed: measure(run["problems"]) for seed, run in runs.items()}
         for seed, values in found.items():
-            numbers = [f"{kept[seed][arm]['metrics'][m]:.3f}" if m in kept[seed][arm]["metrics"] else "-" for m in extra]
-            rows.append([arm, seed.removeprefix("seed"), *(f"{m:.3f} ±{e:.3f}" for m, e in values.values()), *numbers])
+            numbers = [runs[seed]["metrics"].get(name) for name in logged]
+            cells = [*(f"{m:.3f} ±{e:.3f}" for m, e in values.values()), *("-" if v is None else f"{v:.3f}" for v in numbers)]
+            rows.append([arm, seed.removeprefix("seed"), *cells])
         if len(found) > 1:
             means = [[values[name][0] for values in found.values()] for name in names]
-            cells = [f"{fmean(m):.3f} ±{stdev(m) / len(m) ** 0.5:.3f}" for m in means]
-            rows.append([arm, "all", *cells, *("" for _ in extra)])
+            rows.append([arm, "all", *(f"{fmean(m):.3f} ±{stdev(m) / len(m) ** 0.5:.3f}" for m in means)])
+            rows[-1] += [""] * len(logged)
     return align(rows)
 
 
