@@ -100,7 +100,7 @@ def _evaluation(config: Config, model: PretrainedConfig | None) -> float | None:
         return None if model is None else 0.0
     for ops in held_out["bands"].values():
         component = Component(str(ops), tuple(held_out["contexts"]), tuple(held_out["modes"]))
-        lengths = _measure(data["tokenizer"], _as_key(data), (component,))
+        lengths = _measure(data["tokenizer"], _shape(data), (component,))
         problems = held_out["problems"] * (len(parse_ops(ops)) if held_out["per_op"] else 1)
         response = min(lengths.response, how["sampling"]["max_new_tokens"])
         total += forward_flops(model, tokens=problems * lengths.prompt, context=lengths.prompt / 2)
@@ -140,29 +140,26 @@ def _architecture(stage: Planned) -> PretrainedConfig | None:
 def _lengths(config: Config) -> Lengths:
     """Of what training reads."""
     data = config["data"]["init_args"]
-    mixture = data["mixture"]
-    if mixture is None:
+    if data["mixture"] is None:
         raise ValueError("the cost of training on files cannot be estimated beforehand; give the stage a `mixture`.")
-    parts = [(mixture, 1 - data.get("replay_share", 0.0)), (data.get("replay") or (), data.get("replay_share", 0.0))]
-    components = [
-        Component(**({**_plain(c), "weight": _plain(c)["weight"] * share}))
-        for found, share in parts
-        for c in (components_of(found) if isinstance(found, str) else found)
-    ]
-    return _measure(data["tokenizer"], _as_key(data), tuple(_hashable(c) for c in components))
+    replayed = data.get("replay_share", 0.0)
+    parts = [(data["mixture"], 1 - replayed), (data.get("replay") or (), replayed)]
+    components = [_scaled(component, share) for mixture, share in parts for component in _components(mixture)]
+    return _measure(data["tokenizer"], _shape(data), tuple(components))
 
 
-def _plain(component: Component | Mapping[str, Any]) -> dict[str, Any]:
-    return dict(component) if isinstance(component, Mapping) else dict(vars(component))
+def _components(mixture: str | Sequence[Mapping[str, Any]]) -> Sequence[Component]:
+    return components_of(mixture) if isinstance(mixture, str) else [Component(**component) for component in mixture]
 
 
-def _hashable(component: Component) -> Component:
-    return Component(component.ops, tuple(component.contexts), tuple(component.modes), component.weight)
+def _scaled(component: Component, share: float) -> Component:
+    """Of a share of the weight, and hashable."""
+    return Component(component.ops, tuple(component.contexts), tuple(component.modes), component.weight * share)
 
 
-def _as_key(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
-    graph = {key: tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
-             for key, value in data["graph"].items()}  # fmt: skip
+def _shape(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
+    """What, beside the mixture, decides how long problems are; hashable."""
+    graph = {key: tuple(value) if isinstance(value, list) else value for key, value in data["graph"].items()}
     return GraphSpec(**graph), data["random_letters"]
 
 

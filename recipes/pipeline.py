@@ -7,6 +7,7 @@ arms failed; the others were run.
 
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -37,7 +38,7 @@ def main(argv: list[str]) -> int:
         return 0
     if recipe.plain:
         return _run_plain(plan, args.out)
-    return _run_arms(plan, args.out, args.launcher, dict(setting.split("=", 1) for setting in args.job))
+    return _run_arms(plan, args.out, args.launcher, _job(args.job))
 
 
 def _parser() -> ArgumentParser:
@@ -61,6 +62,14 @@ def _parser() -> ArgumentParser:
 
 def _seeds(text: str) -> tuple[int, ...]:
     return tuple(int(seed) for seed in text.split(","))
+
+
+def _job(settings: list[str]) -> dict[str, Any]:
+    """Read KEY=VALUE."""
+    for setting in settings:
+        if "=" not in setting:
+            raise ValueError(f"--job {setting!r} is not of the form KEY=VALUE, e.g. timeout_min=600.")
+    return {key: yaml.safe_load(value) for key, _, value in (setting.partition("=") for setting in settings)}
 
 
 def _run_plain(plan: Plan, out: Path) -> int:
@@ -113,12 +122,12 @@ def _print_plain(plan: Plan, out: Path) -> None:
     print(f"TensorBoard: tensorboard --logdir {out}")
 
 
-def _run_arms(plan: Plan, out: Path, launcher: str, job: dict[str, str]) -> int:
+def _run_arms(plan: Plan, out: Path, launcher: str, job: dict[str, Any]) -> int:
     write_index(plan, out, set())
     if launcher == "here":
         failed = _make_all(plan, out)
     else:
-        jobs = submit(plan, out, launcher, {key: yaml.safe_load(value) for key, value in job.items()})
+        jobs = submit(plan, out, launcher, job)
         if launcher == "slurm":
             print("\n".join(f"submitted job {found.job_id}: {plan.stages()[name].label}" for name, found in jobs.items()))
             print(f"When they have ended: python main.py report {out}")

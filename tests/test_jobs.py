@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from minute_recipe import write_recipe
+from minute_recipe import ROOT, write_recipe
 
 import main
 from recipes.workplace import Workplace
@@ -73,8 +73,9 @@ def test_slurm_jobs_wait_for_what_they_start_from(command, slurm, capsys):
 
 
 @pytest.mark.long
-def test_local_jobs_run_the_stages_and_a_failed_one_stops_what_starts_from_it(tmp_path, capsys):
-    bad = {"grpo": {"set": {"model.init_args.sampling.max_new_tokens": 4000}}}  # longer than the model's rows: fails as it runs
+def test_local_jobs_run_the_stages_and_a_failed_one_stops_what_starts_from_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
+    bad = {"grpo": {"set": {"data.init_args.mixture": [{"ops": "900", "contexts": ["garden"]}]}}}  # none: fails as it runs
     path = write_recipe(tmp_path, arms={"data": {"base": {"skip": ["grpo"]}, "good": {}, "bad": bad}})
     assert main.main(["run", str(path), "--out", str(tmp_path / "out"), "--launcher", "local", "--job", "timeout_min=10"]) == 1
     states = {arm["name"]: arm["stages"][-1]["state"] for arm in json.loads((tmp_path / "out/minute.json").read_text())["arms"]}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from io import StringIO
 from itertools import zip_longest
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib
 
@@ -28,10 +28,11 @@ MANY = 1000
 
 @dataclass(frozen=True)
 class Line:
-    """Values along x: numbers, or names for bars."""
+    """Values along x: numbers, or names for bars; `style` chooses colour, marker, dashes and hatch."""
 
     label: str
     points: tuple[tuple[float | str, Number], ...]
+    style: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ def draw_panel(axis: Axes, panel: Panel) -> None:
 
 
 def _lines(axis: Axes, panel: Panel) -> None:
-    for i, line in enumerate(panel.lines):
+    for line in panel.lines:
+        i = line.style
         xs = [x for x, _ in line.points]
         ys = [number.value for _, number in line.points]
         colour, few = COLOURS[i % len(COLOURS)], len(xs) <= FEW
@@ -136,10 +138,7 @@ def _bars(axis: Axes, panel: Panel) -> None:
             error = (
                 None if number.low is None else [[max(0.0, number.value - number.low)], [max(0.0, number.high - number.value)]]
             )
-            axis.bar(
-                place, number.value, width * 0.92, yerr=error, capsize=2, color=COLOURS[1 + i % (len(COLOURS) - 1)], alpha=0.75,
-                hatch=HATCHES[i % len(HATCHES)], edgecolor="black", linewidth=0.7, label=line.label,
-            )  # fmt: skip
+            axis.bar(place, number.value, width * 0.92, yerr=error, capsize=2, label=line.label, **_filled(line.style))
     _names(axis, names)
     axis.axhline(0, color="black", linewidth=0.8)
 
@@ -147,15 +146,18 @@ def _bars(axis: Axes, panel: Panel) -> None:
 def _stack(axis: Axes, panel: Panel) -> None:
     names = list(dict.fromkeys(x for line in panel.lines for x, _ in line.points))
     height = [0.0] * len(names)
-    for i, line in enumerate(panel.lines):
+    for line in panel.lines:
         for x, number in line.points:
             place = names.index(x)
-            axis.bar(
-                place, number.value, 0.7, bottom=height[place], color=COLOURS[1 + i % (len(COLOURS) - 1)], alpha=0.75,
-                hatch=HATCHES[i % len(HATCHES)], edgecolor="black", linewidth=0.7, label=line.label,
-            )  # fmt: skip
+            axis.bar(place, number.value, 0.7, bottom=height[place], label=line.label, **_filled(line.style))
             height[place] += number.value
     _names(axis, names)
+
+
+def _filled(style: int) -> dict[str, Any]:
+    """How a bar looks."""
+    colour = COLOURS[1 + style % (len(COLOURS) - 1)]
+    return {"color": colour, "alpha": 0.75, "hatch": HATCHES[style % len(HATCHES)], "edgecolor": "black", "linewidth": 0.7}
 
 
 def _names(axis: Axes, names: list[float | str]) -> None:

@@ -1,6 +1,7 @@
 """Figures of what evaluations found, in the shapes of the paper's; each is drawn where a study has the data."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from recipes.report.chart import Chart, Line, Panel
@@ -26,8 +27,8 @@ def line(label: str, points: Iterable[tuple[float | str, Number | None]]) -> Lin
 
 
 def panel(title: str, x: str, y: str, lines: Iterable[Line | None], **how: object) -> Panel | None:
-    """A panel of the lines that there are."""
-    kept = tuple(found for found in lines if found is not None)
+    """A panel of the lines that there are; each keeps the style of its place, so that an arm looks the same everywhere."""
+    kept = tuple(replace(found, style=place) for place, found in enumerate(lines) if found is not None)
     return Panel(title, x, y, kept, **how) if kept else None
 
 

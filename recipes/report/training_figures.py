@@ -83,7 +83,7 @@ def compute(values: Values) -> Chart | None:
     for band in values.bands():
         for k in dict.fromkeys((ks[0], ks[-1])):
             points = [(flops(g), g) for g in values.study.groups]
-            lines = [line(g.label, [(x, values.grade(g, "band", band, f"pass@{k}"))]) for x, g in points if x]
+            lines = [x and line(g.label, [(x, values.grade(g, "band", band, f"pass@{k}"))]) for x, g in points]
             panels.append(panel(f"{band}, pass@{k}", "FLOPs as run", RIGHT, lines))
     note = "One mark an arm. FLOPs of training, all stages of a run, those that arms share counted in each."
     return chart("compute", "Results against compute", note, panels) if len(values.study.groups) > 1 else None
