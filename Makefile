@@ -33,6 +33,7 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.verify_speed
 	$(BIN)/python -m benchmarks.eval_speed
+	$(BIN)/python -m benchmarks.rollout_speed
 	$(BIN)/python -m benchmarks.generate_speed
 	$(BIN)/python -m benchmarks.pipeline_speed
 	$(BIN)/python -m benchmarks.train_speed

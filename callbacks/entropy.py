@@ -14,7 +14,8 @@ class EntropyMonitor(Callback):
     """Log `train/entropy_nats`: the policy's entropy per token, as the mean of -log pi over the tokens that it sampled.
 
     An unbiased estimate at the sampling temperature, for which nothing has to be computed; all groups of a rollout count, those
-    without signal too (not those that `resample` replaced, nor without bias under top_p or top_k). A policy whose entropy collapses samples the same again and again, and learns no more.
+    without signal too, but not those that `resample` replaced; under top_p or top_k it is biased. A policy whose entropy
+    collapses samples the same again and again, and learns no more.
     """
 
     def __init__(self, floor: float | None = None, patience: int = 10) -> None:

@@ -87,7 +87,9 @@ class ExperienceBatch:
 
     rows_N:       which rows of the rollout these are.
     tokens_NT, mask_NT: as in Experience.
-    logp_old_NT:  log-probability of each next token under the policy that sampled, nats.
+    logp_sampled_N: log-probability of each completion as its sampler had it, nats.
+    logp_old_NT:  log-probability of each sampled token under the policy that sampled, nats; None where that is the policy that
+                  learns, as in the only update of a rollout.
     logp_ref_NT:  the same under the reference policy; None without one.
     tokens:       sampled tokens of the whole rollout over its number of minibatches, the mean over processes: the divisor of a
                   token mean that stays right when gradients of minibatches and processes are averaged.
@@ -101,10 +103,11 @@ class ExperienceBatch:
     rows_N: Tensor
     tokens_NT: Tensor
     mask_NT: Tensor
-    logp_old_NT: Tensor
+    logp_sampled_N: Tensor
     logp_ref_NT: Tensor | None
     tokens: Tensor
     sequences: Tensor
+    logp_old_NT: Tensor | None = None
     value_NT: Tensor | None = None
     token_rewards_NT: Tensor | None = None
     advantage_NT: Tensor | None = None
@@ -113,6 +116,10 @@ class ExperienceBatch:
     def to(self, device: torch.device, **kwargs: bool) -> Self:
         """Move every tensor, as Lightning's transfer asks."""
         return type(self)(**{k: None if v is None else v.to(device, **kwargs) for k, v in self.state_dict().items()})
+
+    def old(self, logp_NT: Tensor) -> Tensor:
+        """Log-probabilities under the policy that sampled; `logp_NT` are those under the policy that learns."""
+        return logp_NT.detach() if self.logp_old_NT is None else self.logp_old_NT
 
     def state_dict(self) -> dict[str, Tensor | None]:
         """The fields by name."""

@@ -47,7 +47,7 @@ class GRPOModule(PolicyModule):
 
     def log_ratio(self, logp_NT: Tensor, batch: ExperienceBatch) -> Tensor:
         """[N, T] log importance ratios."""
-        return token_log_ratio(logp_NT, batch.logp_old_NT)
+        return token_log_ratio(logp_NT, batch.old(logp_NT))
 
     def mean(self, terms_NT: Tensor, batch: ExperienceBatch) -> Tensor:
         """One number from the terms of all tokens."""
@@ -55,11 +55,11 @@ class GRPOModule(PolicyModule):
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
         """One minibatch, sampled, judged and priced by `collect`."""
-        logp_NT = self.token_logp(batch.tokens_NT)
+        logp_NT = self.token_logp(batch.tokens_NT, batch.mask_NT)
         log_ratio_NT = self.log_ratio(logp_NT, batch)
         gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT)
         loss = -self.mean(gain_NT - self.penalty(logp_NT, batch), batch)
-        return self.log_update(loss, log_ratio_NT, batch)
+        return self.log_update(loss, logp_NT, log_ratio_NT, batch)
 
     def matters(self, experience: Experience) -> Tensor:
         """[N] bool: without an advantage the gradient is exactly 0."""

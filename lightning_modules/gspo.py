@@ -15,7 +15,7 @@ class GSPOModule(GRPOModule):
 
     def log_ratio(self, logp_NT: Tensor, batch: ExperienceBatch) -> Tensor:
         """[N, T] the completion's log ratio on each of its tokens."""
-        return sequence_log_ratio(logp_NT, batch.logp_old_NT, batch.mask_NT)
+        return sequence_log_ratio(logp_NT, batch.old(logp_NT), batch.mask_NT)
 
     def mean(self, terms_NT: Tensor, batch: ExperienceBatch) -> Tensor:
         """Mean over completions of the mean over their tokens."""

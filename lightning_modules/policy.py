@@ -21,6 +21,7 @@ from lightning_modules.clip import Clip
 from lightning_modules.compute import generation_counts, nominal_rl_tokens, row_counts
 from lightning_modules.evaluation import Evaluation
 from lightning_modules.experience import Experience, ExperienceBatch, Group, describe, lay_out
+from lightning_modules.group_forward import groupable, grouped_logp
 from lightning_modules.kl_penalty import KLPenalty
 from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.reasoner import Reasoner
@@ -66,6 +67,11 @@ class PolicyModule(Reasoner):
             raise ValueError("sampling.temperature must be above 0: a greedy rollout has no probability to learn from.")
         if beta < 0 or (kl.target is not None and beta == 0):
             raise ValueError(f"beta={beta} must be at least 0, and above 0 where `kl.target` steers it.")
+        if min(group_size, minibatches, epochs) < 1 or (resample and group_size < 2):
+            raise ValueError(
+                f"group_size={group_size}, minibatches={minibatches} and epochs={epochs} must be at least 1; to `resample` groups that "
+                "do not vary, they need 2 completions."
+            )
         self.reward, self.credit, self.sampling, self.clip, self.kl = reward, credit, sampling, clip, kl
         self.group_size, self.minibatches, self.epochs = group_size, minibatches, epochs
         self.resample, self.beta = resample, beta
@@ -83,19 +89,30 @@ class PolicyModule(Reasoner):
         """[N] bool: rows that have a gradient. Asked only where there is no reference, whose pull every row feels."""
         return torch.ones(len(experience.tokens_NT), dtype=torch.bool)
 
-    def token_logp(self, tokens_NT: Tensor, model: PreTrainedModel | None = None) -> Tensor:
-        """Log-probability of each next token at the sampling temperature: [N, T] ids -> [N, T-1] nats."""
+    @property
+    def looks_back(self) -> bool:
+        """Whether log-probabilities at the rollout are needed; in its only update the policy is the one that sampled."""
+        return self.minibatches * self.epochs > 1 or self.beta > 0
+
+    def token_logp(self, tokens_NT: Tensor, mask_NT: Tensor, model: PreTrainedModel | None = None) -> Tensor:
+        """Log-probability of each sampled token at the sampling temperature: [N, T] ids, [N, T-1] bool -> [N, T-1] nats.
+
+        Where the mask is false, what comes out is of no account.
+        """
+        model = model or self.language_model
+        if groupable(model):
+            return grouped_logp(model, tokens_NT, mask_NT, temperature=self.sampling.temperature)
         # right-padded rows under a causal mask: padding is never seen, so there is no mask to pass
-        return self.next_logp((model or self.language_model)(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
+        return self.next_logp(model(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
 
     def next_logp(self, logits_NTV: Tensor, tokens_NT: Tensor) -> Tensor:
         """[N, T-1, V] logits and [N, T] ids -> log-probability of each next token, [N, T-1] nats."""
         logp_NTV = (logits_NTV.float() / self.sampling.temperature).log_softmax(-1)
         return logp_NTV.gather(-1, tokens_NT[:, 1:, None]).squeeze(-1)
 
-    def snapshot(self, tokens_NT: Tensor) -> dict[str, Tensor]:
-        """What the policy that sampled says of rows, by fields of ExperienceBatch."""
-        return {"logp_old_NT": self.token_logp(tokens_NT)}
+    def snapshot(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
+        """What the policy that sampled says of rows, by fields of ExperienceBatch; asked where it `looks_back`."""
+        return {"logp_old_NT": self.token_logp(tokens_NT, mask_NT)}
 
     def collect(self, prompts: PromptBatch, more: MorePrompts) -> list[ExperienceBatch]:
         """Sample G solutions to each prompt, judge and price them: the minibatches of one rollout.
@@ -109,7 +126,6 @@ class PolicyModule(Reasoner):
         if self.beta:
             self.reference.follow(self.language_model, self.device)
         batches = [self.minibatch(experience, rows, divisors) for rows in self._parts(experience)]
-        self._compare(experience, batches)
         if self.beta:
             self._charge(experience, batches)
         for batch in batches:
@@ -209,20 +225,16 @@ class PolicyModule(Reasoner):
         width = int(experience.mask_NT[rows_N].any(dim=0).nonzero().max()) + 1
         tokens_NT, mask_NT = experience.tokens_NT[rows_N, : width + 1], experience.mask_NT[rows_N, :width]
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            old = self.snapshot(tokens_NT)
-            ref_NT = self.token_logp(tokens_NT, self.reference.on(self.device)) if self.beta else None
-        for phase in ("old log-probabilities", *(["reference log-probabilities"] if self.beta else ())):
+            old = self.snapshot(tokens_NT, mask_NT) if self.looks_back else {}
+            ref_NT = self.token_logp(tokens_NT, mask_NT, self.reference.on(self.device)) if self.beta else None
+        phases = {"old log-probabilities": self.looks_back, "reference log-probabilities": self.beta > 0}
+        for phase in (name for name, ran in phases.items() if ran):
             self.compute.add(phase, row_counts(mask_NT))
         tokens, sequences = divisors
-        return ExperienceBatch(rows_N, tokens_NT, mask_NT, logp_ref_NT=ref_NT, tokens=tokens, sequences=sequences, **old)
-
-    def _compare(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
-        """Log how far the log-probabilities of sampler and training are apart, per token."""
-        sums = [torch.where(batch.mask_NT, batch.logp_old_NT, 0.0).sum(dim=1) for batch in batches]
-        gap = sum((logp_N - experience.logp_N[b.rows_N]).abs().sum() for logp_N, b in zip(sums, batches, strict=True))
-        counts = torch.stack([gap, sum(b.mask_NT.sum() for b in batches)])
-        total, tokens = self.trainer.strategy.reduce(counts, reduce_op="mean").tolist()
-        self.rollout_log["train/sampler_gap_nats"] = total / tokens
+        return ExperienceBatch(
+            rows_N, tokens_NT, mask_NT, logp_ref_NT=ref_NT, logp_sampled_N=experience.logp_N[rows_N], tokens=tokens,
+            sequences=sequences, **old,
+        )  # fmt: skip
 
     def _charge(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
         """Steer the weight by how far this rollout strays from the reference; where asked for, take that off what tokens earn."""
@@ -243,9 +255,11 @@ class PolicyModule(Reasoner):
         self.log("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
         return self.kl_weight * kl_NT if self.kl.place == "loss" else torch.zeros_like(logp_NT)
 
-    def log_update(self, loss: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
+    def log_update(self, loss: Tensor, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
         """Log a training step and the rollout behind it; returns its outputs."""
-        log_ratio_NT = log_ratio_NT.detach()
+        log_ratio_NT, old_NT = log_ratio_NT.detach(), torch.where(batch.mask_NT, batch.old(logp_NT), 0.0)
+        gap_N = (old_NT.sum(dim=1) - batch.logp_sampled_N).abs()
+        self.log("train/sampler_gap_nats", gap_N.sum() / batch.mask_NT.sum())
         self.log("train/ratio", token_mean(log_ratio_NT.exp(), batch.mask_NT))
         self.log("train/clipped", token_mean(self.clip.holds_back(log_ratio_NT, batch.advantage_NT).float(), batch.mask_NT))
         self.log("train/loss", loss)

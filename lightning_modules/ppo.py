@@ -96,7 +96,7 @@ class PPOModule(PolicyModule):
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
         """One minibatch, sampled, judged and priced by `collect`."""
         logp_NT, value_NT = self.policy_and_value(batch.tokens_NT)
-        log_ratio_NT = token_log_ratio(logp_NT, batch.logp_old_NT)
+        log_ratio_NT = token_log_ratio(logp_NT, batch.old(logp_NT))
         gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT) - self.penalty(logp_NT, batch)
         error_NT = clipped_value_loss(value_NT, batch.value_NT, batch.return_NT, clip=self.values.clip)
         value_loss = token_mean(error_NT, batch.mask_NT, tokens=batch.tokens)
@@ -104,9 +104,14 @@ class PPOModule(PolicyModule):
         self.log("train/value_loss", value_loss)
         if not self.critic.shares:
             self.compute.add("critic update", row_counts(batch.mask_NT))
-        return self.log_update(loss, log_ratio_NT, batch)
+        return self.log_update(loss, logp_NT, log_ratio_NT, batch)
 
-    def snapshot(self, tokens_NT: Tensor) -> dict[str, Tensor]:
+    @property
+    def looks_back(self) -> bool:
+        """Always: returns need the values at the rollout."""
+        return True
+
+    def snapshot(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
         """Log-probabilities and values at the rollout."""
         logp_NT, value_NT = self.policy_and_value(tokens_NT)
         return {"logp_old_NT": logp_NT, "value_NT": value_NT}

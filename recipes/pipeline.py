@@ -7,7 +7,6 @@ arms failed; the others were run.
 
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -67,32 +66,36 @@ def _seeds(text: str) -> tuple[int, ...]:
 def _run_plain(plan: Plan, out: Path) -> int:
     """The stages of a recipe without arms, in folders of their own names."""
     (arm,) = plan.arms
-    configs = {stage.name: stage.configs for stage in plan.recipe.stages}
     for number, stage in enumerate(arm.stages, start=1):
         print(f"\n=== {number}/{len(arm.stages)} {stage.name} ===", flush=True)
-        run_and_evaluate(stage, [str(path) for path in configs[stage.name]], _changed(plan, stage), out)
+        run_and_evaluate(stage.name, _arguments(plan, stage, out), out)
     _print_plain(plan, out)
     return 0
 
 
-def _changed(plan: Plan, stage: Planned) -> dict[str, Any]:
-    """What the recipe says beside a stage's config files: its own settings, the seed, the steps that a budget leaves."""
+def _arguments(plan: Plan, stage: Planned, out: Path) -> list[str]:
+    """A stage's config files and, above them, its settings, the seed, the steps that a budget leaves, where it starts from."""
     (written,) = (found for found in plan.recipe.stages if found.name == stage.name)
     seed = plan.arms[0].seed
     settings = {**written.settings, "seed_everything": seed, "data.init_args.seed": seed}
     if plan.recipe.budget is not None:
         settings |= {f"trainer.{key}": stage.config["trainer"][key] for key in ("max_steps", "devices")}
         settings["budget.max_tokens"] = stage.config["budget"]["max_tokens"]
-    return settings
-
-
-def run_and_evaluate(stage: Planned, configs: list[str], changed: dict[str, Any], out: Path) -> None:
-    """Train a stage and test it on the held-out problems, each unless that is done already."""
-    folder = out / stage.name
-    settings = [word for config in configs for word in ("--config", config)]
-    settings += [*flags(changed), "--trainer.default_root_dir", str(folder)]
     if stage.parent is not None:
-        settings += ["--model.init_args.init_from", str(out / stage.parent.name / "huggingface")]
+        settings["model.init_args.init_from"] = str(out / stage.parent.name / "huggingface")
+    return [*(word for path in written.configs for word in ("--config", str(path))), *flags(settings)]
+
+
+def run_and_evaluate(name: str, arguments: list[str], out: Path) -> None:
+    """Train a stage in the folder of its name and test it on the held-out problems, each unless that is done already.
+
+    Args:
+        name: of the stage.
+        arguments: of `fit` and `test`: configs and settings.
+        out: where the stage's folder lies.
+    """
+    folder = out / name
+    settings = [*arguments, "--trainer.default_root_dir", str(folder)]
     if not (folder / "training.json").is_file():
         run_stage(["fit", *settings, "--ckpt_path", "last"])
     if not (folder / "test" / "pass_at_k.json").is_file():

@@ -18,6 +18,7 @@ from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.context import CONTEXT_FOLDER
+from datamodules.line_files import find_files
 from datamodules.mixture import components_of
 from datamodules.tokenizer import SHIPPED
 from recipes.cli import PARSER, SUBCOMMANDS, ExperimentCLI
@@ -114,8 +115,9 @@ def _named(config: Config) -> Iterator[tuple[str, Any]]:
         yield f"context {context}", _content(path if path.is_file() else Path(context))
     tokenizer = SHIPPED / data["tokenizer"]
     yield "tokenizer", _content((tokenizer if tokenizer.is_dir() else Path(data["tokenizer"])) / "tokenizer.json")
-    for file in data["held_out"]["files"]:
-        yield f"file {file}", _content(Path(file))
+    files = data.get("files") or {}
+    for file in find_files([*data["held_out"]["files"], *files.get("train", ()), *files.get("validation", ())]):
+        yield f"file {file}", _content(file)
     start = config["model"]["init_args"].get("init_from")
     if start is not None:
         yield "init_from", _content(Path(start) / "model.safetensors" if Path(start).is_dir() else Path(start))

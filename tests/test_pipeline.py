@@ -114,7 +114,7 @@ def test_the_ledger_holds_every_phase_of_every_stage(experiment):
         assert found[stage]["phases"].keys() == {"update"}
         assert found[stage]["phases"]["update"]["tokens"] == tokens
         assert found[stage]["nominal_tokens"] == 2 * 16 * 256  # steps x rows x tokens of a row
-    assert found["grpo"]["phases"].keys() == {"rollout", "old log-probabilities", "update"}
+    assert found["grpo"]["phases"].keys() == {"rollout", "update"}
     assert found["grpo"]["nominal_tokens"] == pytest.approx(4 / 3 * 2 * 2 * 8 * TINY["max_position_embeddings"])
 
 

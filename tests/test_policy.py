@@ -156,6 +156,8 @@ def test_a_frozen_reference_is_the_start_policy_and_in_no_checkpoint(start, tmp_
         (lambda: GRPOModule("start", OutcomeReward(), beta=-1.0), "beta"),
         (lambda: GRPOModule("start", OutcomeReward(), kl=KLPenalty(target=0.1)), "target"),
         (lambda: GRPOModule("start", OutcomeReward(), verify_workers=-1), "verify_workers"),
+        (lambda: GRPOModule("start", OutcomeReward(), minibatches=0), "minibatches"),
+        (lambda: GRPOModule("start", OutcomeReward(), group_size=1, resample=1), "resample"),
         (lambda: DrGRPOModule("start", OutcomeReward(), std_correction=1), "std_correction"),
     ],
 )  # fmt: skip

@@ -82,7 +82,7 @@ def test_every_recipe_is_planned_and_priced_at_every_scale(path, scale, tmp_path
 
 def test_recipes_share_their_base_and_equal_arms():
     edge = last_of("extrapolation", "edge-seed0")
-    assert edge == last_of("difficulty_mixes", "20%-seed0") == last_of("process_rewards", "strict-seed0")
+    assert edge == last_of("compute_split", "2.6M-1-seed0") == last_of("process_rewards", "strict-seed0")
     assert last_of("extrapolation", "base-seed0") not in (edge, last_of("atomic_skills", "control-seed0"))
 
 

@@ -11,12 +11,13 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from processes import run
 from rollout_runs import GRAPH, HACKED, RIGHT, WRONG, group, policy, train
-from simulated_policy import LOGP, SimulatedPolicy, hacked, wrong
+from simulated_policy import LOGP, Simulated, SimulatedPolicy, hacked, wrong
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from callbacks import EntropyMonitor, KLControl, RewardHacking, SampleLog, TensorBoard, ZeroVariance
+from callbacks import EdgeOfCompetence, EntropyMonitor, KLControl, RewardHacking, SampleLog, TensorBoard, ZeroVariance
 from callbacks.reward_hacking import KINDS
 from grammar import parse_response, verify
+from lightning_modules import PPOModule
 from lightning_modules.language_model import build_language_model
 from lightning_modules.rewards import StrictReward
 from tests_support import TINY
@@ -130,16 +131,23 @@ def test_entropy_is_measured_at_the_sampling_temperature(start, tmp_path):
 
     class Oracle(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            found.append(-pl_module.token_logp(batch.tokens_NT)[batch.mask_NT].mean().item())
+            found.append(-pl_module.token_logp(batch.tokens_NT, batch.mask_NT)[batch.mask_NT].mean().item())
 
     module = policy(start, temperature=0.5, beta=1e-9)  # with a reference no row is left out
     logs = train(tmp_path, module, EntropyMonitor(), Oracle(), steps=1)
     assert logs["train/entropy_nats"] == pytest.approx(found[0], rel=1e-4)
 
 
-def test_every_monitor_logs_with_the_training_step(start, tmp_path):
-    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor()]
-    logs = train(tmp_path, policy(start, SimulatedPolicy, reward=StrictReward()), *watch, steps=1)
+class SimulatedPPO(Simulated, PPOModule):
+    def skill(self, op):
+        return 0.5
+
+
+@pytest.mark.parametrize("kind", [SimulatedPolicy, SimulatedPPO])
+def test_every_monitor_logs_with_the_training_step(start, tmp_path, kind):
+    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor(), EdgeOfCompetence(k=2, problems=2)]
+    logs = train(tmp_path, policy(start, kind, reward=StrictReward()), *watch, steps=1)
+    assert logs["train/edge/op_lowest"] >= 2
     assert logs["train/entropy_nats"] == pytest.approx(-LOGP)
     assert logs["train/hacking"] == 0
     assert logs["train/zero_variance"] >= logs["train/zero_variance/solved"] + logs["train/zero_variance/failed"] - 1e-6

@@ -21,7 +21,6 @@ import yaml
 from datamodules.mixture import parse_ops
 from lightning_modules.metrics.pass_at_k import pass_at_k
 from recipes.pipeline import run_and_evaluate
-from recipes.recipe import Stage
 from recipes.table import align
 
 HERE = Path(__file__).parent
@@ -33,9 +32,10 @@ def run_arms(study: dict[str, Any], source: Path, out: Path) -> None:
     """Train and test every arm from the mid-trained model of one run, which names the seed."""
     seed = int(source.name.removeprefix("seed"))
     for name, arm in study["arms"].items():
-        settings = (*arm.get("settings", ()), "--model.init_args.init_from", str(source / "midtrain/huggingface"))
+        arguments = ["--config", arm["config"], "--seed_everything", str(seed), "--data.init_args.seed", str(seed)]
+        arguments += [*arm.get("settings", ()), "--model.init_args.init_from", str(source / "midtrain/huggingface")]
         print(f"\n=== seed {seed}: {name} ===", flush=True)
-        run_and_evaluate(Stage(name, Path(arm["config"]), None, settings), out, seed)
+        run_and_evaluate(name, arguments, out)
 
 
 def counts(run: Path, band: str) -> list[list[int]]:

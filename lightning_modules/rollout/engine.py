@@ -13,7 +13,7 @@ from lightning_modules.rollout.generate import generate
 from lightning_modules.rollout.graphed import GraphedPlaces
 from lightning_modules.rollout.replica import replica_of
 from lightning_modules.rollout.sampling import Completions, Randomness, Request, SamplingParams, uniform_points
-from lightning_modules.rollout.slots import IN_PLACES, attending
+from lightning_modules.rollout.slots import IN_PLACES, attending, unknown_attention
 
 
 @torch.inference_mode()
@@ -50,7 +50,11 @@ def sample(
     )  # fmt: skip
     if params.engine == "transformers":
         return generate(model, request)
-    check_attention(model)
+    if what := unknown_attention(model):
+        raise ValueError(
+            f"the native engine samples from full attention only, and {model.config.model_type} has {what}; "
+            "set `sampling.engine: transformers`."
+        )
     if device.type == "cuda" and not share:
         return sample_in_graphs(model, request)
     with attending(model, IN_PLACES):
@@ -66,15 +70,3 @@ def sample_in_graphs(model: PreTrainedModel, request: Request) -> Completions:
         replica = replica_of(model, dtype if half else None)
         with attending(replica, IN_PLACES):
             return GraphedPlaces(replica, request).run()
-
-
-def check_attention(model: PreTrainedModel) -> None:
-    """Refuse a model whose keys and values the native engine would not keep as the model does."""
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention"}
-    if kinds or not model._supports_attention_backend:
-        what = f"layers of {sorted(kinds)}" if kinds else "an attention of its own"
-        raise ValueError(
-            f"the native engine samples from full attention only, and {config.model_type} has {what}; "
-            "set `sampling.engine: transformers`."
-        )

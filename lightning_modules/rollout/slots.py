@@ -150,3 +150,11 @@ def attending(model: PreTrainedModel, name: str) -> Iterator[None]:
         yield
     finally:
         model.config._attn_implementation = own
+
+
+def unknown_attention(model: PreTrainedModel) -> str | None:
+    """What keeps a model from attending by a function of ours; None: nothing."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
+    if kinds:
+        return f"layers of {sorted(kinds)}"
+    return None if model._supports_attention_backend else "an attention of its own"
