@@ -46,8 +46,11 @@ def structure_hash(graph: Graph) -> bytes:
         said = f"{quantity.rule} {quantity.scale} {quantity.constant} "
         mark = marks[name] = _digest(said.encode() + b"".join(parents))
         for parent in quantity.parents:
-            users.setdefault(parent, []).append(mark)
-    whole = {name: b"".join((mark, b"<", *sorted(users.get(name, ())))) for name, mark in marks.items()}
+            if parent in users:
+                users[parent].append(mark)
+            else:
+                users[parent] = [mark]
+    whole = {name: mark + b"<" + b"".join(sorted(users[name])) if name in users else mark + b"<" for name, mark in marks.items()}
     known = [whole.get(s.name, b"") + str(s.constant).encode() for s in graph.restated]
     asked = whole.get(graph.question, b"") + str(graph.modulus).encode()
     return _digest(b"|".join((*sorted(whole.values()), b"known", *sorted(known), b"asked", asked)))

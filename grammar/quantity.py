@@ -44,22 +44,24 @@ class Quantity:
 
     def __post_init__(self) -> None:
         """Refuses what no sentence can say."""
-        if self.rule not in _PARENTS:
-            raise ValueError(f"Quantity {self.name!r}: unknown rule {self.rule!r}; choose from {', '.join(_PARENTS)}.")
-        for name in (self.name, *self.parents):
+        rule, parents, constant, scale = self.rule, self.parents, self.constant, self.scale
+        if rule not in _PARENTS:
+            raise ValueError(f"Quantity {self.name!r}: unknown rule {rule!r}; choose from {', '.join(_PARENTS)}.")
+        read_name(self.name)
+        for name in parents:
             read_name(name)
-        fewest, most = _PARENTS[self.rule]
-        if not fewest <= len(self.parents) <= most or (self.rule == "products" and len(self.parents) % 2):
-            raise ValueError(f"Quantity {self.name!r}: rule {self.rule!r} does not take {len(self.parents)} parents.")
-        if self.scale is not None and (self.scale not in ("plus", "times") or self.rule not in _SCALABLE):
-            raise ValueError(f"Quantity {self.name!r}: scale {self.scale!r} does not fit rule {self.rule!r}.")
-        if (self.constant is not None) != (self.rule == "given" or self.scale is not None):
+        fewest, most = _PARENTS[rule]
+        if not fewest <= len(parents) <= most or (rule == "products" and len(parents) % 2):
+            raise ValueError(f"Quantity {self.name!r}: rule {rule!r} does not take {len(parents)} parents.")
+        if scale is not None and (scale not in ("plus", "times") or rule not in _SCALABLE):
+            raise ValueError(f"Quantity {self.name!r}: scale {scale!r} does not fit rule {rule!r}.")
+        if (constant is not None) != (rule == "given" or scale is not None):
             raise ValueError(
-                f"Quantity {self.name!r}: constant={self.constant} does not fit rule {self.rule!r} with scale={self.scale}; "
+                f"Quantity {self.name!r}: constant={constant} does not fit rule {rule!r} with scale={scale}; "
                 "a 'given' and a scaled quantity have one, others have none."
             )
-        if self.constant is not None and not 0 <= self.constant <= MAX_NUMBER:
-            raise ValueError(f"Quantity {self.name!r}: constant {self.constant} is not within 0..{MAX_NUMBER}.")
+        if constant is not None and not 0 <= constant <= MAX_NUMBER:
+            raise ValueError(f"Quantity {self.name!r}: constant {constant} is not within 0..{MAX_NUMBER}.")
 
     @property
     def op(self) -> int:
