@@ -69,8 +69,8 @@ class PolicyModule(Reasoner):
             raise ValueError(f"beta={beta} must be at least 0, and above 0 where `kl.target` steers it.")
         if min(group_size, minibatches, epochs) < 1 or (resample and group_size < 2):
             raise ValueError(
-                f"group_size={group_size}, minibatches={minibatches} and epochs={epochs} must be at least 1; to `resample` groups "
-                "that do not vary, they need 2 completions."
+                f"group_size={group_size}, minibatches={minibatches} and epochs={epochs} must be at least 1; to `resample` "
+                "groups that do not vary, they need 2 completions."
             )
         self.reward, self.credit, self.sampling, self.clip, self.kl = reward, credit, sampling, clip, kl
         self.group_size, self.minibatches, self.epochs = group_size, minibatches, epochs
