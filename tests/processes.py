@@ -29,7 +29,7 @@ def _enter(rank: int, world: int, port: int, function: Callable, arguments: Sequ
 
 
 def run(
-    function: Callable, *arguments: object, world: int = 1, kill_after: float | None = None, timeout: float = 240
+    function: Callable, *arguments: object, world: int = 1, kill_after: float | None = None, timeout: float = 480
 ) -> list[int]:
     """Run `function` in `world` processes and return their exit codes; when one fails, or after a while, all are killed."""
     port = free_port()
