@@ -1,6 +1,7 @@
 """The weight of the KL penalty, steered so that the policy strays as far from its reference as it is meant to."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -26,10 +27,8 @@ class KLControl(Callback):
             lowest: the weight does not fall below.
             highest: nor rise above.
         """
-        if target <= 0 or gain < 0 or not 0 <= lowest <= highest:
-            raise ValueError(
-                f"KLControl: target={target} must be above 0, gain={gain} at least 0, and 0 <= {lowest=} <= {highest=}."
-            )
+        if target <= 0 or gain <= 0 or not 0 <= lowest <= highest:
+            raise ValueError(f"KLControl: target={target} and gain={gain} must be above 0, and 0 <= {lowest=} <= {highest=}.")
         self.target, self.gain, self.lowest, self.highest = target, gain, lowest, highest
         self.weight: float | None = None
         self.measured: list[float] = []
@@ -59,8 +58,8 @@ class KLControl(Callback):
         total, steps = sum_over_processes(trainer, [sum(self.measured), len(self.measured)])
         self.measured.clear()
         if steps:
-            excess = max(-0.2, min(0.2, total / steps / self.target - 1))
-            self._set(pl_module, self.weight * (1 + self.gain * excess))
+            rule = replace(pl_module.kl, target=self.target, gain=self.gain)
+            self._set(pl_module, rule.next_weight(self.weight, total / steps))
 
     def _set(self, pl_module: LightningModule, weight: float) -> None:
         self.weight = pl_module.kl_weight = max(self.lowest, min(self.highest, weight))

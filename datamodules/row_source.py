@@ -20,7 +20,7 @@ from datamodules.jsonl import BadRows, check_bad_rows, to_example
 from datamodules.line_files import find_files, is_compressed, lines_of
 from datamodules.mixture import MODES, Cell
 from datamodules.synthesis import Example
-from datamodules.training_text import GOLD_ANSWER, prompt_text, response_text
+from datamodules.training_text import GOLD_ANSWER, TrainingText
 from grammar import parse_problem
 
 _ANSWERED = re.compile(rf"{GOLD_ANSWER}-?\d+\.\s*$")
@@ -41,23 +41,13 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class Solved:
+class Solved(TrainingText):
     """A problem with a solution, as text: nobody has checked the one against the other."""
 
     problem: str
     question: str
     solution: str
     cell: Cell
-
-    @property
-    def prompt(self) -> str:
-        """What a model is given."""
-        return prompt_text(self.problem, self.question)
-
-    @property
-    def response(self) -> str:
-        """What it should write."""
-        return response_text(self.solution)
 
 
 def to_solved(row: object, stem: str, number: int) -> Solved:

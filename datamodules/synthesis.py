@@ -13,7 +13,7 @@ from datamodules.graph_spec import Drawn, GraphSpec
 from datamodules.mixture import MODES, Cell, Mixture
 from datamodules.sampler import sample_graph
 from datamodules.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
-from datamodules.training_text import prompt_text, response_text
+from datamodules.training_text import TrainingText
 from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
 from grammar.skills import compositions
 from grammar.solution import variables
@@ -26,7 +26,7 @@ _VARIABLES = {reverse: tuple(variables(reverse=reverse)) for reverse in (False, 
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class Example(TrainingText):
     """One problem with its gold solution; `graph` is what the problem says."""
 
     id: str
@@ -35,16 +35,6 @@ class Example:
     solution: str
     cell: Cell
     graph: Graph = field(repr=False, compare=False)
-
-    @property
-    def prompt(self) -> str:
-        """What a model is given: everything up to and including `<solution>`."""
-        return prompt_text(self.problem, self.question)
-
-    @property
-    def response(self) -> str:
-        """What a model should write after the prompt; EOS follows."""
-        return response_text(self.solution)
 
 
 @dataclass(frozen=True)

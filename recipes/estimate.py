@@ -82,14 +82,15 @@ def _policy(config: Config, model: PretrainedConfig | None) -> tuple[int, int, f
     steps = _steps(config, None)
     rollouts = -(-steps // updates_per_rollout(config))
     lengths, prompts = _lengths(config), rollouts * data["prompts_per_rollout"] * _devices(config)
-    completions = prompts * policy["group_size"]
+    completions, drawn = prompts * policy["group_size"], 1 + policy.get("resample", 0)  # each group replaced, at the most
     response = min(lengths.response, policy["sampling"]["max_new_tokens"])
     sampled, rows = completions * response, completions * (lengths.prompt + response)
     if model is None:
         return steps, rollouts, sampled, None
-    flops = forward_flops(model, tokens=prompts * lengths.prompt, context=lengths.prompt / 2)
-    flops += forward_flops(model, tokens=sampled, context=lengths.prompt + response / 2)
-    passes = 1 + PASSES["update"] * policy.get("epochs", 1) + bool(policy.get("beta"))  # old, update, reference
+    flops = forward_flops(model, tokens=drawn * prompts * lengths.prompt, context=lengths.prompt / 2)
+    flops += forward_flops(model, tokens=drawn * sampled, context=lengths.prompt + response / 2)
+    reference, looks_back = bool(policy.get("beta")), updates_per_rollout(config) > 1 or "values" in policy  # PPO: values
+    passes = PASSES["update"] * policy.get("epochs", 1) + reference + (looks_back or reference)
     return steps, rollouts, sampled, flops + passes * forward_flops(model, tokens=rows, context=(lengths.prompt + response) / 2)
 
 

@@ -9,15 +9,6 @@ from rollout_runs import policy, train
 
 from callbacks import Checkpoint, KLControl
 from lightning_modules.kl_penalty import KLPenalty
-from lightning_modules.language_model import build_language_model
-from tests_support import TINY
-
-
-@pytest.fixture
-def start(tmp_path):
-    torch.manual_seed(0)
-    build_language_model(TINY).save_pretrained(tmp_path / "start")
-    return str(tmp_path / "start")
 
 
 def weights(module):

@@ -1,6 +1,8 @@
 """Recipes as graphs of stages: what is shared, what is resumed, what fails, what it will cost."""
 
 import json
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +165,18 @@ def test_the_estimate_counts_the_steps_and_tokens_of_a_run(plan):
     first, rl = plan.arms[1].stages
     assert (estimate(first).steps, estimate(first).tokens) == (4, 4 * 2 * 256)
     assert (estimate(rl).rollouts, estimate(rl).tokens) == (4, 4 * 2 * 8 * 6)  # as long as max_new_tokens lets them be
+
+
+def test_the_estimate_counts_groups_that_may_be_replaced(plan):
+    """Sampling costs once more for each time that groups may be replaced, updates do not."""
+    rl = plan.arms[1].stages[1]
+    costs = []
+    for resample in range(3):
+        config = deepcopy(rl.config)
+        config["model"]["init_args"]["resample"] = resample
+        costs.append(estimate(replace(rl, config=config)).flops)
+    assert costs[2] - costs[1] == pytest.approx(costs[1] - costs[0])
+    assert 0 < costs[1] - costs[0] < costs[0]
 
 
 @pytest.mark.parametrize(

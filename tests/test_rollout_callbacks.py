@@ -5,7 +5,6 @@ import math
 from types import SimpleNamespace
 
 import pytest
-import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
@@ -107,13 +106,6 @@ def test_training_stops_when_entropy_stays_below_its_floor(alone):
     with pytest.warns(UserWarning, match="2 rollouts below"):
         show(resumed, alone, group(RIGHT, logp=-1.0))
     assert alone.should_stop
-
-
-@pytest.fixture
-def start(tmp_path):
-    torch.manual_seed(0)
-    build_language_model(TINY).save_pretrained(tmp_path / "start")
-    return str(tmp_path / "start")
 
 
 def test_the_entropy_of_a_policy_that_knows_nothing_is_that_of_the_vocabulary(tmp_path):
