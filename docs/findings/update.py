@@ -1,0 +1,110 @@
+"""Hold what an experiment's arms reached against what is claimed: python -m docs.findings.update runs/study
+
+`claims.yaml` says, for each recipe, what the paper claims and which difference between two arms shows it. Writes `README.md`
+and, with every seed's value and the files behind it, `effects.json`. Recipes that the folder does not hold are left as they are.
+
+A difference is that of two arms with the same seed; its interval is Student's t over seeds. `expected` is a direction (`above`,
+`below`) or `same`, which wants the whole interval within `MARGIN` of zero.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from callbacks.files import write_text
+from recipes.report.numbers import Files, Number, Term
+from recipes.report.studies import Group, Study, find_studies
+from recipes.table import align
+
+HERE = Path(__file__).parent
+MARGIN = 0.05  # of pass@k: a smaller difference is none
+
+
+def difference(study: Study, files: Files, effect: dict[str, Any]) -> Number | None:
+    """An arm's value less that of another, seed by seed; None where no seed has both."""
+    groups = {group.label: group for group in study.groups}
+    if missing := {effect["arm"], effect["against"]} - groups.keys():
+        print(f"{study.name}: {sorted(missing)} not complete; left out: {effect['what']}", file=sys.stderr)
+        return None
+    one, other = (_evaluations(groups[effect[side]]) for side in ("arm", "against"))
+    key = effect["at"]
+    return files.number([[Term(1, one[seed], key), Term(-1, other[seed], key)] for seed in sorted(one.keys() & other.keys())])
+
+
+def _evaluations(group: Group) -> dict[int, str]:
+    return {run.seed: run.last.evaluation for run in group.runs}
+
+
+def verdict(found: Number, expected: str) -> str:
+    """What an interval says about a claim: reproduced, not reproduced, or not resolvable at this scale."""
+    if found.low is None or found.high is None or len(found.runs) < 2:
+        return "not resolvable: one seed"
+    above, below, absent = found.low > 0, found.high < 0, max(-found.low, found.high) <= MARGIN
+    agrees, opposes = {
+        "above": (above, below or absent),
+        "below": (below, above or absent),
+        "same": (absent, above or below),
+    }[expected]
+    return "reproduced" if agrees else "not reproduced" if opposes else "not resolvable"
+
+
+def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every effect of a claim, with each seed's value and where it was read."""
+    effects = []
+    for effect in claim["effects"]:
+        found = difference(study, files, effect)
+        if found is not None:
+            values = [sum(t.weight * (files.value(t.path, t.key) or 0.0) for t in run) for run in found.runs]
+            numbers = {"value": found.value, "low": found.low, "high": found.high, "seeds": values}
+            effects.append(effect | numbers | {"verdict": verdict(found, effect["expected"]), "terms": json.loads(found.terms)})
+    return effects
+
+
+def environment(study: Study, files: Files) -> dict[str, Any]:
+    """Commits and versions that made a study's stages."""
+    found = [files.json(stage.path("environment.json")) or {} for stage in study.stages().values()]
+    commits = sorted({of["commit"] for of in found if of.get("commit")})
+    return {"commits": commits, "versions": found[0].get("versions", {}), "python": found[0].get("python", "")}
+
+
+def page(claims: dict[str, Any], kept: dict[str, Any]) -> str:
+    """The findings as Markdown."""
+    parts = [claims["about"].strip()]
+    for name, claim in claims["findings"].items():
+        parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
+        if name not in kept:
+            parts.append("Not measured yet.")
+            continue
+        rows = [["difference", "expected", "ours", "95% interval", "seeds", "verdict"]]
+        for e in kept[name]["effects"]:
+            interval = "-" if e["low"] is None else f"[{e['low']:+.3f}, {e['high']:+.3f}]"
+            rows.append([e["what"], e["expected"], f"{e['value']:+.3f}", interval, str(len(e["seeds"])), e["verdict"]])
+        parts.append(f"```\n{align(rows)}\n```")
+        made = kept[name]["environment"]
+        versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+        command = f"python main.py run configs/recipe/{name}.yaml --scale tiny --out runs/study"
+        commits = ", ".join(commit[:7] for commit in made["commits"])
+        made_by = f"`{command}` at {commits}; Python {made['python']}, {versions}."
+        parts += [claim["reading"].strip(), made_by] if "reading" in claim else [made_by]
+    return "\n\n".join(parts) + "\n"
+
+
+def main(root: Path, here: Path = HERE) -> None:
+    """Measure, keep, write."""
+    claims = yaml.safe_load((here / "claims.yaml").read_text(encoding="utf-8"))
+    numbers, files = here / "effects.json", Files(root)
+    kept = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {}
+    for study in find_studies(root):
+        name = Path(study.index).name.partition(".")[0]
+        if name in claims["findings"]:
+            effects = measure(study, files, claims["findings"][name])
+            kept[name] = {"environment": environment(study, files), "effects": effects}
+    write_text(numbers, json.dumps(kept, indent=1) + "\n")
+    write_text(here / "README.md", page(claims, kept))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
