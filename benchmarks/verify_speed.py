@@ -1,6 +1,6 @@
 """Judgements per second on one core: op 2-20, both modes. `python -m benchmarks.verify_speed`.
 
-Reads the reference rows where they are (INTERPLAY_REFERENCE, default ../shared/reference), else draws problems of its own.
+Problems are those of the reference rows (`tests/reference`; INTERPLAY_REFERENCE names a folder with more of them).
 A judgement is reading a response, verifying it and grading it. Garbage collection stays on, as in training.
 """
 
@@ -8,11 +8,11 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
-from grammar import Graph, gold_trace, grade, parse_problem, parse_response, render_problem, render_trace, verify
+from grammar import Graph, gold_trace, grade, parse_problem, parse_response, render_trace, verify
 from grammar.sentences import read_sentence
 from grammar.shapes import parser
 from grammar.solution import variables
-from tests.grammar_cases import REFERENCE, random_graph, response_of, rows
+from tests.grammar_cases import response_of, rows
 
 GROUP = 128
 Case = tuple[str, str, Graph]
@@ -20,12 +20,8 @@ Case = tuple[str, str, Graph]
 
 def cases() -> list[Case]:
     """(problem, question, graph), all well posed; about half of them reverse."""
-    if REFERENCE.is_dir():
-        read = [(row["problem"], row["question"], parse_problem(row["problem"], row["question"])) for row in rows("op")]
-        return [case for case in read if case[2].well_posed and case[2].order]
-    rng = random.Random(0)
-    graphs = [random_graph(rng, reverse=i % 2 == 0) for i in range(1000)]
-    return [(*render_problem(graph), graph) for graph in graphs]
+    read = [(row["problem"], row["question"], parse_problem(row["problem"], row["question"])) for row in rows("op")]
+    return [case for case in read if case[2].well_posed and case[2].order]
 
 
 def response(graph: Graph, rng: random.Random) -> str:

@@ -6,12 +6,9 @@ import random
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from grammar import Graph, Quantity
 
-REFERENCE = Path(os.environ.get("INTERPLAY_REFERENCE", Path(__file__).parents[2] / "shared" / "reference"))
-needs_reference = pytest.mark.skipif(not REFERENCE.is_dir(), reason=f"no reference data in {REFERENCE}")
+REFERENCE = Path(os.environ.get("INTERPLAY_REFERENCE", Path(__file__).parent / "reference"))  # see its README.md
 
 
 @cache
@@ -19,6 +16,11 @@ def rows(name: str) -> tuple[dict, ...]:
     """Rows of one reference file, or of op2..op20 for "op"."""
     files = [REFERENCE / f"op{op}.jsonl" for op in range(2, 21)] if name == "op" else [REFERENCE / f"{name}.jsonl"]
     return tuple(json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
+
+
+def spread(name: str, count: int) -> tuple[dict, ...]:
+    """About so many rows of a reference file, evenly spaced; all where it holds fewer."""
+    return rows(name)[:: max(1, len(rows(name)) // count)]
 
 
 def response_of(solution: str) -> str:

@@ -4,7 +4,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from grammar_cases import REFERENCE, rows
+from grammar_cases import spread
 
 from datamodules.token_kinds import TOKEN_KINDS, kind_spans, kinds_of_tokens, response_token_kinds
 from grammar import TraceSyntaxError, parse_response
@@ -45,10 +45,8 @@ def test_spans_of_a_reverse_solution():
 
 def test_what_is_left_over_is_fixed_wording():
     """Oracle: with the spans cut out, published rows have only the words of the language left."""
-    if not REFERENCE.is_dir():
-        pytest.skip("reference rows are not at hand")
     known = set(re.findall(r"\w+", REVERSE)) - {"adult", "owl", "parrot", "Mayer", "Aquarium"}
-    for row in list(rows("op"))[::40]:
+    for row in spread("op", 28):
         steps, _, answer = row["solution"].rpartition(" Answer: ")
         text = f" {steps} </solution> <answer> {answer.removesuffix('.')} </answer>"
         spans = kind_spans(text, parse_response(text))
