@@ -7,6 +7,7 @@ want of variance. Validation in training and the overhead of a machine are left 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pydoc import locate
 from random import Random
 from typing import Any
 
@@ -90,7 +91,10 @@ def _policy(config: Config, model: PretrainedConfig | None) -> tuple[int, int, f
     flops = forward_flops(model, tokens=drawn * prompts * lengths.prompt, context=lengths.prompt / 2)
     flops += forward_flops(model, tokens=drawn * sampled, context=lengths.prompt + response / 2)
     reference, looks_back = bool(policy.get("beta")), updates_per_rollout(config) > 1 or "values" in policy  # PPO: values
-    passes = PASSES["update"] * policy.get("epochs", 1) + reference + (looks_back or reference)
+    epochs = policy.get("epochs", 1)
+    passes = PASSES["update"] * epochs + reference + (looks_back or reference)
+    if policy.get("critic") and not locate(policy["critic"]["class_path"]).shares:  # a model as large as the policy
+        passes += 1 + PASSES["critic update"] * epochs
     return steps, rollouts, sampled, flops + passes * forward_flops(model, tokens=rows, context=(lengths.prompt + response) / 2)
 
 

@@ -179,6 +179,18 @@ def test_the_estimate_counts_groups_that_may_be_replaced(plan):
     assert 0 < costs[1] - costs[0] < costs[0]
 
 
+def test_the_estimate_counts_a_critic_of_its_own(plan):
+    """A pass for its values and three for its update: as much as the policy's four passes, which are all but sampling."""
+    rl, costs = plan.arms[1].stages[1], {}
+    for critic in (None, "SharedCritic", "SeparateCritic"):
+        config = deepcopy(rl.config)
+        config["model"]["init_args"] |= {"values": {}, "critic": critic and {"class_path": f"lightning_modules.critic.{critic}"}}
+        costs[critic] = estimate(replace(rl, config=config)).flops
+    once = costs[None] - estimate(rl).flops  # the look back for values
+    assert costs["SharedCritic"] == costs[None]
+    assert costs["SeparateCritic"] - costs[None] == pytest.approx(4 * once)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
