@@ -4,7 +4,7 @@ python -m docs.reinforcement.study STUDY runs/quickstart/seed0 runs/quickstart/s
 
 STUDY is a file `STUDY.yaml` beside this one (or a path): `about`, `band` (of the held-out problems), `arms` (name -> `config`
 and, optionally, `settings`: further arguments of `fit`) and, optionally, `metrics` (of metrics.csv, their mean over the last
-quarter). Started again, it goes on where it stopped. It keeps STUDY/SEED.json, the counts behind each number, and STUDY.md.
+quarter) and `reading` (what was found, in words). Started again, it goes on where it stopped. It keeps STUDY/SEED.json, the counts behind each number, and STUDY.md.
 """
 
 import argparse
@@ -96,8 +96,9 @@ def write(study: dict[str, Any], path: Path, folder: Path) -> None:
     """Write the page of a study from the files kept in `folder`."""
     kept = {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("seed*.json"))}
     command = f"python -m docs.reinforcement.study {path.stem} " + " ".join(f"runs/quickstart/{seed}" for seed in kept)
+    reading = f"{study['reading'].strip()}\n\n" if "reading" in study else ""
     text = (
-        f"# {study['title']}\n\n{study['about'].strip()}\n\n```\n{table(kept)}\n```\n\n"
+        f"# {study['title']}\n\n{study['about'].strip()}\n\n```\n{table(kept)}\n```\n\n{reading}"
         f"Held-out problems of band `{study['band']}`; `pass@k` is that of grader `executable`; `right, wrong process` is\n"
         "the share of samples with the right answer after at least one fault. Standard errors are over problems in the row of a\n"
         f"seed, and over seeds in `all`.\n\n`{command}`\n"
