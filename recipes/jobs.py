@@ -89,5 +89,5 @@ def _submitit() -> ModuleType:
     try:
         import submitit
     except ModuleNotFoundError as err:
-        raise ValueError("--launcher needs the package submitit: pip install 'interplay[slurm]'.") from err
+        raise ValueError("--launcher needs the package submitit: pip install -e '.[slurm]'.") from err
     return submitit

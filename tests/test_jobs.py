@@ -11,7 +11,7 @@ from minute_recipe import ROOT, write_recipe
 import main
 from recipes.workplace import Workplace
 
-pytest.importorskip("submitit", reason="submitit is not installed; pip install 'interplay[slurm]'")
+pytest.importorskip("submitit", reason="submitit is not installed; pip install -e '.[slurm]'")
 
 
 @pytest.fixture

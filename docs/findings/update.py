@@ -1,26 +1,29 @@
-"""Hold what an experiment's arms reached against what is claimed: python -m docs.findings.update runs/study
+"""Hold what arms reached at scale `tiny` against what is claimed: python -m docs.findings.update runs/study
 
-`claims.yaml` says, for each recipe, what the paper claims and which difference between two arms shows it. Writes `README.md`
-and, with every seed's value and the files behind it, `effects.json`. Recipes that the folder does not hold are left as they are.
-
-A difference is that of two arms with the same seed; its interval is Student's t over seeds. `expected` is a direction (`above`,
-`below`) or `same`, which wants the whole interval within `MARGIN` of zero.
+`claims.yaml` says, for each recipe, what the paper claims and which difference between two arms shows it. Writes `README.md`,
+`effects.json` (every seed's value and the files behind it) and the report. Recipes that the folder does not hold are left as they
+are. A difference is that of two arms with the same seed; its interval is Student's t over seeds. `expected` is `above` or `below`
+(zero), `same`, or `open`, where nothing is claimed.
 """
 
 import json
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from callbacks.files import write_text
+from recipes.report.command import report
 from recipes.report.numbers import Files, Number, Term
 from recipes.report.studies import Group, Study, find_studies
 from recipes.table import align
 
 HERE = Path(__file__).parent
-MARGIN = 0.05  # of pass@k: a smaller difference is none
+SCALE = "tiny"
+ALIKE = 0.05  # differences claimed to be none may be so large
+NOTHING = 0.02  # differences claimed to be there are not, if they are no larger
 
 
 def difference(study: Study, files: Files, effect: dict[str, Any]) -> Number | None:
@@ -39,16 +42,18 @@ def _evaluations(group: Group) -> dict[int, str]:
 
 
 def verdict(found: Number, expected: str) -> str:
-    """What an interval says about a claim: reproduced, not reproduced, or not resolvable at this scale."""
+    """What an interval says about a claim; the page explains the words."""
     if found.low is None or found.high is None or len(found.runs) < 2:
-        return "not resolvable: one seed"
-    above, below, absent = found.low > 0, found.high < 0, max(-found.low, found.high) <= MARGIN
-    agrees, opposes = {
-        "above": (above, below or absent),
-        "below": (below, above or absent),
-        "same": (absent, above or below),
+        return "not resolvable"
+    above, below, largest = found.low > 0, found.high < 0, max(-found.low, found.high)
+    if expected == "open":
+        return "above zero" if above else "below zero" if below else "not resolvable"
+    reproduced, refuted = {
+        "above": (above, below or largest <= NOTHING),
+        "below": (below, above or largest <= NOTHING),
+        "same": (largest <= ALIKE, above or below),
     }[expected]
-    return "reproduced" if agrees else "not reproduced" if opposes else "not resolvable"
+    return "reproduced" if reproduced else "not reproduced" if refuted else "not resolvable"
 
 
 def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:
@@ -85,26 +90,30 @@ def page(claims: dict[str, Any], kept: dict[str, Any]) -> str:
         parts.append(f"```\n{align(rows)}\n```")
         made = kept[name]["environment"]
         versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
-        command = f"python main.py run configs/recipe/{name}.yaml --scale tiny --out runs/study"
+        command = f"python main.py run configs/recipe/{name}.yaml --scale {SCALE} --out runs/study"
         commits = ", ".join(commit[:7] for commit in made["commits"])
         made_by = f"`{command}` at {commits}; Python {made['python']}, {versions}."
         parts += [claim["reading"].strip(), made_by] if "reading" in claim else [made_by]
     return "\n\n".join(parts) + "\n"
 
 
-def main(root: Path, here: Path = HERE) -> None:
+def main(argv: list[str] | None = None, here: Path = HERE) -> None:
     """Measure, keep, write."""
+    parser = ArgumentParser(prog="python -m docs.findings.update", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of `run --out`")
+    root = parser.parse_args(argv).folder
     claims = yaml.safe_load((here / "claims.yaml").read_text(encoding="utf-8"))
     numbers, files = here / "effects.json", Files(root)
     kept = json.loads(numbers.read_text(encoding="utf-8")) if numbers.is_file() else {}
     for study in find_studies(root):
-        name = Path(study.index).name.partition(".")[0]
-        if name in claims["findings"]:
+        name, _, scale = study.index.removesuffix(".json").partition(".")
+        if name in claims["findings"] and scale == SCALE:
             effects = measure(study, files, claims["findings"][name])
             kept[name] = {"environment": environment(study, files), "effects": effects}
     write_text(numbers, json.dumps(kept, indent=1) + "\n")
     write_text(here / "README.md", page(claims, kept))
+    report(root, here)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -18,6 +18,9 @@ HERE = Path(__file__).parent
 STAGES = ("midtrain", "grpo")
 MODULUS = 5  # of context `garden`
 FEW = 5
+ABOUT = f"""A shape is a gold solution without names and numbers: A, B, C and D are its quantities in order, `B` a copy of the
+second, `A+C` a sum. Cells: the share of samples that `executable` accepts after mid-training > after GRPO. Shapes of fewer
+than {FEW} held-out problems are left out."""
 
 
 def shape(solution: str) -> str:
@@ -59,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--op", type=int, default=5, help="of the held-out problems (default: %(default)s)")
     args = parser.parse_args(argv)
     command = f"python -m docs.quickstart.shapes {' '.join(map(str, args.runs))} --op {args.op}"
-    text = f"# Shapes of op {args.op}, mid-training > GRPO\n\n```\n{table(args.runs, args.op)}\n```\n\n`{command}`\n"
+    text = f"# Shapes of op {args.op}, mid-training > GRPO\n\n{ABOUT}\n\n```\n{table(args.runs, args.op)}\n```\n\n`{command}`\n"
     write_text(HERE / "shapes.md", text)
 
 

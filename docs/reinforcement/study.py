@@ -2,9 +2,10 @@
 
 python -m docs.reinforcement.study STUDY runs/quickstart/seed0 runs/quickstart/seed1 ... [--out runs/STUDY]
 
-STUDY is a file `STUDY.yaml` beside this one (or a path): `about`, `band` (of the held-out problems), `arms` (name -> `config`
-and, optionally, `settings`: further arguments of `fit`) and, optionally, `metrics` (of metrics.csv, their mean over the last
-quarter) and `reading` (what was found, in words). Started again, it goes on where it stopped. It keeps STUDY/SEED.json, the counts behind each number, and STUDY.md.
+STUDY is a file `STUDY.yaml` beside this one (or a path): `title`, `about`, `band` (of the held-out problems), `arms` (name ->
+`config` and, optionally, `settings`: further arguments of `fit`) and, optionally, `metrics` (of metrics.csv, their mean over the
+last quarter) and `reading` (what was found, in words). Started again, it goes on where it stopped. It keeps STUDY/SEED.json, the
+counts behind each number, and STUDY.md.
 """
 
 import argparse
