@@ -75,8 +75,8 @@ def environment(study: Study, files: Files) -> dict[str, Any]:
     return {"commits": commits, "versions": found[0].get("versions", {}), "python": found[0].get("python", "")}
 
 
-def page(claims: dict[str, Any], kept: dict[str, Any]) -> str:
-    """The findings as Markdown."""
+def page(claims: dict[str, Any], kept: dict[str, Any], figures: Path) -> str:
+    """The findings as Markdown, each with its figure of pass@k where the report has drawn one."""
     parts = [claims["about"].strip()]
     for name, claim in claims["findings"].items():
         parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
@@ -93,6 +93,8 @@ def page(claims: dict[str, Any], kept: dict[str, Any]) -> str:
         command = f"python main.py run configs/recipe/{name}.yaml --scale {SCALE} --out runs/study"
         commits = ", ".join(commit[:7] for commit in made["commits"])
         made_by = f"`{command}` at {commits}; Python {made['python']}, {versions}."
+        figure = figures / f"{name}__{SCALE}-pass_at_k.png"
+        parts += [f"![pass@k of {name}]({figures.name}/{figure.name})"] if figure.is_file() else []
         parts += [claim["reading"].strip(), made_by] if "reading" in claim else [made_by]
     return "\n\n".join(parts) + "\n"
 
@@ -111,8 +113,8 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> None:
             effects = measure(study, files, claims["findings"][name])
             kept[name] = {"environment": environment(study, files), "effects": effects}
     write_text(numbers, json.dumps(kept, indent=1) + "\n")
-    write_text(here / "README.md", page(claims, kept))
     report(root, here)
+    write_text(here / "README.md", page(claims, kept, here / "figures"))
 
 
 if __name__ == "__main__":
