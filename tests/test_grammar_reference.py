@@ -30,7 +30,7 @@ def test_well_posed_agrees_with_the_independent_solver_on_all_rows():
     for known in rows("well_posed"):
         row = problems[known["id"]]
         assert judge_row(row, "answer")["well_posed"] == known["well_posed"], (known, row)
-    assert len(rows("well_posed")) == len(problems)
+    assert len(rows("well_posed")) == len(problems) >= 95
 
 
 @pytest.mark.parametrize("name", ["op", "depth3"])
@@ -58,7 +58,7 @@ def test_graders_say_what_is_expected_of_them_on_every_verdict(grader):
         report = verify(parse_response(case["candidate"]), parse_problem(row["problem"], row["question"]))
         assert grade(report, grader) == expected, (case["vid"], case["kind"], report.errors)
         seen[expected] += 1
-    assert min(seen.values()) > len(rows("verdicts")) // 16
+    assert min(seen.values()) > len(rows("verdicts")) // 15
 
 
 @pytest.mark.parametrize("grader", ["paper", "executable"])

@@ -62,7 +62,7 @@ def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str,
     for effect in claim["effects"]:
         found = difference(study, files, effect)
         if found is not None:
-            values = [sum(t.weight * (files.value(t.path, t.key) or 0.0) for t in run) for run in found.runs]
+            values = [sum(t.weight * files.value(t.path, t.key) for t in run) for run in found.runs]
             numbers = {"value": found.value, "low": found.low, "high": found.high, "seeds": values}
             effects.append(effect | numbers | {"verdict": verdict(found, effect["expected"]), "terms": json.loads(found.terms)})
     return effects
