@@ -1,14 +1,15 @@
 """Hold what arms reached at scale `tiny` against what is claimed: python -m docs.findings.update runs/study
 
 `claims.yaml` says, for each recipe, what the paper claims and which difference between two arms shows it. Writes `README.md`,
-`effects.json` (every seed's value and the files behind it) and the report. Recipes that the folder does not hold are left as they
-are. A difference is that of two arms with the same seed; its interval is Student's t over seeds. `expected` is `above` or `below`
-(zero), `same`, or `open`, where nothing is claimed.
+`effects.json` (every seed's value, the files behind it, seconds by stage) and the report. Recipes that the folder does not hold
+are left as they are. A difference is that of two arms with the same seed; its interval is Student's t over seeds. `expected` is
+`above` or `below` (zero), `same`, or `open`, where nothing is claimed.
 """
 
 import json
 import sys
 from argparse import ArgumentParser
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -75,27 +76,47 @@ def environment(study: Study, files: Files) -> dict[str, Any]:
     return {"commits": commits, "versions": found[0].get("versions", {}), "python": found[0].get("python", "")}
 
 
+def cost(study: Study, files: Files) -> dict[str, float]:
+    """Seconds of training and testing by stage, each stage once; starting its two processes is left out."""
+    seconds = {}
+    for folder, stage in study.stages().items():
+        testing = files.json(stage.evaluation)["seconds"].values()
+        seconds[folder] = round(files.json(stage.path("training.json"))["seconds"] + sum(testing), 1)
+    return seconds
+
+
+def section(name: str, found: dict[str, Any], figures: Path) -> list[str]:
+    """What was found of a claim: its differences, its figure of pass@k where the report has drawn one, what made them."""
+    rows = [["difference", "expected", "ours", "95% interval", "seeds", "verdict"]]
+    for e in found["effects"]:
+        interval = "-" if e["low"] is None else f"[{e['low']:+.3f}, {e['high']:+.3f}]"
+        seeds = " ".join(f"{value:+.2f}" for value in e["seeds"])
+        rows.append([e["what"], e["expected"], f"{e['value']:+.3f}", interval, seeds, e["verdict"]])
+    verdicts = Counter(row[-1] for row in rows[1:]).most_common()
+    figure = figures / f"{name}__{SCALE}-pass_at_k.png"
+    drawn = [f"![pass@k of {name}]({figures.name}/{figure.name})"] if figure.is_file() else []
+    made, cost = found["environment"], found["seconds"]
+    commits = ", ".join(commit[:7] for commit in made["commits"])
+    versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+    made_by = (
+        f"`python main.py run configs/recipe/{name}.yaml --scale {SCALE} --out runs/study` at {commits}: {len(cost)} stages, "
+        f"{sum(cost.values()) / 60:.0f} minutes of one core. Python {made['python']}, {versions}."
+    )
+    return [f"```\n{align(rows)}\n```", ", ".join(f"{count} {verdict}" for verdict, count in verdicts) + ".", *drawn, made_by]
+
+
 def page(claims: dict[str, Any], kept: dict[str, Any], figures: Path) -> str:
-    """The findings as Markdown, each with its figure of pass@k where the report has drawn one."""
+    """The findings as Markdown."""
     parts = [claims["about"].strip()]
+    stages = {stage: seconds for found in kept.values() for stage, seconds in found["seconds"].items()}
+    parts.append(
+        f"All {len(stages)} stages, each made once: {sum(stages.values()) / 3600:.1f} hours of one core, training and testing; "
+        f"{min(stages.values()) / 60:.1f} to {max(stages.values()) / 60:.1f} minutes each."
+    )
     for name, claim in claims["findings"].items():
         parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
-        if name not in kept:
-            parts.append("Not measured yet.")
-            continue
-        rows = [["difference", "expected", "ours", "95% interval", "seeds", "verdict"]]
-        for e in kept[name]["effects"]:
-            interval = "-" if e["low"] is None else f"[{e['low']:+.3f}, {e['high']:+.3f}]"
-            rows.append([e["what"], e["expected"], f"{e['value']:+.3f}", interval, str(len(e["seeds"])), e["verdict"]])
-        parts.append(f"```\n{align(rows)}\n```")
-        made = kept[name]["environment"]
-        versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
-        command = f"python main.py run configs/recipe/{name}.yaml --scale {SCALE} --out runs/study"
-        commits = ", ".join(commit[:7] for commit in made["commits"])
-        made_by = f"`{command}` at {commits}; Python {made['python']}, {versions}."
-        figure = figures / f"{name}__{SCALE}-pass_at_k.png"
-        parts += [f"![pass@k of {name}]({figures.name}/{figure.name})"] if figure.is_file() else []
-        parts += [claim["reading"].strip(), made_by] if "reading" in claim else [made_by]
+        parts += section(name, kept[name], figures) if name in kept else ["Not measured yet."]
+        parts += [claim["reading"].strip()] if "reading" in claim else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -111,7 +132,7 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> None:
         name, _, scale = study.index.removesuffix(".json").partition(".")
         if name in claims["findings"] and scale == SCALE:
             effects = measure(study, files, claims["findings"][name])
-            kept[name] = {"environment": environment(study, files), "effects": effects}
+            kept[name] = {"environment": environment(study, files), "seconds": cost(study, files), "effects": effects}
     write_text(numbers, json.dumps(kept, indent=1) + "\n")
     report(root, here)
     write_text(here / "README.md", page(claims, kept, here / "figures"))
