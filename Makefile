@@ -1,12 +1,13 @@
 PYTHON ?= python3
 SEED ?= 0
 OUT ?= runs/quickstart/seed$(SEED)
+FINDINGS = extrapolation context_seeding compute_split process_rewards atomic_skills
 BIN = .venv/bin
 READY = .venv/.ready
 # two processes that share cores must not spin while they wait
 export OMP_WAIT_POLICY = passive
 
-.PHONY: quickstart test test-long check bench setup clean
+.PHONY: quickstart findings test test-long check bench setup clean
 
 setup: $(READY)
 
@@ -17,6 +18,10 @@ $(READY): pyproject.toml constraints.txt
 
 quickstart: $(READY)
 	$(BIN)/python main.py run configs/recipe/quickstart.yaml --out $(OUT) --seed $(SEED)
+
+findings: $(READY)
+	$(BIN)/python main.py run $(FINDINGS:%=configs/recipe/%.yaml) --scale tiny --out runs/study --at-once 2
+	$(BIN)/python -m docs.findings.update runs/study
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -1,5 +1,6 @@
 """What `run --dry-run` prints: the graph of stages, and what each will cost."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 from recipes.estimate import Estimate, estimate
@@ -10,19 +11,23 @@ from recipes.workplace import Workplace
 UNIT = 1e6
 
 
-def describe(plan: Plan, place: Workplace) -> str:
+def describe(plans: Sequence[Plan], place: Workplace) -> str:
     """The arms as chains of stages, then each stage once with steps, tokens and FLOPs; complete ones cost nothing more."""
-    chains = [[arm.name, " > ".join(stage.label for stage in arm.stages)] for arm in plan.arms]
+    arms = [f"{plan.recipe.name}: {plan.recipe.about}\n{_chains(plan)}" for plan in plans]
+    scales = dict.fromkeys(f"Scale {scale.name}: {scale.about}" for plan in plans if (scale := plan.recipe.scale))
     rows = [["stage", "name", "arms", "state", "steps", "rollouts", "Mtokens", "FLOPs", "of testing"]]
     left = Estimate(0, 0, 0.0, 0.0, 0.0)
-    for stage, arms in in_order(plan):
-        cost, done = estimate(stage), not plan.recipe.plain and place.complete(stage)
+    for stage, names in in_order(plans):
+        cost, done = estimate(stage), not plans[0].recipe.plain and place.complete(stage)
         state = "complete" if done else "to do"
-        rows.append([stage.label, stage.name, str(len(arms)), state, *_costs(cost)])
+        rows.append([stage.label, stage.name, str(len(names)), state, *_costs(cost)])
         left = left if done else _add(left, cost)
     rows.append(["left to do", "", "", "", *_costs(left)])
-    about = plan.recipe.about + (f"\nScale {plan.recipe.scale.name}: {plan.recipe.scale.about}" if plan.recipe.scale else "")
-    return f"{about}\n{align([['arm', 'stages'], *chains])}\n\n{align(rows)}\n\n{NOTE}"
+    return "\n\n".join([*arms, *(scale.rstrip() for scale in scales), align(rows), NOTE])
+
+
+def _chains(plan: Plan) -> str:
+    return align([["arm", "stages"], *([arm.name, " > ".join(stage.label for stage in arm.stages)] for arm in plan.arms)])
 
 
 NOTE = (

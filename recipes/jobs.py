@@ -4,13 +4,13 @@
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recipes.plan import Plan, Planned
+from recipes.plan import Planned
 from recipes.workplace import Workplace
 
 CLUSTERS = ("slurm", "local", "debug")
@@ -38,11 +38,11 @@ class StageJob:
         return _submitit().helpers.DelayedSubmission(self)
 
 
-def submit(plan: Plan, out: Path, cluster: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Submit every stage that is not complete.
 
     Args:
-        plan: what is to be run.
+        stages: each once, what others start from first.
         out: folder of the experiment, seen by all machines.
         cluster: "slurm", "local" or "debug".
         settings: of `submitit.AutoExecutor.update_parameters`, e.g. timeout_min, gpus_per_node, slurm_partition.
@@ -55,20 +55,20 @@ def submit(plan: Plan, out: Path, cluster: str, settings: Mapping[str, Any]) -> 
     given = dict(settings)
     further = given.pop("slurm_additional_parameters", {})
     failed: set[str] = set()
-    for name, stage in plan.stages().items():
+    for stage in stages:
         if place.complete(stage):
             continue
         parent = stage.parent.digest if stage.parent else None
         if parent in failed:
-            failed.add(name)
+            failed.add(stage.digest)
             continue
         wait = {"slurm_additional_parameters": {**further, **_after(jobs.get(parent))}} if cluster == "slurm" else {}
         executor.update_parameters(name=stage.label, **given, **wait)
         if cluster != "slurm" and parent in jobs and jobs[parent].exception() is not None:
-            failed.add(name)
+            failed.add(stage.digest)
             continue
         place.prepare(stage)
-        jobs[name] = executor.submit(StageJob(out, stage))
+        jobs[stage.digest] = executor.submit(StageJob(out, stage))
     if cluster != "slurm":
         for job in jobs.values():
             job.exception()  # waits

@@ -1,11 +1,12 @@
-"""`python main.py run RECIPE.yaml --out DIR`: run the stages of a recipe, evaluate each, print what was found.
+"""`python main.py run RECIPE.yaml ... --out DIR`: run the stages of recipes, evaluate each, print what was found.
 
 Started again, it goes on where it stopped. A recipe without arms leaves each stage in `OUT/STAGE`; one with arms keeps stages in
 `OUT/stages`, where arms, seeds and recipes share those that are the same, and an index in `OUT/RECIPE.SCALE.json`. Exit status 1:
 arms failed; the others were run.
 """
 
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from recipes.dry_run import describe
 from recipes.index import write_index
 from recipes.jobs import CLUSTERS, submit
 from recipes.ledger import compute_table
-from recipes.plan import Plan, Planned, in_order, make_plan
-from recipes.recipe import load_recipe
+from recipes.make import make_all
+from recipes.plan import Plan, Planned, in_order, make_plan, only
+from recipes.recipe import Recipe, load_recipe
 from recipes.resolve import flags
 from recipes.table import result_table
 from recipes.workplace import Workplace
@@ -28,22 +30,45 @@ from recipes.workplace import Workplace
 def main(argv: list[str]) -> int:
     """Run the command."""
     args = _parser().parse_args(argv)
-    recipe = load_recipe(args.recipe, args.scale)
-    if recipe.plain and args.seed is not None and len(args.seed) != 1:
-        raise ValueError("a recipe without arms runs with one seed; give --seed one number, or the recipe `arms`.")
-    plan = make_plan(recipe, args.seed)
-    plan = plan.only(args.only.split(",")) if args.only else plan
+    recipes = [load_recipe(path, args.scale) for path in args.recipe]
+    _check(recipes, args)
+    plans = [make_plan(recipe, args.seed) for recipe in recipes]
+    plans = only(plans, args.only.split(",")) if args.only else plans
     if args.dry_run:
-        print(describe(plan, Workplace(args.out)))
+        print(describe(plans, Workplace(args.out)))
         return 0
-    if recipe.plain:
-        return _run_plain(plan, args.out)
-    return _run_arms(plan, args.out, args.launcher, _job(args.job))
+    if recipes[0].plain:
+        return _run_plain(plans[0], args.out)
+    return _run_arms(plans, args.out, args)
+
+
+def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
+    """Refuse what would go wrong later, or be passed over in silence."""
+    names = [recipe.name for recipe in recipes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"there is more than one recipe named {twice}; their results would share an index, so give each name once."
+        )
+    for recipe in recipes:
+        if recipe.plain and (len(recipes) > 1 or args.launcher != "here" or args.at_once > 1):
+            raise ValueError(f"{recipe.name} has no arms; run it by itself, without --launcher and --at-once.")
+        if recipe.plain and args.seed is not None and len(args.seed) != 1:
+            raise ValueError(f"{recipe.name} has no arms and runs with one seed; give --seed one number, or the recipe `arms`.")
+    if args.at_once < 1:
+        raise ValueError(f"--at-once {args.at_once}: how many stages run side by side; give 1 or more.")
+    if args.at_once > 1 and args.launcher != "here":
+        raise ValueError(
+            f"--at-once is for stages of this machine; --launcher {args.launcher} starts all that it can. Leave one out."
+        )
+    if args.job and args.launcher == "here":
+        raise ValueError(
+            f"--job {args.job[0]} is for jobs; say which kind by --launcher {' | '.join(CLUSTERS)}, or leave it out."
+        )
 
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python main.py run", description=__doc__)
-    parser.add_argument("recipe", type=Path, help="a file under configs/recipe/")
+    parser.add_argument("recipe", type=Path, nargs="+", help="files under configs/recipe/; what several share is made once")
     parser.add_argument("--out", type=Path, required=True, help="folder of the experiment")
     parser.add_argument(
         "--seed", type=_seeds, help="of weights, data order and sampling, e.g. 3 or 0,1,2; held-out problems stay the same "
@@ -52,6 +77,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--scale", help="a file under configs/scale/ (default: the recipe's)")
     parser.add_argument("--only", help="arms, by name, e.g. 'edge-*,base-seed0'")
     parser.add_argument("--dry-run", action="store_true", help="print the graph of stages, steps, tokens and estimated cost")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="stages that run side by side (default: %(default)s)")
     parser.add_argument("--launcher", choices=("here", *CLUSTERS), default="here", help="where stages run")
     parser.add_argument(
         "--job", action="append", default=[], metavar="KEY=VALUE",
@@ -122,42 +148,24 @@ def _print_plain(plan: Plan, out: Path) -> None:
     print(f"TensorBoard: tensorboard --logdir {out}")
 
 
-def _run_arms(plan: Plan, out: Path, launcher: str, job: dict[str, Any]) -> int:
-    write_index(plan, out, set())
-    if launcher == "here":
-        failed = _make_all(plan, out)
+def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
+    """All stages of all recipes; those that are the same are made once."""
+    for plan in plans:
+        write_index(plan, out, set())
+    stages = {stage.digest: stage for stage, _ in in_order(plans)}
+    failed: set[str] = set()
+    if args.launcher == "here":
+        failed = make_all(plans, out, args.at_once)
     else:
-        jobs = submit(plan, out, launcher, job)
-        if launcher == "slurm":
-            print("\n".join(f"submitted job {found.job_id}: {plan.stages()[name].label}" for name, found in jobs.items()))
+        jobs = submit(list(stages.values()), out, args.launcher, _job(args.job))
+        if args.launcher == "slurm":
+            print("\n".join(f"submitted job {found.job_id}: {stages[name].label}" for name, found in jobs.items()))
             print(f"When they have ended: python main.py report {out}")
             return 0
-        failed = {name for name in jobs if not Workplace(out).complete(plan.stages()[name])}
+        failed = {name for name in jobs if not Workplace(out).complete(stages[name])}
         for name in failed:
-            print(f"FAILED {plan.stages()[name].label}:\n{Workplace(out).why(plan.stages()[name])}")
-    path = write_index(plan, out, failed)
-    print(f"\n{plan.recipe.about}\n{arm_table(path)}\n\nReport: python main.py report {out}")
-    return int(any(not Workplace(out).complete(stage) for stage in plan.stages().values()))
-
-
-def _make_all(plan: Plan, out: Path) -> set[str]:
-    """Make every stage; one that fails takes with it what starts from it, and the others go on. Return those that failed."""
-    place, failed = Workplace(out), set()
-    stages = list(in_order(plan))
-    for number, (stage, arms) in enumerate(stages, start=1):
-        head = f"=== {number}/{len(stages)} {stage.label} ({stage.name} of {_few(arms)})"
-        if place.complete(stage):
-            print(f"{head}: complete", flush=True)
-        elif any(earlier.digest in failed for earlier in stage.chain()):
-            print(f"{head}: left out, since what it starts from failed", flush=True)
-        else:
-            print(f"{head} ===", flush=True)
-            if not place.make(stage):
-                failed.add(stage.digest)
-                print(f"    FAILED:\n{place.why(stage)}", flush=True)
-            write_index(plan, out, failed)
-    return failed
-
-
-def _few(names: list[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+            print(f"FAILED {stages[name].label}:\n{Workplace(out).why(stages[name])}")
+    for plan in plans:
+        print(f"\n{plan.recipe.name}: {plan.recipe.about}\n{arm_table(write_index(plan, out, failed))}")
+    print(f"\nReport: python main.py report {out}")
+    return int(not all(Workplace(out).complete(stage) for stage in stages.values()))

@@ -72,16 +72,19 @@ class Plan:
         """Digest -> stage, each once, what others start from first."""
         return {stage.digest: stage for arm in self.arms for stage in arm.stages}
 
-    def only(self, patterns: Sequence[str]) -> "Plan":
-        """The arms whose names match one of the patterns (`*`, `?`).
 
-        Raises:
-            ValueError: a pattern that matches none.
-        """
-        for pattern in patterns:
-            if not any(fnmatchcase(arm.name, pattern) for arm in self.arms):
-                raise ValueError(f"--only {pattern!r} matches no arm; there are {', '.join(arm.name for arm in self.arms)}.")
-        return Plan(self.recipe, tuple(arm for arm in self.arms if any(fnmatchcase(arm.name, p) for p in patterns)))
+def only(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
+    """The plans with the arms whose names match one of the patterns (`*`, `?`); those left without an arm are left out.
+
+    Raises:
+        ValueError: a pattern that matches no arm.
+    """
+    names = [arm.name for plan in plans for arm in plan.arms]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"--only {pattern!r} matches no arm; there are {', '.join(names)}.")
+    kept = [(plan, tuple(arm for arm in plan.arms if any(fnmatchcase(arm.name, p) for p in patterns))) for plan in plans]
+    return [Plan(plan.recipe, arms) for plan, arms in kept if arms]
 
 
 def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
@@ -159,11 +162,15 @@ class _Builder:
         return without(stages, frozenset(name for name, count in left.items() if not count))
 
 
-def in_order(plan: Plan) -> Iterator[tuple[Planned, list[str]]]:
-    """Each stage once, what others start from first, with the names of its arms."""
+def in_order(plans: Sequence[Plan]) -> Iterator[tuple[Planned, list[str]]]:
+    """Each stage once, what others start from first, with the names of its arms (of several plans, with the recipe's)."""
     users: dict[str, list[str]] = {}
-    for arm in plan.arms:
-        for stage in arm.stages:
-            users.setdefault(stage.digest, []).append(arm.name)
-    for name, stage in plan.stages().items():
+    stages: dict[str, Planned] = {}
+    for plan in plans:
+        before = f"{plan.recipe.name}: " if len(plans) > 1 else ""
+        stages |= plan.stages()
+        for arm in plan.arms:
+            for stage in arm.stages:
+                users.setdefault(stage.digest, []).append(before + arm.name)
+    for name, stage in stages.items():
         yield stage, users[name]

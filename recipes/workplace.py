@@ -26,9 +26,14 @@ LAST_LINES = 5  # of a log, shown where a stage fails
 
 @dataclass(frozen=True)
 class Workplace:
-    """A folder of stages; `out` is that of `run --out`."""
+    """A folder of stages.
+
+    out:     that of `run --out`.
+    threads: of each process of a stage; None: as PyTorch would have it.
+    """
 
     out: Path
+    threads: int | None = None
 
     def folder(self, stage: Planned) -> Path:
         """Where a stage's files lie."""
@@ -71,11 +76,12 @@ class Workplace:
         ]  # fmt: skip
         if stage.parent is not None:
             arguments += ["--model.init_args.init_from", str(self.folder(stage.parent) / "huggingface")]
+        environment = os.environ | ({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})
         # the process holds the claim, too: should this one be killed, no other starts while that one goes on
         with (folder / f"{command}.log").open("a", encoding="utf-8") as log:
             ended = subprocess.run(
                 [sys.executable, str(FRONT_DOOR), *arguments], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                pass_fds=[claim.fileno()], check=False,
+                pass_fds=[claim.fileno()], env=environment, check=False,
             )  # fmt: skip
         return ended.returncode == 0
 

@@ -4,6 +4,7 @@ import json
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, Lock
 
 import pytest
 import yaml
@@ -12,7 +13,7 @@ from minute_recipe import minute_config, write_recipe
 import main
 from recipes.dry_run import describe
 from recipes.estimate import estimate
-from recipes.plan import make_plan
+from recipes.plan import make_plan, only
 from recipes.recipe import load_recipe
 from recipes.resolve import digest, resolve
 from recipes.workplace import Workplace
@@ -24,7 +25,7 @@ SCALES = sorted(path.stem for path in (ROOT / "configs/scale").glob("*.yaml") if
 
 def last_of(recipe: str, arm: str, scale: str = "tiny") -> str:
     """Label of the last stage of an arm."""
-    plan = make_plan(load_recipe(ROOT / f"configs/recipe/{recipe}.yaml", scale), (0,)).only([arm])
+    (plan,) = only([make_plan(load_recipe(ROOT / f"configs/recipe/{recipe}.yaml", scale), (0,))], [arm])
     return plan.arms[0].stages[-1].label
 
 
@@ -34,13 +35,26 @@ def plan(tmp_path):
 
 
 class FakeStages:
-    """Stages that write their last files and nothing else, or fail where `fails` stands in their config."""
+    """Stages that write their last files and nothing else, or fail where `fails` stands in their config.
+
+    `together`: where stages start from another, they wait until so many have been begun; `most` is how many ran side by side.
+    """
 
     def __init__(self):
-        self.done, self.fails = [], None
+        self.done, self.fails, self.most, self.threads = [], None, 0, set()
+        self.lock, self.running, self.together = Lock(), 0, Barrier(1)
 
     def run(self, place, stage, command, checkpoint, claim):
-        self.done.append((stage.label, command))
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        if stage.parent is not None:
+            assert place.complete(stage.parent)
+            self.together.wait(timeout=20)
+        with self.lock:
+            self.running -= 1
+            self.done.append((stage.label, command))
+            self.threads.add(place.threads)
         folder = place.folder(stage)
         if self.fails and self.fails in yaml.safe_dump(stage.config):
             (folder / f"{command}.log").write_text("the reason\n")
@@ -77,7 +91,7 @@ def test_every_recipe_exists_at_every_scale():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_planned_and_priced_at_every_scale(path, scale, tmp_path):
     plan = make_plan(load_recipe(path, scale), (0,))
-    text = describe(plan, Workplace(tmp_path))
+    text = describe([plan], Workplace(tmp_path))
     assert all(stage.label in text for stage in plan.stages().values())
     assert all(estimate(stage).flops > 0 for stage in plan.stages().values())
 
@@ -98,6 +112,51 @@ def test_a_stage_of_several_arms_is_run_once_and_started_again_nothing_is(tmp_pa
     assert len(fake.done) == 8
     index = json.loads((tmp_path / "out/minute.json").read_text())
     assert [arm["name"] for arm in index["arms"]] == ["base-seed0", "3-seed0", "4-seed0", "base-seed1"]
+
+
+def test_several_recipes_make_what_they_share_once_and_stages_side_by_side(tmp_path, fake, capsys, monkeypatch):
+    """The second recipe has the first one's arm on slice 4, and one of its own."""
+    monkeypatch.setattr("torch.get_num_threads", lambda: 6)
+    one, other = (write_recipe(tmp_path / name) for name in ("one", "other"))
+    recipe = yaml.safe_load(other.read_text())
+    recipe["arms"]["data"] = {"4": recipe["arms"]["data"]["4"], "own": {"grpo": {"set": {"trainer.max_steps": 3}}}}
+    second = other.with_name("second.yaml")
+    second.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    command = ["run", str(one), str(second), "--out", str(tmp_path / "out"), "--at-once", "3"]
+    assert main.main([*command, "--dry-run"]) == 0
+    assert (
+        sum(line.endswith("to do") or " to do " in line for line in capsys.readouterr().out.splitlines()) == 4 + 1
+    )  # and the sum
+    fake.together = Barrier(3)
+    assert main.main(command) == 0
+    assert len(fake.done) == len(set(fake.done)) == 2 * 4  # one pre-training, three of RL
+    assert fake.most == 3
+    assert fake.threads == {2}
+    printed = capsys.readouterr().out
+    assert "(pretrain of minute: base-seed0, minute: 3-seed0, minute: 4-seed0 and 2 more)" in printed
+    for name, arms in {"minute": ["base-seed0", "3-seed0", "4-seed0"], "second": ["4-seed0", "own-seed0"]}.items():
+        index = json.loads((tmp_path / f"out/{name}.json").read_text())["arms"]
+        assert [arm["name"] for arm in index] == arms
+        assert {stage["state"] for arm in index for stage in arm["stages"]} == {"complete"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["{recipe}"], "['minute']"), ([str(ROOT / "configs/recipe/quickstart.yaml")], "quickstart has no arms"),
+        (["--at-once", "0"], "1 or more"), (["--at-once", "2", "--launcher", "debug"], "--launcher debug"), (["--job", "timeout_min=3"], "--launcher"),
+    ],
+)  # fmt: skip
+def test_recipes_that_cannot_be_run_so_are_refused(tmp_path, extra, message, capsys):
+    recipe = str(write_recipe(tmp_path))
+    assert main.main(["run", recipe, *(word.format(recipe=recipe) for word in extra), "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_recipe_without_arms_runs_here(tmp_path, capsys):
+    recipe = str(ROOT / "configs/recipe/quickstart.yaml")
+    assert main.main(["run", recipe, "--out", str(tmp_path), "--launcher", "slurm"]) == 2
+    assert "quickstart has no arms" in capsys.readouterr().err
 
 
 def test_a_stage_is_known_by_its_content_and_not_by_its_place(tmp_path):
