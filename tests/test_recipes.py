@@ -144,7 +144,8 @@ def test_several_recipes_make_what_they_share_once_and_stages_side_by_side(tmp_p
     ("extra", "message"),
     [
         (["{recipe}"], "['minute']"), ([str(ROOT / "configs/recipe/quickstart.yaml")], "quickstart has no arms"),
-        (["--at-once", "0"], "1 or more"), (["--at-once", "2", "--launcher", "debug"], "--launcher debug"), (["--job", "timeout_min=3"], "--launcher"),
+        (["--at-once", "0"], "1 or more"), (["--at-once", "2", "--launcher", "debug"], "--launcher debug"),
+        (["--job", "timeout_min=3"], "--launcher"),
     ],
 )  # fmt: skip
 def test_recipes_that_cannot_be_run_so_are_refused(tmp_path, extra, message, capsys):
