@@ -12,8 +12,10 @@ import pytest
 from minute_recipe import write_configs
 
 import main
+from recipes.report.command import charts_of
 from recipes.report.numbers import Files, Term, pointer, t_quantile
 from recipes.report.studies import find_studies
+from recipes.report.values import Values
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZES = {"phone": (390, 3000), "desk": (1280, 3000)}
@@ -134,6 +136,46 @@ def test_arms_that_are_not_complete_are_named_and_left_out(folder):
     assert "grpo: failed" in (folder / "study/report.html").read_text()
 
 
+def test_arms_are_compared_seed_by_seed_and_say_how_many_they_have(folder):
+    """Arm 20% lacks seed 2, which base has; the difference is that of the two seeds that both have."""
+    (study,) = find_studies(folder / "study")
+    values, key = Values(study, Files(folder / "study")), pointer("grades", "band", "ID", "answer", "pass@1", "mean")
+    base, share = study.groups
+    assert [values.title(group) for group in study.groups] == ["base", "20% (2 of 3 seeds)"]
+    found = values.difference(share, base, key)
+    by_hand = [
+        read_value(folder / "study", f"stages/grpo-{seed}/test/evaluation.json", key)
+        - read_value(folder / "study", f"stages/pretrain-{seed}/test/evaluation.json", key)
+        for seed in (0, 1)
+    ]
+    assert found.value == pytest.approx(mean(by_hand))
+    assert len(found.runs) == 2
+    (drawn,) = (chart for chart in charts_of(values) if chart.key == "differences")
+    assert [label for label, _ in drawn.panels[0].lines[0].points] == ["20% (2 of 3 seeds)"]
+
+
+def test_an_interval_of_nats_is_not_cut_at_one(folder):
+    (study,) = find_studies(folder / "study")
+    (chart,) = (found for found in charts_of(Values(study, LoudFiles(folder / "study"))) if found.key == "likelihood")
+    for line in chart.panels[0].lines:
+        assert all(number.low <= number.value <= number.high for _, number in line.points if number.low is not None)
+        assert any(number.value > 1 for _, number in line.points)
+
+
+class LoudFiles(Files):
+    """Files in which pre-training alone left gold solutions two nats a token less likely."""
+
+    def value(self, path, key):
+        found = super().value(path, key)
+        return found + 2 + 0.1 * int(path[16]) if "nll_nats" in key and path.startswith("stages/pretrain-") else found
+
+
+def test_a_file_that_is_no_json_is_named(tmp_path):
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(ValueError, match=r"broken\.json is not JSON"):
+        find_studies(tmp_path)
+
+
 def test_stages_run_by_hand_are_found_in_their_order(folder):
     (study,) = find_studies(folder / "plain")
     assert [group.label for group in study.groups] == ["pretrain", "grpo"]
@@ -151,8 +193,10 @@ def test_the_page_stands_alone_and_escapes_what_it_quotes(folder):
 
 def test_figures_that_the_recipe_names_come_first_and_are_kept_as_pictures(folder):
     pictures = sorted(path.name for path in (folder / "study/figures").glob("*.png"))
-    for name in ("pass_at_k", "by_operations", "pass_at_k_by_context", "by_operations_and_context", "bars", "steps", "gains",
-                 "likelihood", "rewards", "compute"):  # fmt: skip
+    for name in (
+        "differences", "pass_at_k", "by_operations", "pass_at_k_by_context", "by_operations_and_context", "bars", "steps",
+        "gains", "likelihood", "rewards", "compute",
+    ):  # fmt: skip
         assert f"test__tiny-{name}.png" in pictures
     titles = re.findall(r"<figcaption><h3>(.*?)</h3>", (folder / "study/report.html").read_text())
     assert titles[0].startswith("Pass@1 and pass@n by operations (the shape of Figure 6)")

@@ -76,7 +76,7 @@ def draw_png(chart: Chart, path: Path) -> None:
             axis.set_visible(False)
         else:
             draw_panel(axis, panel)
-    _legend(figure, axes[0][0])
+    _legend(figure, *axes.flat)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
@@ -120,13 +120,19 @@ def _lines(axis: Axes, panel: Panel) -> None:
             xs, ys, linestyle=STYLES[i % len(STYLES)], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5,
             markevery=1 if few else max(1, len(xs) // 8), linewidth=1.6, label=line.label, fillstyle="none" if i % 2 else "full",
         )  # fmt: skip
-        if all(number.low is not None for _, number in line.points):
-            axis.fill_between(
-                xs, [n.low for _, n in line.points], [n.high for _, n in line.points], color=colour, alpha=0.12, lw=0
-            )
+        _interval(axis, [(x, number) for x, number in line.points if number.low is not None], colour)
     xs = sorted({x for line in panel.lines for x, _ in line.points})
     if xs and not panel.log_x and all(float(x).is_integer() and x < MANY for x in xs) and len(xs) <= FEW:
         axis.set_xticks(xs)
+
+
+def _interval(axis: Axes, points: list[tuple[float | str, Number]], colour: str) -> None:
+    """Shade between the ends of intervals; a whisker where there is one point."""
+    xs, lows, highs = [x for x, _ in points], [n.low for _, n in points], [n.high for _, n in points]
+    if len(points) == 1:
+        axis.vlines(xs, lows, highs, color=colour, linewidth=1, alpha=0.6)
+    elif points:
+        axis.fill_between(xs, lows, highs, color=colour, alpha=0.12, lw=0)
 
 
 def _bars(axis: Axes, panel: Panel) -> None:
@@ -168,10 +174,11 @@ def _names(axis: Axes, names: list[float | str]) -> None:
     axis.tick_params(axis="x", labelsize=8)
 
 
-def _legend(figure: Figure, axis: Axes) -> None:
+def _legend(figure: Figure, *axes: Axes) -> None:
     handles: dict[str, object] = {}
-    for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-        handles.setdefault(label, handle)
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
     if len(handles) > 1 or "" not in handles:
         columns = 2 if max(map(len, handles), default=0) > 12 else 3
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns, fontsize=8, handlelength=3.5)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from recipes.report.chart import Chart, Line, Panel
-from recipes.report.numbers import Number
+from recipes.report.numbers import Number, pointer
 from recipes.report.studies import Group
 from recipes.report.values import GRADER, Values
 
@@ -40,7 +40,7 @@ def chart(key: str, title: str, note: str, panels: Iterable[Panel | None]) -> Ch
 
 def _over_k(values: Values, dimension: str, name: str) -> Panel | None:
     lines = [
-        line(group.label, ((k, values.grade(group, dimension, name, f"pass@{k}")) for k in values.ks()))
+        line(values.title(group), ((k, values.grade(group, dimension, name, f"pass@{k}")) for k in values.ks()))
         for group in values.study.groups
     ]
     return panel(name, "k", f"pass@k, {RIGHT}", lines, log_x=True)
@@ -65,7 +65,7 @@ def by_op(values: Values) -> Chart | None:
     panels = []
     for k in _ends(values):
         lines = [
-            line(group.label, ((int(op), values.grade(group, "op", op, f"pass@{k}")) for op in values.names("op")))
+            line(values.title(group), ((int(op), values.grade(group, "op", op, f"pass@{k}")) for op in values.names("op")))
             for group in values.study.groups
         ]
         panels.append(panel(f"pass@{k}", "operations", RIGHT, lines))
@@ -82,7 +82,7 @@ def by_op_and_context(values: Values) -> Chart | None:
         for mode in values.names("mode"):
             lines = [
                 line(
-                    group.label,
+                    values.title(group),
                     ((int(op), values.grade(group, "cell", f"{op}/{context}/{mode}", f"pass@{k}")) for op in values.names("op")),
                 )
                 for group in values.study.groups
@@ -101,7 +101,7 @@ def topology(values: Values) -> Chart | None:
     for pair in pairs:
         lines = [
             line(
-                group.label,
+                values.title(group),
                 ((int(op), values.found(group, "topology", GRADER, pair, op, "similarity")) for op in values.names("op")),
             )
             for group in values.study.groups
@@ -116,11 +116,29 @@ def bars(values: Values) -> Chart | None:
     panels = []
     for k in _ends(values):
         lines = [
-            line(band, ((group.label, values.grade(group, "band", band, f"pass@{k}")) for group in values.study.groups))
+            line(band, ((values.title(group), values.grade(group, "band", band, f"pass@{k}")) for group in values.study.groups))
             for band in values.bands()
         ]
         panels.append(panel(f"pass@{k}", "", RIGHT, lines, kind="bar"))
     return chart("bars", "Pass@1 and pass@n, arm beside arm", SHADES, panels) if len(values.study.groups) > 1 else None
+
+
+def differences(values: Values) -> Chart | None:
+    """How far each arm's pass@1 and pass@n are from those of the first arm."""
+    first, *others = values.study.groups
+    panels = []
+    for k in _ends(values):
+        lines = [
+            line(band, ((values.title(g), values.difference(g, first, _mean(band, k))) for g in others))
+            for band in values.bands()
+        ]
+        panels.append(panel(f"pass@{k}", "", f"difference from {first.label}", lines, kind="bar", share=False))
+    note = f"Arm less {first.label}, seed by seed, which leaves out what seeds do to both. Whiskers: 95% intervals over seeds."
+    return chart("differences", f"What sets arms apart from {first.label}", note, panels)
+
+
+def _mean(band: str, k: int) -> str:
+    return pointer("grades", "band", band, GRADER, f"pass@{k}", "mean")
 
 
 def statuses(values: Values) -> Chart | None:
@@ -132,7 +150,7 @@ def statuses(values: Values) -> Chart | None:
     panels = []
     for band in values.bands():
         lines = [
-            line(label, ((g.label, values.found(g, "grades", "band", band, "nodes", key)) for g in values.study.groups))
+            line(label, ((values.title(g), values.found(g, "grades", "band", band, "nodes", key)) for g in values.study.groups))
             for label, key in kinds.items()
         ]
         panels.append(panel(band, "", "share of needed steps", lines, kind="stack"))
@@ -147,7 +165,10 @@ def gains(values: Values) -> Chart | None:
         lines = [
             line(
                 band,
-                ((g.label, values.gain(g, "grades", "band", band, GRADER, f"pass@{k}", "mean")) for g in values.study.groups),
+                (
+                    (values.title(g), values.gain(g, "grades", "band", band, GRADER, f"pass@{k}", "mean"))
+                    for g in values.study.groups
+                ),
             )
             for band in values.bands()
         ]
@@ -159,7 +180,11 @@ def likelihood(values: Values) -> Chart | None:
     """By how much the last stage made gold solutions likelier."""
     lines = [
         line(
-            g.label, ((int(op), values.gain(g, "likelihood", f"op{op}", "all", "nll_nats", sign=-1)) for op in values.names("op"))
+            values.title(g),
+            (
+                (int(op), values.gain(g, "likelihood", f"op{op}", "all", "nll_nats", sign=-1, share=False))
+                for op in values.names("op")
+            ),
         )
         for g in values.study.groups
     ]
@@ -199,4 +224,4 @@ def against_axis(values: Values) -> Chart | None:
         )
         for band in values.bands() for k in _ends(values)
     ]  # fmt: skip
-    return chart("against_axis", f"Results against {axis}", SHADES, panels)
+    return chart("against_axis", f"Results against {axis}", f"{SHADES} Arms whose value is no number are left out.", panels)

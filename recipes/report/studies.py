@@ -90,7 +90,7 @@ def find_studies(root: Path) -> list[Study]:
     """All studies of a folder.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is none, or a file that should say what there is cannot be read.
     """
     found = [_read_index(root, path) for path in sorted(root.glob("*.json")) if _is_index(path)]
     found += _by_hand(root, taken={folder for study in found for folder in study.stages()})
@@ -100,7 +100,10 @@ def find_studies(root: Path) -> list[Study]:
 
 
 def _is_index(path: Path) -> bool:
-    raw = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as err:
+        raise ValueError(f"report: {path} is not JSON ({err}); remove it, or run its recipe again.") from err
     return isinstance(raw, dict) and {"recipe", "arms"} <= raw.keys()
 
 
@@ -123,7 +126,7 @@ def _read_index(root: Path, path: Path) -> Study:
         for label, of in _ordered(runs, raw["axes"], values)
     )
     name = raw["recipe"] + (f" ({raw['scale']})" if raw["scale"] else "")
-    about = "\n".join(part for part in (raw["about"], raw["about_scale"]) if part)
+    about = "\n\n".join(part.strip() for part in (raw["about"], raw["about_scale"]) if part)
     axes = {axis: tuple(names) for axis, names in raw["axes"].items()}
     return Study(name, about, groups, tuple(raw["figures"]), axes, missing, path.name)
 

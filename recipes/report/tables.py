@@ -10,6 +10,7 @@ from recipes.report.training_figures import reward_parts
 from recipes.report.values import GRADER, Values
 
 Form = Literal["share", "count", "flops", "plain"]
+FORMATS: dict[Form, str] = {"share": ".3f", "count": ",.0f", "flops": ".2e", "plain": ".3g"}
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,13 @@ class Shown:
     @property
     def text(self) -> str:
         """The number as people read it."""
-        value = self.number.value
-        if self.form == "flops":
-            return f"{value:.2e}"
-        if self.form == "count":
-            return f"{value:,.0f}"
-        return f"{value:.3f}" if self.form == "share" else f"{value:.3g}"
+        return format(self.number.value, FORMATS[self.form])
 
     @property
     def interval(self) -> str:
         """Its interval, or nothing."""
-        return "" if self.number.low is None else f"[{self.number.low:.3f}, {self.number.high:.3f}]"
+        how = FORMATS[self.form]
+        return "" if self.number.low is None else f"[{self.number.low:{how}}, {self.number.high:{how}}]"
 
 
 @dataclass(frozen=True)
@@ -122,6 +119,12 @@ def parts(values: Values) -> Table:
     return Table("Reward and its parts", head, rows, note="Means over the last ten logged rollouts; parts add up to the reward.")
 
 
+def _whole(values: Values, file: str, key: str, form: Form) -> Shown | None:
+    """A sum over the stages of a study, each once."""
+    terms = [Term(1, stage.path(file), key) for stage in values.study.stages().values()]
+    return show(values.files.number([terms], share=False), form)
+
+
 def cost(values: Values) -> Table:
     """What each arm cost, all its stages together, and the nominal cost by the paper's formula."""
     keys = (("compute.json", "/flops", "flops"), ("compute.json", "/nominal_flops", "flops"),
@@ -138,6 +141,11 @@ def cost(values: Values) -> Table:
         [group.label, " > ".join(stage.name for stage in group.runs[0].stages), *(cell(group, *key) for key in keys)]
         for group in values.study.groups
     ]
+    rows.append(["all", "each once", *(_whole(values, *key) for key in keys)])
     head = ["arm", "stages", "FLOPs as run", "nominal FLOPs", "nominal tokens", "tokens", "seconds"]
-    note = "All stages of a run, those that arms share counted in each. Tokens: trained on; of RL, sampled. Seconds: of training."
+    note = (
+        "All stages of a run, those that arms share counted in each; last, those of all arms and seeds, each once. Tokens: "
+        "trained on; of RL, sampled. Nominal: samples as long as the model's context (a budget may name another length). "
+        "Seconds: of training, by the clock."
+    )
     return Table("Cost", head, rows, note=note)

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from recipes.report.chart import Chart
 from recipes.report.figures import (
     RIGHT,
-    SHADES,
     Maker,
     against_axis,
     bars,
     by_op,
     by_op_and_context,
     chart,
+    differences,
     gains,
     likelihood,
     line,
@@ -21,7 +21,7 @@ from recipes.report.figures import (
     statuses,
     topology,
 )  # fmt: skip
-from recipes.report.numbers import Term, pointer
+from recipes.report.numbers import Term
 from recipes.report.studies import Group, Run, StageFiles
 from recipes.report.values import GRADER, Terms, Values
 
@@ -39,7 +39,7 @@ def rewards(values: Values) -> Chart | None:
     columns = {"train/reward": "reward", f"train/{GRADER}": "rollouts right in every step", "train/answer": "right answers"}
     panels = []
     for column, title in columns.items():
-        lines = [line(g.label, _curve(values, g, column, values.policy)) for g in values.study.groups]
+        lines = [line(values.title(g), _curve(values, g, column, values.policy)) for g in values.study.groups]
         panels.append(panel(title, "update", "mean over rollouts", lines, share=column != "train/reward"))
     return chart(
         "rewards", "Rollouts in training", "The mean of each rollout, over seeds; prompts are those of training.", panels
@@ -83,9 +83,11 @@ def compute(values: Values) -> Chart | None:
     for band in values.bands():
         for k in dict.fromkeys((ks[0], ks[-1])):
             points = [(flops(g), g) for g in values.study.groups]
-            lines = [x and line(g.label, [(x, values.grade(g, "band", band, f"pass@{k}"))]) for x, g in points]
+            lines = [x and line(values.title(g), [(x, values.grade(g, "band", band, f"pass@{k}"))]) for x, g in points]
             panels.append(panel(f"{band}, pass@{k}", "FLOPs as run", RIGHT, lines))
-    note = "One mark an arm. FLOPs of training, all stages of a run, those that arms share counted in each."
+    note = (
+        "One mark an arm, whiskers: 95% intervals. FLOPs of training, all stages of a run, those that arms share counted in each."
+    )
     return chart("compute", "Results against compute", note, panels) if len(values.study.groups) > 1 else None
 
 
@@ -94,7 +96,7 @@ def compositions(values: Values) -> Chart | None:
     panels = []
     for pair in _pairs(values):
         lines = [
-            line(label, ((g.label, values.found(g, "skills", "all", "composed", pair, key)) for g in values.study.groups))
+            line(label, ((values.title(g), values.found(g, "skills", "all", "composed", pair, key)) for g in values.study.groups))
             for label, key in (("both steps right", "accuracy"), ("product of the skills'", "expected"))
         ]
         panels.append(panel(pair, "", "share of trials", lines, kind="bar"))
@@ -137,15 +139,9 @@ def reward_parts(values: Values, run: Run, last: int = 10) -> dict[str, Terms]:
     return found
 
 
-def evaluation_seconds(stage: StageFiles) -> Term:
-    """Where the time of training stands."""
-    return Term(1, stage.path("training.json"), pointer("seconds"))
-
-
-__all__ = ["MAKERS", "SHADES", "evaluation_seconds", "reward_parts"]
-
 # in the order in which a report shows them, unless a recipe names figures
 MAKERS = (
+    Maker((), differences),
     Maker((3,), pass_at_k), Maker((12, 13), pass_at_k_by_context), Maker((6,), by_op), Maker((4,), by_op_and_context),
     Maker((5,), topology), Maker((7,), bars), Maker((8,), statuses), Maker((9,), ladder), Maker((10,), likelihood),
     Maker((11, 14, 16, 17), rewards), Maker((15,), gains), Maker((18,), against_axis), Maker((18,), compute),

@@ -30,14 +30,29 @@ class Values:
         """Pass@k of a band, an op, a context, a cell."""
         return self.found(group, "grades", dimension, name, grader, metric, "mean")
 
-    def gain(self, group: Group, *keys: str | int, sign: float = 1) -> Number | None:
+    def title(self, group: Group) -> str:
+        """A group's label; where others have more seeds, how many it has."""
+        most = max(len(of.runs) for of in self.study.groups)
+        return group.label if len(group.runs) == most else f"{group.label} ({len(group.runs)} of {most} seeds)"
+
+    def difference(self, group: Group, other: Group, key: str) -> Number | None:
+        """What a group's evaluations hold under a JSON pointer less what another's do, of runs with the same seed."""
+        evaluations = {run.seed: run.last.evaluation for run in other.runs}
+
+        def pick(run: Run) -> Terms:
+            found = evaluations.get(run.seed)
+            return [] if found is None else [Term(1, run.last.evaluation, key), Term(-1, found, key)]
+
+        return self.number(group, pick)
+
+    def gain(self, group: Group, *keys: str | int, sign: float = 1, share: bool = True) -> Number | None:
         """What the last stage added to the one it started from."""
 
         def pick(run: Run) -> Terms:
             stages = ((sign, run.last), (-sign, run.before))
             return [Term(weight, stage.evaluation, pointer(*keys)) for weight, stage in stages if stage is not None]
 
-        return self.number(group, lambda run: pick(run) if run.before else [])
+        return self.number(group, lambda run: pick(run) if run.before else [], share=share)
 
     def logged(self, group: Group, column: str, steps: Sequence[int], stage: Callable[[Run], StageFiles | None]) -> list[Number]:
         """Logged values at steps of a stage, where every run has them."""
