@@ -94,7 +94,10 @@ def read_budget(raw: object) -> Budget:
     known = {field.name for field in fields(Budget)}
     if not isinstance(raw, Mapping) or not {"tokens", "rl_share"} <= raw.keys() <= known:
         raise ValueError(f"`budget` has the keys {sorted(known)}, of which tokens and rl_share are needed; got {raw!r}.")
-    return Budget(**{**raw, "tokens": float(raw["tokens"])})
+    try:
+        return Budget(**{**raw, "tokens": float(raw["tokens"])})
+    except (TypeError, ValueError) as err:
+        raise ValueError(f"`budget.tokens` is a number of tokens, e.g. 4.2e+9; got {raw['tokens']!r}.") from err
 
 
 def _number(stage: str, config: Mapping[str, Any], part: str, key: str) -> int:

@@ -74,7 +74,7 @@ def _parser() -> ArgumentParser:
         "--seed", type=_seeds, help="of weights, data order and sampling, e.g. 3 or 0,1,2; held-out problems stay the same "
         "(default: the recipe's seeds)",
     )  # fmt: skip
-    parser.add_argument("--scale", help="a file under configs/scale/ (default: the recipe's)")
+    parser.add_argument("--scale", help="a name under configs/scale/, or a path (default: the recipe's)")
     parser.add_argument("--only", help="arms, by name, e.g. 'edge-*,base-seed0'")
     parser.add_argument("--dry-run", action="store_true", help="print the graph of stages, steps, tokens and estimated cost")
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="stages that run side by side (default: %(default)s)")

@@ -3,6 +3,7 @@
 Equal stages of several arms are one stage. Not here: running them (`workplace.py`), what they cost (`estimate.py`).
 """
 
+from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -47,18 +48,15 @@ class Planned:
 class Arm:
     """One combination of values, with one seed.
 
+    name:   its values and its seed.
     values: axis -> value.
     stages: in the order in which they run.
     """
 
+    name: str
     values: Mapping[str, str]
     seed: int
     stages: tuple[Planned, ...]
-
-    @property
-    def name(self) -> str:
-        """Its values and its seed."""
-        return "-".join([*self.values.values(), f"seed{self.seed}"])
 
 
 @dataclass(frozen=True)
@@ -95,8 +93,7 @@ def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
         seeds: instead of the recipe's own.
 
     Raises:
-        ValueError: a budget that cannot be shared out.
-        ArgumentError: a setting that `fit` would refuse.
+        ValueError: a budget that cannot be shared out, an arm without stages, or a setting that `fit` would refuse.
     """
     builder = _Builder(recipe)
     names, choices = list(recipe.axes), [list(values.items()) for values in recipe.axes.values()]
@@ -104,7 +101,8 @@ def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
     for seed in recipe.seeds if seeds is None else seeds:
         for chosen in product(*choices):
             values = dict(zip(names, (value for value, _ in chosen), strict=True))
-            arms.append(Arm(values, seed, builder.stages([change for _, change in chosen], seed)))
+            name = "-".join([*values.values(), f"seed{seed}"])
+            arms.append(Arm(name, values, seed, builder.stages([change for _, change in chosen], seed, name)))
     return Plan(recipe, tuple(arms))
 
 
@@ -115,11 +113,13 @@ class _Builder:
         self.recipe = recipe
         self.resolved: dict[str, Config] = {}
 
-    def stages(self, changes: Sequence[Change], seed: int) -> tuple[Planned, ...]:
-        """The stages of one arm."""
+    def stages(self, changes: Sequence[Change], seed: int, arm: str) -> tuple[Planned, ...]:
+        """The stages of one arm, by its name."""
         skipped = frozenset().union(*(change.skip for change in changes))
         stages = without(self.recipe.stages, skipped)
-        configs = {stage.name: self._config(stage, changes, seed) for stage in stages}
+        if not stages:
+            raise ValueError(f"recipe {self.recipe.name!r}: arm {arm!r} skips every stage; leave it one.")
+        configs = {stage.name: self._config(stage, changes, seed, arm) for stage in stages}
         if self.recipe.budget is not None:
             budget = dict(self.recipe.budget)
             for change in changes:
@@ -132,7 +132,7 @@ class _Builder:
             found[stage.name] = Planned(stage.name, configs[stage.name], parent, name)
         return tuple(found.values())
 
-    def _config(self, stage: Stage, changes: Sequence[Change], seed: int) -> Config:
+    def _config(self, stage: Stage, changes: Sequence[Change], seed: int, arm: str) -> Config:
         settings = dict(stage.settings)
         for change in changes:
             settings |= change.settings.get(stage.name, {})
@@ -141,7 +141,10 @@ class _Builder:
             settings["model.init_args.init_from"] = stage.init_from
         key = repr((stage.configs, sorted(settings.items(), key=lambda item: item[0])))
         if key not in self.resolved:
-            self.resolved[key] = resolve(stage.configs, settings)
+            try:
+                self.resolved[key] = resolve(stage.configs, settings)
+            except (ValueError, ArgumentError) as err:
+                raise ValueError(f"recipe {self.recipe.name!r}, stage {stage.name!r} of arm {arm!r}: {err}") from err
         return self.resolved[key]
 
     @staticmethod

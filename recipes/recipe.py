@@ -16,6 +16,14 @@ from recipes.scale import Scale, load_scale
 KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures"}
 STAGE_KEYS = {"config", "kind", "init_from", "use", "set"}
 CHANGE_KEYS = {"use", "set"}
+# key -> what it is, how it is written
+SHAPES: dict[str, tuple[type, str]] = {
+    "stages": (Mapping, "{pretrain: {kind: pretrain}}"), "arms": (Mapping, "{data: {base: {skip: [grpo]}, edge: {}}}"),
+    "seeds": (list, "[0, 1, 2]"), "figures": (list, "[3, 10]"), "skip": (list, "[grpo]"),
+    "set": (Mapping, "{trainer.max_steps: 100}"), "budget": (Mapping, "{tokens: 1.0e+9, rl_share: 0.2}"),
+    "scale": (str, "tiny"), "about": (str, "What it asks."),
+}  # fmt: skip
+NEVER_EMPTY = {"stages", "arms", "seeds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
 
     Args:
         path: a YAML file.
-        scale: name of a file under `configs/scale/`; None: the one that the recipe names.
+        scale: as `load_scale` takes it; None: the one that the recipe names.
 
     Raises:
         ValueError: no such file, an unknown key, a missing config, or a stage that starts from none before it.
@@ -87,8 +95,10 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
     if not path.is_file():
         raise ValueError(f"recipe {str(path)!r} does not exist; see configs/recipe/.")
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(raw, Mapping) or not isinstance(raw.get("stages"), Mapping) or not raw.keys() <= KEYS:
+    if not isinstance(raw, Mapping) or not {"stages"} <= raw.keys() <= KEYS:
         raise ValueError(f"{path}: a recipe has the key `stages` and, optionally, {', '.join(sorted(KEYS - {'stages'}))}.")
+    for key, value in raw.items():
+        _shaped(path, f"`{key}`", key, value)
     found = _scale(path, raw, scale)
     stages: dict[str, Stage] = {}
     for name, entry in raw["stages"].items():
@@ -101,13 +111,22 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
     )  # fmt: skip
 
 
+def _shaped(path: Path, where: str, key: str, value: Any) -> Any:
+    """Refuse a value that is not written as its key wants it."""
+    kind, example = SHAPES[key]
+    numbers = key in ("seeds", "figures")
+    if not isinstance(value, kind) or (key in NEVER_EMPTY and not value) or (numbers and not all(type(n) is int for n in value)):
+        raise ValueError(f"{path}: {where} is written as `{key}: {example}`; got {value!r}.")
+    return value
+
+
 def _scale(path: Path, raw: Mapping[str, Any], wanted: str | None) -> Scale | None:
     """The scale asked for, else the recipe's own."""
     if "scale" not in raw:
         if wanted is not None:
             raise ValueError(f"{path}: its stages name their configs, so --scale {wanted} changes nothing; leave it out.")
         return None
-    return load_scale((path.parent / "../scale" / f"{wanted or raw['scale']}.yaml").resolve())
+    return load_scale(wanted or raw["scale"], path.parent)
 
 
 def _stage(path: Path, name: str, entry: Any, scale: Scale | None, earlier: set[str]) -> Stage:
@@ -139,7 +158,7 @@ def _settings(path: Path, entry: Mapping[str, Any], scale: Scale | None) -> dict
         if scale is None:
             raise ValueError(f"{path}: `use: {name}` needs a `scale` that says what that is.")
         settings |= scale.setting(name)
-    return settings | dict(entry.get("set", {}))
+    return settings | dict(_shaped(path, "`set`", "set", entry.get("set", {})))
 
 
 def _axis(path: Path, axis: str, values: Any, scale: Scale | None, stages: Mapping[str, Stage]) -> dict[str, Change]:
@@ -157,14 +176,14 @@ def _change(path: Path, where: str, entry: Mapping[str, Any], scale: Scale | Non
     known = {*stages, "skip", "budget"}
     if not isinstance(entry, Mapping) or not entry.keys() <= known:
         raise ValueError(f"{path}: {where} has keys among {sorted(known)}; got {entry!r}.")
-    skip, settings = entry.get("skip", ()), {}
+    skip, settings = _shaped(path, where, "skip", entry.get("skip", [])), {}
     if unknown := set(skip) - stages.keys():
         raise ValueError(f"{path}: {where} skips {sorted(unknown)}, which are no stages ({sorted(stages)}).")
     for stage in stages.keys() & entry.keys():
-        if not entry[stage].keys() <= CHANGE_KEYS:
-            raise ValueError(f"{path}: {where}, stage {stage!r}: expected `use` or `set`, got {sorted(entry[stage])}.")
+        if not isinstance(entry[stage], Mapping) or not entry[stage].keys() <= CHANGE_KEYS:
+            raise ValueError(f"{path}: {where}, stage {stage!r}: expected `use` or `set`, got {entry[stage]!r}.")
         settings[stage] = _settings(path, entry[stage], scale)
-    return Change(settings, frozenset(skip), entry.get("budget", {}))
+    return Change(settings, frozenset(skip), _shaped(path, where, "budget", entry.get("budget", {})))
 
 
 def without(stages: Sequence[Stage], skipped: frozenset[str]) -> list[Stage]:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 KEYS = {"about", "kinds", "settings", "axes"}
+SCALES = Path(__file__).parent.parent / "configs/scale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +46,22 @@ class Scale:
         return found[name]
 
 
-def load_scale(path: Path) -> Scale:
+def load_scale(name: str, near: Path) -> Scale:
     """Read a scale; configs are found relative to its file.
+
+    Args:
+        name: of a file in the folder `scale` beside `near`, or in `configs/scale`; or a path that ends in .yaml.
+        near: folder of the recipe.
 
     Raises:
         ValueError: no such file, an unknown key, or a missing config.
     """
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in path.parent.glob("*.yaml")))
-        raise ValueError(f"scale {path.stem!r} does not exist ({path}); there are {names}.")
+    places = [Path(name)] if name.endswith(".yaml") else [(near / "../scale").resolve() / f"{name}.yaml", SCALES / f"{name}.yaml"]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        found = {p.stem for place in places for p in place.parent.glob("*.yaml") if "\nkinds:" in p.read_text(encoding="utf-8")}
+        there = f"there are {', '.join(sorted(found))}" if found else "give a name of configs/scale/"
+        raise ValueError(f"scale {name!r} does not exist (looked for {', '.join(map(str, places))}); {there}.")
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(raw, Mapping) or not {"kinds"} <= raw.keys() <= KEYS:
         raise ValueError(f"{path}: a scale has the key `kinds` and, optionally, {', '.join(sorted(KEYS - {'kinds'}))}.")

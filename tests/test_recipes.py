@@ -257,7 +257,14 @@ def test_the_estimate_counts_a_critic_of_its_own(plan):
         ({"arms": {"data": {"x": {"grop": {}}}}}, "grop"), ({"arms": {"data": {"x": {"skip": ["rl"]}}}}, "rl"),
         ({"arms": {"data": {"x": {"grpo": {"use": "edge"}}}}}, "edge"), ({"arms": {"data": "budgets"}}, "budgets"),
         ({"scale": "huge"}, "huge"), ({"stages": {"pretrain": {"kind": "pretrain"}}}, "scale"), ({"arm": {}}, "arms"),
-        ({"arms": {"data": {"x": {"grpo": {"set": {"trainer.max_stepz": 1}}}}}}, "max_stepz"),
+        ({"arms": {"data": {"x": {"grpo": {"set": {"trainer.max_stepz": 1}}}}}}, "stage 'grpo' of arm 'x-seed0': "),
+        ({"arms": None}, "`arms: {"), ({"arms": ["edge"]}, "`arms: {"),
+        ({"arms": {"data": {"x": {"grpo": None}}}}, "`use` or `set`"),
+        ({"arms": {"data": {"x": {"skip": "grpo"}}}}, "`skip: [grpo]`"), ({"seeds": 3}, "`seeds: [0, 1, 2]`"),
+        ({"seeds": []}, "`seeds: [0, 1, 2]`"), ({"figures": ["3"]}, "`figures: [3, 10]`"),
+        ({"arms": {"data": {"x": {"grpo": {"set": "a.b"}}}}}, "`set: {trainer"),
+        ({"arms": {"data": {"x": {"skip": ["pretrain", "grpo"]}}}}, "'x-seed0' skips every stage"),
+        ({"budget": {"tokens": "abc", "rl_share": 0.5}}, "got 'abc'"),
     ],
 )  # fmt: skip
 def test_a_bad_recipe_is_refused(tmp_path, change, message, capsys):
@@ -270,3 +277,13 @@ def test_an_unknown_arm_or_scale_is_refused(tmp_path, capsys):
     assert main.main([*command, "--only", "nothing*"]) == 2
     assert "base-seed0" in capsys.readouterr().err
     assert main.main([*command, "--scale", "tiny"]) == 2
+    command = ["run", str(ROOT / "configs/recipe/extrapolation.yaml"), "--out", str(tmp_path / "out"), "--dry-run", "--seed", "0"]
+    assert main.main([*command, "--scale", "huge"]) == 2
+    assert "there are paper, small, tiny." in capsys.readouterr().err
+
+
+def test_a_scale_is_found_by_name_from_anywhere_and_by_its_path(tmp_path):
+    recipe = {"scale": "tiny", "stages": {"pretrain": {"kind": "pretrain"}}, "arms": {"data": {"base": {}}}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
+    assert load_recipe(tmp_path / "own.yaml").scale.name == "tiny"
+    assert load_recipe(tmp_path / "own.yaml", str(ROOT / "configs/scale/small.yaml")).scale.name == "small"
