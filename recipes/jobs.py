@@ -49,7 +49,12 @@ def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping
 
     Returns:
         Digest -> job, of slurm; the others have ended.
+
+    Raises:
+        ValueError: a stage that would not train as one on a job's tasks.
     """
+    for stage in stages:
+        _check_tasks(stage, settings)
     place, jobs = Workplace(out), {}
     executor = _submitit().AutoExecutor(folder=out / "jobs", cluster=cluster)
     given = dict(settings)
@@ -73,6 +78,18 @@ def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping
         for job in jobs.values():
             job.exception()  # waits
     return jobs
+
+
+def _check_tasks(stage: Planned, settings: Mapping[str, Any]) -> None:
+    """Each task of a job is a process of the Trainer; too many of them would each train for itself, in one folder."""
+    trainer, tasks = stage.config["trainer"], settings.get("tasks_per_node", 1) * settings.get("nodes", 1)
+    devices, nodes = trainer["devices"], trainer["num_nodes"]
+    if tasks > 1 and isinstance(devices, int) and devices * nodes != tasks:
+        raise ValueError(
+            f"--job asks for {tasks} tasks, but stage {stage.name!r} ({stage.label}) trains on devices={devices} x "
+            f"num_nodes={nodes}. Set trainer.devices, trainer.num_nodes and trainer.strategy in the recipe or the scale, or leave "
+            "tasks_per_node out."
+        )
 
 
 def _rank() -> int:

@@ -72,6 +72,13 @@ def test_slurm_jobs_wait_for_what_they_start_from(command, slurm, capsys):
     assert "submitted job 101" in capsys.readouterr().out
 
 
+def test_more_tasks_than_a_stage_has_devices_are_refused(command, slurm, capsys):
+    """Each would train for itself, in the same folder."""
+    assert main.main([*command, "slurm", "--job", "tasks_per_node=8", "--job", "gpus_per_node=8"]) == 2
+    assert "--job asks for 8 tasks, but stage 'pretrain'" in capsys.readouterr().err
+    assert not list(slurm.iterdir())
+
+
 @pytest.mark.long
 def test_local_jobs_run_the_stages_and_a_failed_one_stops_what_starts_from_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
