@@ -87,7 +87,7 @@ def _check_tasks(stage: Planned, settings: Mapping[str, Any]) -> None:
     if tasks > 1 and isinstance(devices, int) and devices * nodes != tasks:
         raise ValueError(
             f"--job asks for {tasks} tasks, but stage {stage.name!r} ({stage.label}) trains on devices={devices} x "
-            f"num_nodes={nodes}. Set trainer.devices, trainer.num_nodes and trainer.strategy in the recipe or the scale, or leave "
+            f"num_nodes={nodes}. Set trainer.devices, trainer.num_nodes and trainer.strategy in recipe or scale, or leave "
             "tasks_per_node out."
         )
 
