@@ -1,4 +1,4 @@
-"""The page of findings: differences between arms and what their intervals say, against sums by hand."""
+"""The page of findings: effects and what their intervals say, against sums by hand."""
 
 import json
 from math import sqrt
@@ -8,11 +8,16 @@ import pytest
 import yaml
 
 from docs.findings import update
+from docs.findings.effects import verdict
+from docs.findings.page import reading
 from recipes.recipe import load_recipe
+from recipes.report.numbers import Number
 
 ROOT = Path(__file__).parent.parent
 KEY = "/grades/band/edge/executable/pass@16/mean"
 VALUES = {"base": {0: 0.1, 1: 0.3, 2: 0.2}, "edge": {0: 0.4, 1: 0.45, 2: 0.52}}
+EDGE = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "expected": "above"}
+BASE = {"what": "base", "arm": "base", "at": KEY}
 
 
 @pytest.fixture
@@ -24,10 +29,11 @@ def folder(tmp_path, monkeypatch):
         for seed, value in seeds.items():
             stage = tmp_path / "study/stages" / f"{arm}{seed}"
             (stage / "test").mkdir(parents=True)
-            grades = {"band": {"edge": {"executable": {"pass@16": {"mean": value}}}}}
-            (stage / "test/evaluation.json").write_text(
-                json.dumps({"grades": grades, "seconds": {"sampling": 20, "verification": 4}})
-            )
+            evaluation = {
+                "grades": {"band": {"edge": {"executable": {"pass@16": {"mean": value}}}}},
+                "seconds": {"sampling": 20, "verification": 4},
+            }
+            (stage / "test/evaluation.json").write_text(json.dumps(evaluation))
             (stage / "training.json").write_text(json.dumps({"seconds": 100 * (seed + 1)}))
             made = {"versions": {"torch": "2.13"}, "commit": "0123456789", "python": "3"}
             (stage / "environment.json").write_text(json.dumps(made))
@@ -38,40 +44,65 @@ def folder(tmp_path, monkeypatch):
         "arms": arms,
     }  # fmt: skip
     (tmp_path / "study/extrapolation.tiny.json").write_text(json.dumps(index))
-    effect = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "expected": "above"}
-    lost = effect | {"what": "lost - base", "arm": "lost"}
-    claim = {"title": "RL", "claim": "It does.", "effects": [effect, lost]}
-    claims = {"about": "# Findings", "findings": {"extrapolation": claim, "other": claim | {"title": "Other"}}}
-    (tmp_path / "claims.yaml").write_text(yaml.safe_dump(claims))
+    write_claims(tmp_path, EDGE, BASE, EDGE | {"what": "lost - base", "arm": "lost"})
     return tmp_path
+
+
+def write_claims(folder, *effects):
+    claim = {"title": "RL", "claim": "It does.", "effects": list(effects), "reading": "From {base} by {edge - base}."}
+    claims = {"about": "# Findings", "findings": {"extrapolation": claim, "other": claim | {"title": "Other"}}}
+    (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
 
 
 def test_a_difference_is_taken_seed_by_seed_with_students_interval(folder):
     update.main([str(folder / "study")], folder)
-    (effect,) = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]  # arm `lost` is left out
+    edge, base, lost = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
     pairs = [VALUES["edge"][seed] - VALUES["base"][seed] for seed in range(3)]
-    assert effect["seeds"] == pytest.approx(pairs)
+    assert edge["seeds"] == pytest.approx(pairs)
     middle = sum(pairs) / 3
     half = 4.30265 * sqrt(sum((pair - middle) ** 2 for pair in pairs) / 2 / 3)  # 97.5% of Student's t, 2 degrees of freedom
-    assert [effect["value"], effect["low"], effect["high"]] == pytest.approx([middle, middle - half, middle + half], abs=1e-4)
-    weight, path, key = effect["terms"][1][1]
+    assert [edge["value"], edge["low"], edge["high"]] == pytest.approx([middle, middle - half, middle + half], abs=1e-4)
+    weight, path, key = edge["terms"][1][1]
     assert (weight, key) == (-1, KEY)
     assert json.loads((folder / "study" / path).read_text())["grades"]["band"]["edge"]["executable"]["pass@16"]["mean"] == 0.3
+    assert base["value"] == pytest.approx(0.2)
+    assert "verdict" not in base
+    assert "value" not in lost
+
+
+def test_the_page_shows_every_effect_and_what_the_runs_cost(folder):
+    update.main([str(folder / "study")], folder)
     page = (folder / "README.md").read_text()
-    assert "+0.257" in page and "at 0123456: 6 stages, 22 minutes of one core." in page and "\n\n1 reproduced.\n\n" in page
-    assert "All 6 stages, each made once: 0.4 hours of one core, training and testing; 2.1 to 5.4 minutes each." in page
+    lines = {line.split("  ")[0]: line for line in page.splitlines()}
+    assert lines["edge - base"].endswith("+0.30 +0.15 +0.32  reproduced")
+    assert lines["lost - base"].endswith("not measured")
+    assert "[-0.048, 0.448]" not in lines["base"]  # a share is within 0 and 1
+    assert "[0.000, 0.448]" in lines["base"]
+    assert "at 0123456: 6 stages (0 of them also of other findings), 22 minutes." in page
+    assert "All 6 stages, each made once, took 0.4 hours" in page
+    assert "2.1 to 5.4 minutes each" in page
+    assert "From 0.20 by +0.26." in page
+    assert "\n\n1 reproduced.\n\n" in page
     assert "## Other\n\nClaim: It does.\n\nNot measured yet." in page
+    assert (folder / "figures/extrapolation-effects.png").stat().st_size > 5000
 
 
-@pytest.mark.parametrize("name", ["extrapolation.small.json", "unheard_of.tiny.json"])
-def test_what_a_folder_does_not_hold_is_kept(folder, name):
-    update.main([str(folder / "study")], folder)
-    before = (folder / "README.md").read_text()
-    other = folder / "study/extrapolation.tiny.json"
-    (folder / "study" / name).write_text(other.read_text().replace("edge", "base"))
-    other.unlink()
-    update.main([str(folder / "study")], folder)
-    assert (folder / "README.md").read_text() == before
+def test_a_claim_about_what_no_evaluation_holds_is_refused_before_anything_is_written(folder):
+    write_claims(folder, EDGE | {"at": KEY.replace("edge", "egde")})
+    with pytest.raises(ValueError, match=r"'edge - base': .*egde.* is in no evaluation"):
+        update.main([str(folder / "study")], folder)
+    assert not (folder / "effects.json").exists()
+
+
+def test_a_folder_of_another_scale_is_refused(folder):
+    (folder / "study/extrapolation.tiny.json").rename(folder / "study/extrapolation.small.json")
+    with pytest.raises(ValueError, match="no complete arm of extrapolation, other at scale tiny"):
+        update.main([str(folder / "study")], folder)
+
+
+def test_a_reading_names_only_what_was_measured():
+    with pytest.raises(ValueError, match="'egde'"):
+        reading("{egde}", [BASE | {"value": 0.2}])
 
 
 @pytest.mark.parametrize(
@@ -79,19 +110,36 @@ def test_what_a_folder_does_not_hold_is_kept(folder, name):
     [
         (0.01, 0.2, "above", "reproduced"), (-0.2, -0.01, "above", "not reproduced"), (-0.1, 0.2, "above", "not resolvable"),
         (-0.02, 0.01, "above", "not reproduced"), (-0.03, 0.01, "above", "not resolvable"),
+        (0.001, 0.01, "above", "not reproduced"), (0.001, 0.03, "above", "reproduced"),
         (-0.2, -0.01, "below", "reproduced"), (0.01, 0.2, "below", "not reproduced"), (-0.01, 0.02, "below", "not reproduced"),
         (-0.04, 0.03, "same", "reproduced"), (0.01, 0.2, "same", "not reproduced"), (-0.1, 0.2, "same", "not resolvable"),
         (0.01, 0.04, "same", "reproduced"),
         (0.01, 0.2, "open", "above zero"), (-0.2, -0.1, "open", "below zero"), (-0.1, 0.1, "open", "not resolvable"),
+        (-0.02, 0.05, "open", "no difference"),
     ],
 )  # fmt: skip
 def test_a_verdict_follows_from_the_interval(low, high, expected, says):
-    number = update.Number((low + high) / 2, low, high, ((), ()))
-    assert update.verdict(number, expected) == says
+    number = Number((low + high) / 2, low, high, ((), ()))
+    assert verdict(number, expected) == says
+    ends = "not resolvable (at the end of the range)" if expected != "open" else says
+    assert verdict(number, expected, at_end=True) == ends
 
 
 def test_one_seed_resolves_nothing():
-    assert update.verdict(update.Number(0.3, 0.2, 0.4, ((),)), "above").startswith("not resolvable")
+    assert verdict(Number(0.3, 0.2, 0.4, ((),)), "above") == "not resolvable (one seed)"
+
+
+@pytest.mark.parametrize(("shift", "at_end"), [(0.0, False), (-0.095, False), (-0.299, False), (-0.39, True)])
+def test_arms_next_to_zero_show_nothing(folder, shift, at_end):
+    """With all values next to 0 a difference is neither found nor ruled out."""
+    for path in (folder / "study/stages").glob("*/test/evaluation.json"):
+        found = json.loads(path.read_text())
+        score = found["grades"]["band"]["edge"]["executable"]["pass@16"]
+        score["mean"] = max(0.0, 0.75 * score["mean"] + shift)
+        path.write_text(json.dumps(found))
+    update.main([str(folder / "study")], folder)
+    effect = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"][0]
+    assert (effect["verdict"] == "not resolvable (at the end of the range)") == at_end
 
 
 def test_claims_speak_of_arms_that_their_recipes_have():
@@ -101,5 +149,7 @@ def test_claims_speak_of_arms_that_their_recipes_have():
         labels = [""]
         for values in axes.values():
             labels = [f"{label}-{value}".removeprefix("-") for label in labels for value in values]
-        assert {effect[side] for effect in claim["effects"] for side in ("arm", "against")} <= set(labels), name
-        assert all(effect["expected"] in ("above", "below", "same", "open") for effect in claim["effects"])
+        assert {effect[side] for effect in claim["effects"] for side in ("arm", "against") if side in effect} <= set(labels), name
+        assert all(
+            effect.get("expected") in ("above", "below", "same", "open") for effect in claim["effects"] if "against" in effect
+        )

@@ -1,0 +1,77 @@
+"""What arms reached, held against what is claimed: effects with intervals and verdicts, and what they were made with."""
+
+import json
+from typing import Any
+
+from recipes.report.numbers import Files, Number, Term
+from recipes.report.studies import Study
+from recipes.report.values import Values
+
+ALIKE = 0.05  # differences claimed to be none may be so large
+NOTHING = 0.02  # differences claimed to be there are not, if they are no larger; so near to 0 or 1 nothing could be seen
+
+
+def verdict(found: Number, expected: str, *, at_end: bool = False) -> str:
+    """What a difference's interval says about a claim; `at_end`: both arms are next to 0, or to 1, with every seed."""
+    if found.low is None or found.high is None or len(found.runs) < 2:
+        return "not resolvable (one seed)"
+    above, below, largest = found.low > 0, found.high < 0, max(-found.low, found.high)
+    if expected == "open":
+        return "above zero" if above else "below zero" if below else "no difference" if largest <= ALIKE else "not resolvable"
+    if at_end:
+        return "not resolvable (at the end of the range)"
+    if expected == "same":
+        return "reproduced" if largest <= ALIKE else "not reproduced" if above or below else "not resolvable"
+    wanted, unwanted = (above, below) if expected == "above" else (below, above)
+    return "not reproduced" if unwanted or largest <= NOTHING else "reproduced" if wanted else "not resolvable"
+
+
+def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every effect of a claim, with each seed's value and where it was read; those whose arms are not complete hold no value.
+
+    Raises:
+        ValueError: an effect of what no evaluation holds.
+    """
+    values, groups, effects = Values(study, files), {group.label: group for group in study.groups}, []
+    for effect in claim["effects"]:
+        if effect["arm"] not in groups or effect.get("against", effect["arm"]) not in groups:
+            effects.append(effect)
+            continue
+        arm, key = groups[effect["arm"]], effect["at"]
+        if "against" in effect:
+            found = values.difference(arm, groups[effect["against"]], key)
+        else:
+            found = values.number(
+                arm, lambda run, key=key: [Term(1, run.last.evaluation, key)], share=not key.endswith("/trials")
+            )
+        if found is None:
+            raise ValueError(
+                f"claims.yaml, {study.name}, {effect['what']!r}: {key} is in no evaluation with a seed that it needs."
+            )
+        effects.append(effect | _numbers(found, files, effect.get("expected")))
+    return effects
+
+
+def _numbers(found: Number, files: Files, expected: str | None) -> dict[str, Any]:
+    terms = [[files.value(t.path, t.key) for t in run] for run in found.runs]
+    seeds = [sum(t.weight * v for t, v in zip(run, of, strict=True)) for run, of in zip(found.runs, terms, strict=True)]
+    single = [value for run in terms for value in run]
+    at_end = max(single) <= NOTHING or min(single) >= 1 - NOTHING
+    said = {"verdict": verdict(found, expected, at_end=at_end)} if expected else {}
+    return {"value": found.value, "low": found.low, "high": found.high, "seeds": seeds, "terms": json.loads(found.terms)} | said
+
+
+def environment(study: Study, files: Files) -> dict[str, Any]:
+    """Commits and versions that made a study's stages."""
+    found = [files.json(stage.path("environment.json")) or {} for stage in study.stages().values()]
+    commits = sorted({of["commit"] for of in found if of.get("commit")})
+    return {"commits": commits, "versions": found[0].get("versions", {}), "python": found[0].get("python", "")}
+
+
+def cost(study: Study, files: Files) -> dict[str, float]:
+    """Seconds of training and testing by stage, each stage once; starting its two processes is left out."""
+    seconds = {}
+    for folder, stage in study.stages().items():
+        testing = files.json(stage.evaluation)["seconds"].values()
+        seconds[folder] = round(files.json(stage.path("training.json"))["seconds"] + sum(testing), 1)
+    return seconds
