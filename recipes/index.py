@@ -1,5 +1,6 @@
 """The index of an experiment, `OUT/RECIPE.SCALE.json`: which arms there are, where their stages lie, how they ended."""
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -25,27 +26,36 @@ def state_of(place: Workplace, stage: Planned, failed: set[str]) -> str:
 
 
 def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
-    """Write the index; arms that an earlier run planned and this one leaves out (`--only`, `--seed`) are kept."""
-    path, place = index_path(out, plan.recipe), Workplace(out)
+    """Write the index; arms that an earlier run planned and this one leaves out (`--only`, `--seed`) are kept.
+
+    Another process may be at it for arms of its own: a lock file keeps the two from losing what the other wrote.
+    """
+    path = index_path(out, plan.recipe)
+    out.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        text = json.dumps(_index(plan, Workplace(out), failed, path), indent=1)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            write_text(path, text)
+    return path
+
+
+def _index(plan: Plan, place: Workplace, failed: set[str], path: Path) -> dict[str, Any]:
     arms: dict[str, Any] = {}
     if path.is_file():
         arms = {arm["name"]: arm for arm in json.loads(path.read_text(encoding="utf-8"))["arms"]}
     for arm in plan.arms:
         stages = [
             {
-                "name": stage.name, "kind": stage.kind, "folder": str(place.folder(stage).relative_to(out)),
+                "name": stage.name, "kind": stage.kind, "folder": str(place.folder(stage).relative_to(place.out)),
                 "state": state_of(place, stage, failed),
             }
             for stage in arm.stages
         ]  # fmt: skip
         arms[arm.name] = {"name": arm.name, "values": dict(arm.values), "seed": arm.seed, "stages": stages}
     recipe = plan.recipe
-    whole = {
+    return {
         "recipe": recipe.name, "scale": recipe.scale and recipe.scale.name, "about": recipe.about,
         "about_scale": recipe.scale.about if recipe.scale else "", "figures": list(recipe.figures),
         "axes": {axis: list(values) for axis, values in recipe.axes.items()}, "arms": list(arms.values()),
     }  # fmt: skip
-    text = json.dumps(whole, indent=1)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
-    return path

@@ -1,0 +1,70 @@
+"""Recipes and commands that cannot be run are refused: what is wrong, where, and how it is written."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from minute_recipe import write_recipe
+
+import main
+from recipes.recipe import load_recipe
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["{recipe}"], "['minute']"), ([str(ROOT / "configs/recipe/quickstart.yaml")], "quickstart has no arms"),
+        (["--at-once", "0"], "1 or more"), (["--at-once", "2", "--launcher", "debug"], "--launcher debug"),
+        (["--job", "timeout_min=3"], "--launcher"),
+    ],
+)  # fmt: skip
+def test_recipes_that_cannot_be_run_so_are_refused(tmp_path, extra, message, capsys):
+    recipe = str(write_recipe(tmp_path))
+    assert main.main(["run", recipe, *(word.format(recipe=recipe) for word in extra), "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_recipe_without_arms_runs_here(tmp_path, capsys):
+    recipe = str(ROOT / "configs/recipe/quickstart.yaml")
+    assert main.main(["run", recipe, "--out", str(tmp_path), "--launcher", "slurm"]) == 2
+    assert "quickstart has no arms" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arms": {"data": {"x": {"grop": {}}}}}, "grop"), ({"arms": {"data": {"x": {"skip": ["rl"]}}}}, "rl"),
+        ({"arms": {"data": {"x": {"grpo": {"use": "edge"}}}}}, "edge"), ({"arms": {"data": "budgets"}}, "budgets"),
+        ({"scale": "huge"}, "huge"), ({"stages": {"pretrain": {"kind": "pretrain"}}}, "scale"), ({"arm": {}}, "arms"),
+        ({"arms": {"data": {"x": {"grpo": {"set": {"trainer.max_stepz": 1}}}}}}, "stage 'grpo' of arm 'x-seed0': "),
+        ({"arms": None}, "`arms: {"), ({"arms": ["edge"]}, "`arms: {"),
+        ({"arms": {"data": {"x": {"grpo": None}}}}, "`use` or `set`"),
+        ({"arms": {"data": {"x": {"skip": "grpo"}}}}, "`skip: [grpo]`"), ({"seeds": 3}, "`seeds: [0, 1, 2]`"),
+        ({"seeds": []}, "`seeds: [0, 1, 2]`"), ({"figures": ["3"]}, "`figures: [3, 10]`"),
+        ({"arms": {"data": {"x": {"grpo": {"set": "a.b"}}}}}, "`set: {trainer"),
+        ({"arms": {"data": {"x": {"skip": ["pretrain", "grpo"]}}}}, "'x-seed0' skips every stage"),
+        ({"budget": {"tokens": "abc", "rl_share": 0.5}}, "got 'abc'"),
+    ],
+)  # fmt: skip
+def test_a_bad_recipe_is_refused(tmp_path, change, message, capsys):
+    assert main.main(["run", str(write_recipe(tmp_path, **change)), "--out", str(tmp_path / "out"), "--dry-run"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_arm_or_scale_is_refused(tmp_path, capsys):
+    command = ["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out"), "--dry-run"]
+    assert main.main([*command, "--only", "nothing*"]) == 2
+    assert "base-seed0" in capsys.readouterr().err
+    assert main.main([*command, "--scale", "tiny"]) == 2
+    command = ["run", str(ROOT / "configs/recipe/extrapolation.yaml"), "--out", str(tmp_path / "out"), "--dry-run", "--seed", "0"]
+    assert main.main([*command, "--scale", "huge"]) == 2
+    assert "there are paper, small, tiny." in capsys.readouterr().err
+
+
+def test_a_scale_is_found_by_name_from_anywhere_and_by_its_path(tmp_path):
+    recipe = {"scale": "tiny", "stages": {"pretrain": {"kind": "pretrain"}}, "arms": {"data": {"base": {}}}}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
+    assert load_recipe(tmp_path / "own.yaml").scale.name == "tiny"
+    assert load_recipe(tmp_path / "own.yaml", str(ROOT / "configs/scale/small.yaml")).scale.name == "small"
