@@ -129,9 +129,9 @@ def test_one_seed_resolves_nothing():
     assert verdict(Number(0.3, 0.2, 0.4, ((),)), "above") == "not resolvable (one seed)"
 
 
-@pytest.mark.parametrize(("shift", "at_end"), [(0.0, False), (-0.095, False), (-0.299, False), (-0.39, True)])
+@pytest.mark.parametrize(("shift", "at_end"), [(0.0, False), (-0.095, False), (-0.299, False), (-0.345, True)])
 def test_arms_next_to_zero_show_nothing(folder, shift, at_end):
-    """With all values next to 0 a difference is neither found nor ruled out."""
+    """With the values of all arms next to 0 a difference is neither found nor ruled out; the largest was 0.52."""
     for path in (folder / "study/stages").glob("*/test/evaluation.json"):
         found = json.loads(path.read_text())
         score = found["grades"]["band"]["edge"]["executable"]["pass@16"]

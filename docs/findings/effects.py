@@ -7,12 +7,12 @@ from recipes.report.numbers import Files, Number, Term
 from recipes.report.studies import Study
 from recipes.report.values import Values
 
-ALIKE = 0.05  # differences claimed to be none may be so large
-NOTHING = 0.02  # differences claimed to be there are not, if they are no larger; so near to 0 or 1 nothing could be seen
+ALIKE = 0.05  # differences claimed to be none may be so large; where no arm is farther from 0, or from 1, nothing could be seen
+NOTHING = 0.02  # differences claimed to be there are not, if they are no larger
 
 
 def verdict(found: Number, expected: str, *, at_end: bool = False) -> str:
-    """What a difference's interval says about a claim; `at_end`: both arms are next to 0, or to 1, with every seed."""
+    """What a difference's interval says about a claim; `at_end`: all arms of the recipe are next to 0, or to 1."""
     if found.low is None or found.high is None or len(found.runs) < 2:
         return "not resolvable (one seed)"
     above, below, largest = found.low > 0, found.high < 0, max(-found.low, found.high)
@@ -48,17 +48,18 @@ def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str,
             raise ValueError(
                 f"claims.yaml, {study.name}, {effect['what']!r}: {key} is in no evaluation with a seed that it needs."
             )
-        effects.append(effect | _numbers(found, files, effect.get("expected")))
+        seeds = [sum(term.weight * files.value(term.path, term.key) for term in run) for run in found.runs]
+        numbers = {"value": found.value, "low": found.low, "high": found.high, "seeds": seeds, "terms": json.loads(found.terms)}
+        said = {"verdict": verdict(found, effect["expected"], at_end=_at_end(values, key))} if "expected" in effect else {}
+        effects.append(effect | numbers | said)
     return effects
 
 
-def _numbers(found: Number, files: Files, expected: str | None) -> dict[str, Any]:
-    terms = [[files.value(t.path, t.key) for t in run] for run in found.runs]
-    seeds = [sum(t.weight * v for t, v in zip(run, of, strict=True)) for run, of in zip(found.runs, terms, strict=True)]
-    single = [value for run in terms for value in run]
-    at_end = max(single) <= NOTHING or min(single) >= 1 - NOTHING
-    said = {"verdict": verdict(found, expected, at_end=at_end)} if expected else {}
-    return {"value": found.value, "low": found.low, "high": found.high, "seeds": seeds, "terms": json.loads(found.terms)} | said
+def _at_end(values: Values, key: str) -> bool:
+    """Whether every arm is next to 0, or to 1, with every seed."""
+    every = [values.files.value(run.last.evaluation, key) for group in values.study.groups for run in group.runs]
+    known = [value for value in every if value is not None]
+    return max(known) <= ALIKE or min(known) >= 1 - ALIKE
 
 
 def environment(study: Study, files: Files) -> dict[str, Any]:

@@ -9,6 +9,11 @@ from recipes.table import align
 SCALE = "tiny"
 
 
+def style(effect: dict[str, Any], digits: int) -> str:
+    """How values of an effect are written: counts whole, differences with their sign."""
+    return ".0f" if effect["at"].endswith("/trials") else f"{'+' if 'against' in effect else ''}.{digits}f"
+
+
 def table(effects: list[dict[str, Any]]) -> str:
     """A row for each effect."""
     rows = [["effect", "expected", "ours", "95% interval", "seeds", "verdict"]]
@@ -16,9 +21,9 @@ def table(effects: list[dict[str, Any]]) -> str:
         if "value" not in e:
             rows.append([e["what"], e.get("expected", ""), "-", "-", "-", "not measured"])
             continue
-        how = ".0f" if e["at"].endswith("/trials") else "+.3f" if "against" in e else ".3f"
+        how = style(e, 3)
         interval = "-" if e["low"] is None else f"[{e['low']:{how}}, {e['high']:{how}}]"
-        seeds = " ".join(format(value, how.replace("3", "2")) for value in e["seeds"])
+        seeds = " ".join(format(value, style(e, 2)) for value in e["seeds"])
         rows.append([e["what"], e.get("expected", ""), format(e["value"], how), interval, seeds, e.get("verdict", "")])
     return align(rows)
 
@@ -29,7 +34,7 @@ def reading(text: str, effects: list[dict[str, Any]]) -> str:
     Raises:
         ValueError: there is no such effect, or it was not measured.
     """
-    values = {e["what"]: format(e["value"], "+.2f" if "against" in e else ".2f") for e in effects if "value" in e}
+    values = {e["what"]: format(e["value"], style(e, 2)) for e in effects if "value" in e}
 
     def fill(match: re.Match[str]) -> str:
         if match[1] not in values:
