@@ -35,16 +35,18 @@ def folder(tmp_path, monkeypatch):
             }
             (stage / "test/evaluation.json").write_text(json.dumps(evaluation))
             (stage / "training.json").write_text(json.dumps({"seconds": 100 * (seed + 1)}))
-            made = {"versions": {"torch": "2.13"}, "commit": "0123456789", "python": "3"}
+            made = {"versions": {"torch": "2.13"}, "commit": "0123456789", "python": "3", "threads": 1}
             (stage / "environment.json").write_text(json.dumps(made))
-            stages = [{"name": "grpo", "kind": "grpo", "folder": f"stages/{arm}{seed}", "state": "complete"}]
+            chain = dict.fromkeys(("base", arm))
+            stages = [{"name": s, "kind": "grpo", "folder": f"stages/{s}{seed}", "state": "complete"} for s in chain]
             arms.append({"name": f"{arm}-seed{seed}", "values": {"data": arm}, "seed": seed, "stages": stages})
     index = {
         "recipe": "extrapolation", "scale": "tiny", "about": "", "about_scale": "", "figures": [], "axes": {"data": list(VALUES)},
         "arms": arms,
     }  # fmt: skip
     (tmp_path / "study/extrapolation.tiny.json").write_text(json.dumps(index))
-    write_claims(tmp_path, EDGE, BASE, EDGE | {"what": "lost - base", "arm": "lost"})
+    start = BASE | {"what": "before edge", "arm": "edge", "before": True}
+    write_claims(tmp_path, EDGE, BASE, EDGE | {"what": "lost - base", "arm": "lost"}, start)
     return tmp_path
 
 
@@ -56,7 +58,7 @@ def write_claims(folder, *effects):
 
 def test_a_difference_is_taken_seed_by_seed_with_students_interval(folder):
     update.main([str(folder / "study")], folder)
-    edge, base, lost = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
+    edge, base, lost, start = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
     pairs = [VALUES["edge"][seed] - VALUES["base"][seed] for seed in range(3)]
     assert edge["seeds"] == pytest.approx(pairs)
     middle = sum(pairs) / 3
@@ -66,6 +68,7 @@ def test_a_difference_is_taken_seed_by_seed_with_students_interval(folder):
     assert (weight, key) == (-1, KEY)
     assert json.loads((folder / "study" / path).read_text())["grades"]["band"]["edge"]["executable"]["pass@16"]["mean"] == 0.3
     assert base["value"] == pytest.approx(0.2)
+    assert start["seeds"] == base["seeds"] == [0.1, 0.3, 0.2]
     assert "verdict" not in base
     assert "value" not in lost
 
@@ -78,7 +81,9 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder):
     assert lines["lost - base"].endswith("not measured")
     assert "[-0.048, 0.448]" not in lines["base"]  # a share is within 0 and 1
     assert "[0.000, 0.448]" in lines["base"]
-    assert "at 0123456: 6 stages (0 of them also of other findings), 22 minutes." in page
+    assert (
+        "--seed 0,1,2 --out runs/study` at 0123456: 6 stages (0 of them also of other findings), 22 minutes; threads: 1." in page
+    )
     assert "All 6 stages, each made once, took 0.4 hours" in page
     assert "2.1 to 5.4 minutes each" in page
     assert "From 0.20 by +0.26." in page

@@ -1,10 +1,11 @@
 """What arms reached, held against what is claimed: effects with intervals and verdicts, and what they were made with."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from recipes.report.numbers import Files, Number, Term
-from recipes.report.studies import Study
+from recipes.report.studies import Group, Study
 from recipes.report.values import Values
 
 ALIKE = 0.05  # differences claimed to be none may be so large; where no arm is farther from 0, or from 1, nothing could be seen
@@ -37,13 +38,7 @@ def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str,
         if effect["arm"] not in groups or effect.get("against", effect["arm"]) not in groups:
             effects.append(effect)
             continue
-        arm, key = groups[effect["arm"]], effect["at"]
-        if "against" in effect:
-            found = values.difference(arm, groups[effect["against"]], key)
-        else:
-            found = values.number(
-                arm, lambda run, key=key: [Term(1, run.last.evaluation, key)], share=not key.endswith("/trials")
-            )
+        found, key = _found(values, groups, effect), effect["at"]
         if found is None:
             raise ValueError(
                 f"claims.yaml, {study.name}, {effect['what']!r}: {key} is in no evaluation with a seed that it needs."
@@ -55,6 +50,16 @@ def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str,
     return effects
 
 
+def _found(values: Values, groups: Mapping[str, Group], effect: dict[str, Any]) -> Number | None:
+    """The difference of two arms, or the value of one, after its last stage or `before` it."""
+    arm, key, before = groups[effect["arm"]], effect["at"], effect.get("before", False)
+    if "against" in effect:
+        return values.difference(arm, groups[effect["against"]], key)
+    return values.number(
+        arm, lambda run: [Term(1, (run.before if before else run.last).evaluation, key)], share=not key.endswith("/trials")
+    )
+
+
 def _at_end(values: Values, key: str) -> bool:
     """Whether every arm is next to 0, or to 1, with every seed."""
     every = [values.files.value(run.last.evaluation, key) for group in values.study.groups for run in group.runs]
@@ -63,10 +68,14 @@ def _at_end(values: Values, key: str) -> bool:
 
 
 def environment(study: Study, files: Files) -> dict[str, Any]:
-    """Commits and versions that made a study's stages."""
+    """Seeds of a study, and the commits, versions and threads that made its stages."""
     found = [files.json(stage.path("environment.json")) or {} for stage in study.stages().values()]
     commits = sorted({of["commit"] for of in found if of.get("commit")})
-    return {"commits": commits, "versions": found[0].get("versions", {}), "python": found[0].get("python", "")}
+    return {
+        "seeds": sorted({run.seed for group in study.groups for run in group.runs}), "commits": commits,
+        "threads": sorted({of["threads"] for of in found if "threads" in of}), "versions": found[0].get("versions", {}),
+        "python": found[0].get("python", ""),
+    }  # fmt: skip
 
 
 def cost(study: Study, files: Files) -> dict[str, float]:

@@ -26,11 +26,11 @@ def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
     """
     figure, axis = plt.subplots(figsize=(9, 1.1 + 0.42 * len(effects)), layout="constrained")
     for row, effect in enumerate(effects):
-        colour, marker = LOOKS[effect["verdict"].partition(" (")[0]]
+        label = effect["verdict"].partition(" (")[0]
+        colour, marker = LOOKS[label]
         if effect["low"] is not None:
             axis.plot([effect["low"], effect["high"]], [row, row], color=colour, linewidth=2)
         axis.plot(effect["seeds"], [row] * len(effect["seeds"]), "|", color="black", markersize=9, alpha=0.7)
-        label = effect["verdict"].partition(" (")[0]
         axis.plot(effect["value"], row, marker, color=colour, markersize=8, label=label, linestyle="none")
     axis.axvline(0, color="black", linewidth=0.8)
     axis.set_yticks(range(len(effects)), [f"{e['what']}  (expected {WANTED[e['expected']]})" for e in effects], fontsize=9)

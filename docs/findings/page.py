@@ -7,11 +7,12 @@ from typing import Any
 from recipes.table import align
 
 SCALE = "tiny"
+COUNT = ".0f"
 
 
 def style(effect: dict[str, Any], digits: int) -> str:
     """How values of an effect are written: counts whole, differences with their sign."""
-    return ".0f" if effect["at"].endswith("/trials") else f"{'+' if 'against' in effect else ''}.{digits}f"
+    return COUNT if effect["at"].endswith("/trials") else f"{'+' if 'against' in effect else ''}.{digits}f"
 
 
 def table(effects: list[dict[str, Any]]) -> str:
@@ -22,7 +23,8 @@ def table(effects: list[dict[str, Any]]) -> str:
             rows.append([e["what"], e.get("expected", ""), "-", "-", "-", "not measured"])
             continue
         how = style(e, 3)
-        interval = "-" if e["low"] is None else f"[{e['low']:{how}}, {e['high']:{how}}]"
+        low = max(e["low"], 0.0) if how == COUNT and e["low"] is not None else e["low"]
+        interval = "-" if low is None else f"[{low:{how}}, {e['high']:{how}}]"
         seeds = " ".join(format(value, style(e, 2)) for value in e["seeds"])
         rows.append([e["what"], e.get("expected", ""), format(e["value"], how), interval, seeds, e.get("verdict", "")])
     return align(rows)
@@ -50,13 +52,14 @@ def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int
     made, seconds = found["environment"], found["seconds"]
     commits = ", ".join(commit[:7] for commit in made["commits"])
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+    seeds, threads = (",".join(map(str, made[key])) for key in ("seeds", "threads"))
     return [
         ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()) + ".",
         f"![differences between arms of {name}](figures/{name}-effects.png)", f"```\n{table(found['effects'])}\n```",
         *([reading(claim["reading"], found["effects"])] if "reading" in claim else []),
-        f"`python main.py run configs/recipe/{name}.yaml --scale {SCALE} --out runs/study` at {commits}: {len(seconds)} stages "
-        f"({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes. Python {made['python']}, "
-        f"{versions}.",
+        f"`python main.py run configs/recipe/{name}.yaml --scale {SCALE} --seed {seeds} --out runs/study` at {commits}: "
+        f"{len(seconds)} stages ({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes; threads: "
+        f"{threads}. Python {made['python']}, {versions}.",
     ]  # fmt: skip
 
 
@@ -68,7 +71,7 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
     differences = sum("verdict" in effect for found in measured.values() for effect in found["effects"])
     hours, least, most = sum(stages.values()) / 3600, min(stages.values()) / 60, max(stages.values()) / 60
     parts.append(
-        f"All {len(stages)} stages, each made once, took {hours:.1f} hours of training and testing by the clock, on one thread; "
+        f"All {len(stages)} stages, each made once, took {hours:.1f} hours of training and testing by the clock; "
         f"{least:.1f} to {most:.1f} minutes each. Were there no differences at all, about {differences / 20:.0f} of the "
         f"{differences} intervals below would leave zero out by chance."
     )

@@ -2,9 +2,9 @@
 
 `claims.yaml` says, for each recipe, what the paper claims and which values of which arms show it. Written from that folder
 alone: `effects.json` (every seed's value, the files behind it, seconds by stage), `README.md` and the report. An effect is the
-difference of two arms with the same seed, or, without `against`, the value of one arm; its interval is Student's t over seeds.
-`expected` of a difference is `above` or `below` (zero), `same`, or `open`, where nothing is claimed. In a `reading`, `{WHAT}` is
-the value of that effect.
+difference of two arms with the same seed, or, without `against`, the value of one arm (with `before`: before its last stage); its
+interval is Student's t over seeds. `expected` of a difference is `above` or `below` (zero), `same`, or `open`, where nothing is
+claimed. In a `reading`, `{WHAT}` is the value of that effect.
 """
 
 import json
