@@ -33,9 +33,8 @@ def completions(language_model: torch.nn.Module, rank: int, engine: str) -> list
     ).rows()  # fmt: skip
 
 
-def work(kind: str, engine: str, folder: Path) -> None:
-    rank, inner = int(os.environ["LOCAL_RANK"]), model()
-    torch.distributed.init_process_group("gloo", rank=rank)
+def rollouts(kind: str, engine: str, rank: int) -> list[list[list[int]]]:
+    inner = model()
     trained = inner
     if kind == "ddp":
         trained = DistributedDataParallel(inner)
@@ -49,6 +48,15 @@ def work(kind: str, engine: str, folder: Path) -> None:
         trained(input_ids=ids, labels=ids, use_cache=False).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+    return found
+
+
+def work(kind: str, engine: str, folder: Path) -> None:
+    rank = int(os.environ["LOCAL_RANK"])
+    torch.distributed.init_process_group("gloo", rank=rank)
+    # `trained` dies within: the last owner of a group joins its thread, and DDP's reducer does so holding the lock of
+    # Python, for which that thread may wait; the group itself lets go of it first
+    found = rollouts(kind, engine, rank)
     (folder / f"{rank}.json").write_text(json.dumps(found))
     torch.distributed.destroy_process_group()
 
