@@ -256,17 +256,21 @@ class PolicyModule(Reasoner):
         if not self.beta:
             return torch.zeros_like(logp_NT)
         kl_NT = self.kl.terms(logp_NT, batch.logp_ref_NT)
-        self.log("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
+        self.log("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT), sync_dist=True)
         return self.kl_weight * kl_NT if self.kl.place == "loss" else torch.zeros_like(logp_NT)
 
     def log_update(self, loss: Tensor, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
         """Log a training step and the rollout behind it; returns its outputs."""
         log_ratio_NT, old_NT = log_ratio_NT.detach(), torch.where(batch.mask_NT, batch.old(logp_NT), 0.0)
         gap_N = (old_NT.sum(dim=1) - batch.logp_sampled_N).abs()
-        self.log("train/sampler_gap_nats", gap_N.sum() / batch.mask_NT.sum())
-        self.log("train/ratio", token_mean(log_ratio_NT.exp(), batch.mask_NT))
-        self.log("train/clipped", token_mean(self.clip.holds_back(log_ratio_NT, batch.advantage_NT).float(), batch.mask_NT))
-        self.log("train/loss", loss)
+        held_back_NT = self.clip.holds_back(log_ratio_NT, batch.advantage_NT)
+        update_log = {
+            "train/loss": loss,
+            "train/ratio": token_mean(log_ratio_NT.exp(), batch.mask_NT),
+            "train/clipped": token_mean(held_back_NT.float(), batch.mask_NT),
+            "train/sampler_gap_nats": gap_N.sum() / batch.mask_NT.sum(),
+        }
+        self.log_dict(update_log, sync_dist=True)
         self.log_dict(self.rollout_log)
         self.log("train/tokens", self.tokens_seen.float())
         self.compute.add("update", self.counts(batch.tokens_NT, batch.mask_NT))

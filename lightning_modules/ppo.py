@@ -101,7 +101,7 @@ class PPOModule(PolicyModule):
         error_NT = clipped_value_loss(value_NT, batch.value_NT, batch.return_NT, clip=self.values.clip)
         value_loss = token_mean(error_NT, batch.mask_NT, tokens=batch.tokens)
         loss = -token_mean(gain_NT, batch.mask_NT, tokens=batch.tokens) + self.values.weight * value_loss
-        self.log("train/value_loss", value_loss)
+        self.log("train/value_loss", value_loss, sync_dist=True)
         if not self.critic.shares:
             self.compute.add("critic update", row_counts(batch.mask_NT))
         return self.log_update(loss, logp_NT, log_ratio_NT, batch)

@@ -81,7 +81,8 @@ def _train(start: str, out: Path, strategy: str, minibatches: int, name: str, ra
         )  # fmt: skip
     trainer = fit(module, out, prompts=4 // world, devices=world, strategy=kind[strategy], accumulate_grad_batches=minibatches)
     out.mkdir(exist_ok=True)
-    torch.save(all_weights(module), out / f"rank{trainer.global_rank}.pt")
+    logged = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
+    torch.save((all_weights(module), logged), out / f"rank{trainer.global_rank}.pt")
 
 
 def ends(start, out, strategy, minibatches=1, name="grpo", *, ragged=False):
@@ -98,19 +99,22 @@ FAST = [("ddp", 1, "grpo")]
     ("strategy", "minibatches", "name"), [*FAST, *(pytest.param(*c, marks=pytest.mark.long) for c in LONG if c not in FAST)]
 )
 def test_two_processes_take_the_updates_of_one(start, tmp_path, strategy, minibatches, name):
-    (one,) = ends(start, tmp_path / "one", "auto", name=name)
-    two = ends(start, tmp_path / "two", strategy, minibatches, name)
+    ((one, alone),) = ends(start, tmp_path / "one", "auto", name=name)
+    two, logged = zip(*ends(start, tmp_path / "two", strategy, minibatches, name), strict=True)
     before = start_weights(start)
     moved = (one[: len(before)] - before).abs().max()
     assert moved > 1e-3
     assert torch.equal(two[0], two[1])
     assert torch.allclose(one, two[0], rtol=1e-4, atol=1e-4 * moved)
+    assert logged[0] == logged[1]
+    if minibatches == 1:  # with more, each process logs its last, which is another's last but one
+        assert logged[0]["train/loss"].item() == pytest.approx(alone["train/loss"].item(), rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("strategy", ["ddp", "sharded"])
 def test_processes_that_sample_differently_often_and_long_do_not_wait_for_ever(start, tmp_path, strategy):
-    two = ends(start, tmp_path / "two", strategy, ragged=True)
+    two, _ = zip(*ends(start, tmp_path / "two", strategy, ragged=True), strict=True)
     assert torch.equal(two[0], two[1])
     assert not torch.equal(two[0], start_weights(start))
 
