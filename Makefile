@@ -2,6 +2,7 @@ PYTHON ?= python3
 SEED ?= 0
 OUT ?= runs/quickstart/seed$(SEED)
 FINDINGS = extrapolation context_seeding compute_split process_rewards atomic_skills
+FOUR_SEEDS = extrapolation process_rewards
 BIN = .venv/bin
 READY = .venv/.ready
 # two processes that share cores must not spin while they wait
@@ -21,6 +22,7 @@ quickstart: $(READY)
 
 findings: $(READY)
 	$(BIN)/python main.py run $(FINDINGS:%=configs/recipe/%.yaml) --scale tiny --out runs/study --at-once 2
+	$(BIN)/python main.py run $(FOUR_SEEDS:%=configs/recipe/%.yaml) --scale tiny --seed 3 --out runs/study --at-once 2
 	$(BIN)/python -m docs.findings.update runs/study
 
 test: $(READY)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from lightning_modules.compute import nominal_rl_tokens
+from recipes.resolve import processes
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Budget:
     tokens:   T, shared by the two stages.
     rl_share: beta: 0 full mid-training, 0.2 light, 0.5 medium, 0.8 heavy, 1 full RL.
     mid, rl:  names of the two stages.
-    devices:  that each stage runs on.
+    devices:  of a node that each of the two stages runs on; None: as their configs say.
     length:   L, nominal tokens of prompt and completion together.
     """
 
@@ -47,29 +48,33 @@ class Budget:
     rl_share: float
     mid: str = "midtrain"
     rl: str = "grpo"
-    devices: int = 1
+    devices: int | None = None
     length: int = 2048
 
     def sizes(self, mid: Mapping[str, Any], rl: Mapping[str, Any]) -> StepSizes:
         """What one step takes, from the resolved configs of the two stages.
 
         Raises:
-            ValueError: a config without what sizes a step, or RL whose updates are no whole number per rollout.
+            ValueError: a config without what sizes a step or without a number of devices, or RL whose updates are no whole
+                number per rollout.
         """
+        for name, config in ((self.mid, mid), (self.rl, rl)):
+            if processes(config) is None:
+                raise ValueError(f"budget: stage {name!r} takes what devices there are; say how many in `budget.devices`.")
         policy = rl["model"]["init_args"]
         return StepSizes(
-            tokens_per_step=tokens_per_update(mid, self.devices),
-            prompts_per_step=_number(self.rl, rl, "data", "prompts_per_rollout") * self.devices,
+            tokens_per_step=tokens_per_update(mid),
+            prompts_per_step=_number(self.rl, rl, "data", "prompts_per_rollout") * processes(rl),
             rollouts=_number(self.rl, rl, "model", "group_size"), length=self.length, reference=bool(policy.get("beta")),
             updates_per_step=updates_per_rollout(rl),
         )  # fmt: skip
 
 
-def tokens_per_update(config: Mapping[str, Any], devices: int) -> int:
-    """Positions of packed rows, padding included, that one update takes, all devices together."""
+def tokens_per_update(config: Mapping[str, Any]) -> int:
+    """Positions of packed rows, padding included, that one update takes, all devices together (one, where it says "auto")."""
     fixed = (config.get("budget") or {}).get("batch_tokens")
     rows = _number("this stage", config, "data", "row_length") * _number("this stage", config, "data", "batch_rows")
-    return fixed or rows * config["trainer"].get("accumulate_grad_batches", 1) * devices
+    return fixed or rows * config["trainer"].get("accumulate_grad_batches", 1) * (processes(config) or 1)
 
 
 def updates_per_rollout(config: Mapping[str, Any]) -> int:

@@ -24,7 +24,7 @@ from lightning_modules.flops import forward_flops
 from lightning_modules.language_model import build_language_model
 from recipes.budget import tokens_per_update, updates_per_rollout
 from recipes.plan import Planned
-from recipes.resolve import Config
+from recipes.resolve import Config, processes
 
 SAMPLED = 64  # problems whose lengths stand for all
 
@@ -71,7 +71,7 @@ def estimate(stage: Planned) -> Estimate:
 
 
 def _supervised(config: Config, model: PretrainedConfig | None) -> tuple[int, int, float, float | None]:
-    per_update = tokens_per_update(config, _devices(config))
+    per_update = tokens_per_update(config)
     steps = _steps(config, per_update)
     tokens = float(steps * per_update)
     lengths = _lengths(config)
@@ -82,7 +82,7 @@ def _policy(config: Config, model: PretrainedConfig | None) -> tuple[int, int, f
     policy, data = config["model"]["init_args"], config["data"]["init_args"]
     steps = _steps(config, None)
     rollouts = -(-steps // updates_per_rollout(config))
-    lengths, prompts = _lengths(config), rollouts * data["prompts_per_rollout"] * _devices(config)
+    lengths, prompts = _lengths(config), rollouts * data["prompts_per_rollout"] * (processes(config) or 1)
     completions, drawn = prompts * policy["group_size"], 1 + policy.get("resample", 0)  # each group replaced, at the most
     response = min(lengths.response, policy["sampling"]["max_new_tokens"])
     sampled, rows = completions * response, completions * (lengths.prompt + response)
@@ -122,11 +122,6 @@ def _steps(config: Config, per_update: int | None) -> int:
     if not limits:
         raise ValueError("a stage says neither `trainer.max_steps` nor `budget.max_tokens`; set one of them.")
     return min(limits)
-
-
-def _devices(config: Config) -> int:
-    devices, nodes = config["trainer"].get("devices"), config["trainer"].get("num_nodes", 1)
-    return (devices if isinstance(devices, int) and devices > 0 else 1) * nodes  # "auto": one, for want of knowing
 
 
 def _architecture(stage: Planned) -> PretrainedConfig | None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def state_of(place: Workplace, stage: Planned, failed: set[str]) -> str:
 def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
     """Write the index; arms that an earlier run planned and this one leaves out (`--only`, `--seed`) are kept.
 
+    Not so those of values that the recipe no longer has.
+
     Another process may be at it for arms of its own: a lock file keeps the two from losing what the other wrote.
     """
     path = index_path(out, plan.recipe)
@@ -40,10 +43,16 @@ def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
     return path
 
 
+def _known(recipe: Recipe, values: Mapping[str, str]) -> bool:
+    """Whether a recipe has these values of its axes."""
+    return values.keys() == recipe.axes.keys() and all(value in recipe.axes[axis] for axis, value in values.items())
+
+
 def _index(plan: Plan, place: Workplace, failed: set[str], path: Path) -> dict[str, Any]:
     arms: dict[str, Any] = {}
     if path.is_file():
-        arms = {arm["name"]: arm for arm in json.loads(path.read_text(encoding="utf-8"))["arms"]}
+        earlier = json.loads(path.read_text(encoding="utf-8"))["arms"]
+        arms = {arm["name"]: arm for arm in earlier if _known(plan.recipe, arm["values"])}
     for arm in plan.arms:
         stages = [
             {

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from recipes.plan import Planned
+from recipes.resolve import processes
 from recipes.workplace import Workplace
 
 CLUSTERS = ("slurm", "local", "debug")
@@ -83,12 +84,11 @@ def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping
 def _check_tasks(stage: Planned, settings: Mapping[str, Any]) -> None:
     """Each task of a job is a process of the Trainer; too many of them would each train for itself, in one folder."""
     trainer, tasks = stage.config["trainer"], settings.get("tasks_per_node", 1) * settings.get("nodes", 1)
-    devices, nodes = trainer["devices"], trainer["num_nodes"]
-    if tasks > 1 and isinstance(devices, int) and devices * nodes != tasks:
+    if tasks > 1 and processes(stage.config) not in (None, tasks):
         raise ValueError(
-            f"--job asks for {tasks} tasks, but stage {stage.name!r} ({stage.label}) trains on devices={devices} x "
-            f"num_nodes={nodes}. Set trainer.devices, trainer.num_nodes and trainer.strategy in recipe or scale, or leave "
-            "tasks_per_node out."
+            f"--job asks for {tasks} tasks, but stage {stage.name!r} ({stage.label}) trains on devices={trainer['devices']} x "
+            f"num_nodes={trainer['num_nodes']}. Set trainer.devices, trainer.num_nodes and trainer.strategy in recipe or scale, "
+            "or leave tasks_per_node out."
         )
 
 

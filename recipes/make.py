@@ -40,9 +40,9 @@ def make_all(plans: Sequence[Plan], out: Path, at_once: int = 1) -> set[str]:
                 del left[head]
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 stage = running.pop(future)
-                if not future.result():
+                if (error := future.exception()) is not None or not future.result():
                     failed.add(stage.digest)
-                    print(f"    FAILED {stage.label}:\n{place.why(stage)}", flush=True)
+                    print(f"    FAILED {stage.label}:\n{f'    {error!r}' if error else place.why(stage)}", flush=True)
                 for plan in plans:
                     write_index(plan, out, failed)
     return failed

@@ -5,6 +5,7 @@ Started again, it goes on where it stopped. A recipe without arms leaves each st
 arms failed; the others were run.
 """
 
+import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from callbacks.files import write_text
 from recipes.arm_table import arm_table
 from recipes.cli import run_stage
 from recipes.curves import draw_curves
@@ -52,7 +54,7 @@ def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
     for recipe in recipes:
         if recipe.plain and (len(recipes) > 1 or args.launcher != "here" or args.at_once > 1):
             raise ValueError(f"{recipe.name} has no arms; run it by itself, without --launcher and --at-once.")
-        if recipe.plain and args.seed is not None and len(args.seed) != 1:
+        if recipe.plain and len(args.seed or recipe.seeds) != 1:
             raise ValueError(f"{recipe.name} has no arms and runs with one seed; give --seed one number, or the recipe `arms`.")
     if args.at_once < 1:
         raise ValueError(f"--at-once {args.at_once}: how many stages run side by side; give 1 or more.")
@@ -103,9 +105,27 @@ def _run_plain(plan: Plan, out: Path) -> int:
     (arm,) = plan.arms
     for number, stage in enumerate(arm.stages, start=1):
         print(f"\n=== {number}/{len(arm.stages)} {stage.name} ===", flush=True)
+        _claim_folder(stage, out / stage.name)
         run_and_evaluate(stage.name, _arguments(plan, stage, out), out)
     _print_plain(plan, out)
     return 0
+
+
+def _claim_folder(stage: Planned, folder: Path) -> None:
+    """Write down which stage a folder holds.
+
+    Raises:
+        ValueError: it holds another, or what nothing says.
+    """
+    record = folder / "stage.json"
+    held = json.loads(record.read_text(encoding="utf-8"))["digest"] if record.is_file() else None
+    if held is None and not (folder / "config.yaml").is_file():
+        write_text(record, json.dumps({"kind": stage.kind, "digest": stage.digest}, indent=1))
+    elif held != stage.digest:
+        raise ValueError(
+            f"{folder} holds a stage made with another seed, config or start ({held or 'unnamed'}, not {stage.digest}); "
+            "give another --out, or remove the folder."
+        )
 
 
 def _arguments(plan: Plan, stage: Planned, out: Path) -> list[str]:
@@ -116,8 +136,11 @@ def _arguments(plan: Plan, stage: Planned, out: Path) -> list[str]:
     if plan.recipe.budget is not None:
         settings |= {f"trainer.{key}": stage.config["trainer"][key] for key in ("max_steps", "devices")}
         settings["budget.max_tokens"] = stage.config["budget"]["max_tokens"]
+    start = stage.config["model"]["init_args"].get("init_from")
     if stage.parent is not None:
-        settings["model.init_args.init_from"] = str(out / stage.parent.name / "huggingface")
+        start = str(out / stage.parent.name / "huggingface")
+    if start is not None:
+        settings["model.init_args.init_from"] = start
     return [*(word for path in written.configs for word in ("--config", str(path))), *flags(settings)]
 
 

@@ -5,7 +5,7 @@ Equal stages of several arms are one stage. Not here: running them (`workplace.p
 
 from argparse import ArgumentError
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
 
@@ -127,10 +127,22 @@ class _Builder:
             stages = self._spend(budget, stages, configs)
         found: dict[str, Planned] = {}
         for stage in stages:
-            parent = found[stage.init_from] if stage.init_from else None
-            name = digest(configs[stage.name], parent.digest if parent else None)
-            found[stage.name] = Planned(stage.name, configs[stage.name], parent, name)
+            config, parent = configs[stage.name], found[stage.init_from] if stage.init_from else None
+            if parent is None:
+                config = _started(config, self._start(stage, changes, seed, arm))
+            name = digest(config, parent.digest if parent else None)
+            found[stage.name] = Planned(stage.name, config, parent, name)
         return tuple(found.values())
+
+    def _start(self, stage: Stage, changes: Sequence[Change], seed: int, arm: str) -> str | None:
+        """Weights from outside that a chain begins with: those of its first stage as written, which this arm may do without."""
+        written = {of.name: of for of in self.recipe.stages}
+        first = written[stage.name]
+        while first.init_from is not None:
+            first = written[first.init_from]
+        own = (replace(of, init_from=None) for of in (first, written[stage.name]))
+        starts = (self._config(of, changes, seed, arm)["model"]["init_args"].get("init_from") for of in own)
+        return next((start for start in starts if start is not None), None)
 
     def _config(self, stage: Stage, changes: Sequence[Change], seed: int, arm: str) -> Config:
         settings = dict(stage.settings)
@@ -155,14 +167,25 @@ class _Builder:
             return stages  # an arm that skips both spends nothing
         if missing := {budget.mid, budget.rl} - configs.keys():
             raise ValueError(f"budget: {sorted(missing)} are no stages; set `mid` and `rl` to two of {sorted(configs)}.")
+        if budget.devices is not None:
+            for name in (budget.mid, budget.rl):
+                configs[name] = configs[name] | {"trainer": configs[name]["trainer"] | {"devices": budget.devices}}
         sizes = budget.sizes(configs[budget.mid], configs[budget.rl])
         steps = split_budget(budget.tokens, budget.rl_share, sizes)
         left = {budget.mid: steps.mid, budget.rl: steps.rl * sizes.updates_per_step}
         for name, count in left.items():
             config = configs[name]
-            trainer = config["trainer"] | {"max_steps": count, "devices": budget.devices}
-            configs[name] = config | {"trainer": trainer, "budget": config["budget"] | {"max_tokens": None}}
+            trainer, limits = config["trainer"] | {"max_steps": count}, config["budget"] | {"max_tokens": None}
+            configs[name] = config | {"trainer": trainer, "budget": limits}
         return without(stages, frozenset(name for name, count in left.items() if not count))
+
+
+def _started(config: Config, start: str | None) -> Config:
+    """A config with weights from outside, where there are any."""
+    if start is None:
+        return config
+    model = config["model"]
+    return config | {"model": model | {"init_args": model["init_args"] | {"init_from": start}}}
 
 
 def in_order(plans: Sequence[Plan]) -> Iterator[tuple[Planned, list[str]]]:

@@ -82,6 +82,16 @@ def kind_of(config: Mapping[str, Any]) -> str:
     return config["model"]["class_path"].rpartition(".")[2].removesuffix("Module").lower()
 
 
+def processes(config: Mapping[str, Any]) -> int | None:
+    """On how many devices a stage trains, all nodes together; None: on those that there are ("auto")."""
+    devices = config["trainer"].get("devices", "auto")
+    if isinstance(devices, str) and devices != "auto":
+        devices = [part for part in devices.split(",") if part] if "," in devices else int(devices)
+    if isinstance(devices, list):
+        devices = len(devices)
+    return None if devices in ("auto", -1) else devices * config["trainer"].get("num_nodes", 1)
+
+
 def digest(config: Config, parent: str | None) -> str:
     """Name a stage by all that shapes it.
 

@@ -63,8 +63,9 @@ class Workplace:
             alone: keep other processes from the stage, and wait for one that works on it; false for those of a job's processes
                 that join another one.
         """
-        self.prepare(stage)
         with self._claimed(stage) if alone else _open(os.devnull) as claim:
+            if alone:
+                self.prepare(stage)
             done = self.trained(stage) or self._run(stage, "fit", "last", claim)
             last = self.folder(stage) / "checkpoints" / "last.ckpt"
             return done and (self.complete(stage) or self._run(stage, "test", str(last), claim))
@@ -96,6 +97,7 @@ class Workplace:
     @contextmanager
     def _claimed(self, stage: Planned) -> Iterator[IO[str]]:
         """The stage for this process alone, once no other works on it."""
+        self.folder(stage).mkdir(parents=True, exist_ok=True)
         with _open(self.folder(stage) / "claim.lock") as claim:
             try:
                 fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)

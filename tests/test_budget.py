@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from recipes.ledger import aggregate, compute_table
-from recipes.plan import make_plan
+from recipes.plan import Planned, make_plan
 from recipes.recipe import Change, load_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -16,12 +17,20 @@ ROOT = Path(__file__).parent.parent
 SPLIT = ROOT / "configs/recipe/compute_split.yaml"
 
 
-def steps(tokens: float, rl_share: float, **budget: object) -> dict[str, tuple[str | None, int]]:
-    """Name -> stage it starts from, and updates that the budget gives it, at the paper's scale."""
+def stages(tokens: float, rl_share: float, trainer: dict | None = None, **budget: object) -> dict[str, Planned]:
+    """By name, those that the budget leaves at the paper's scale; `trainer`: settings of mid-training and RL."""
     change = Change(budget={"tokens": tokens, "rl_share": rl_share, **budget})
+    settings = {f"trainer.{key}": value for key, value in (trainer or {}).items()}
+    change = replace(change, settings={"midtrain": settings, "grpo": settings})
     plan = make_plan(replace(load_recipe(SPLIT, "paper"), axes={"budget": {"this": change}}), (0,))
+    return {stage.name: stage for stage in plan.arms[0].stages}
+
+
+def steps(*given: float, **more: object) -> dict[str, tuple[str | None, int]]:
+    """Name -> stage it starts from, and updates."""
     return {
-        stage.name: (stage.parent and stage.parent.name, stage.config["trainer"]["max_steps"]) for stage in plan.arms[0].stages
+        name: (stage.parent and stage.parent.name, stage.config["trainer"]["max_steps"])
+        for name, stage in stages(*given, **more).items()
     }
 
 
@@ -34,6 +43,36 @@ def test_the_paper_scale_recipe_takes_the_steps_of_table_3():
 def test_more_devices_take_fewer_steps_unless_the_update_has_a_fixed_number_of_tokens():
     assert steps(4.194304e9, 0.2, devices=4)["midtrain"][1] == 6400
     assert steps(4.194304e9, 0.2, devices=4)["grpo"][1] == 40
+
+
+def test_the_devices_of_a_stage_are_counted_and_kept():
+    here = {"devices": 2, "num_nodes": 2, "strategy": "ddp"}
+    found = stages(4.194304e9, 0.2, trainer=here)
+    assert [found[name].config["trainer"]["max_steps"] for name in ("midtrain", "grpo")] == [6400, 40]
+    trainer = found["grpo"].config["trainer"]
+    assert {key: str(trainer[key]) for key in here} == {"devices": "2", "num_nodes": "2", "strategy": "ddp"}
+    with pytest.raises(ValueError, match=r"'midtrain' takes what devices there are; say how many in `budget.devices`"):
+        stages(4.194304e9, 0.2, trainer={"devices": "auto"})
+    assert stages(4.194304e9, 0.2, trainer={"devices": "auto"}, devices=4)["grpo"].config["trainer"]["max_steps"] == 40
+
+
+@pytest.mark.parametrize("gone", ["by its budget", "by its arm"])
+def test_what_starts_from_weights_of_elsewhere_does_so_without_its_first_stage(tmp_path, gone):
+    """Mid-training starts from weights that the recipe names; RL alone does, too, and not from those of its own config."""
+    here, start = ROOT / "configs/experiment", {"model.init_args.init_from": "released/base"}
+    recipe = {
+        "stages": {
+            "midtrain": {"config": str(here / "quickstart_midtrain.yaml"), "set": start},
+            "grpo": {"config": str(here / "quickstart_grpo.yaml"), "init_from": "midtrain"},
+        },
+        "arms": {"data": {"RL alone": {"skip": ["midtrain"]} if gone == "by its arm" else {}}},
+    }  # fmt: skip
+    if gone == "by its budget":
+        recipe["budget"] = {"tokens": 1e7, "rl_share": 1.0}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    (stage,) = make_plan(load_recipe(tmp_path / "own.yaml")).arms[0].stages
+    assert (stage.name, stage.parent) == ("grpo", None)
+    assert stage.config["model"]["init_args"]["init_from"] == "released/base"
 
 
 def test_a_stage_without_steps_is_taken_out():

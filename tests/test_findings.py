@@ -1,6 +1,7 @@
 """The page of findings: effects and what their intervals say, against sums by hand."""
 
 import json
+import re
 from math import sqrt
 from pathlib import Path
 
@@ -50,9 +51,10 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write_claims(folder, *effects):
-    claim = {"title": "RL", "claim": "It does.", "effects": list(effects), "reading": "From {base} by {edge - base}."}
-    claims = {"about": "# Findings", "findings": {"extrapolation": claim, "other": claim | {"title": "Other"}}}
+def write_claims(folder, *effects, planned=(0, 1, 2), **more):
+    claim = {"title": "RL", "claim": "It does.", "effects": list(effects), "reading": "From {base} by {edge - base}."} | more
+    findings = {"extrapolation": claim, "other": claim | {"title": "Other"}}
+    claims = {"about": "# Findings", "planned": list(planned), "findings": findings}
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
 
 
@@ -73,7 +75,32 @@ def test_a_difference_is_taken_seed_by_seed_with_students_interval(folder):
     assert "value" not in lost
 
 
-def test_the_page_shows_every_effect_and_what_the_runs_cost(folder):
+def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys):
+    update.main([str(folder / "study")], folder)
+    key = re.search(r"the reading of extrapolation .* set reading_of: (\w+)", capsys.readouterr().out)[1]
+    assert "From 0.20" not in (folder / "README.md").read_text()
+    write_claims(folder, EDGE, BASE, reading_of=key)
+    update.main([str(folder / "study")], folder)
+    assert "set reading_of" in capsys.readouterr().out  # two effects fewer
+    assert "(The words that stood here were written for other numbers.)" in (folder / "README.md").read_text()
+
+
+def test_what_seeds_that_were_added_later_change_is_said(folder):
+    """Oracle: with seeds 0 and 1 the differences are 0.3 and 0.15; ± 12.706 x 0.106 / sqrt(2) takes zero in."""
+    write_claims(folder, EDGE, BASE, planned=(0, 1))
+    update.main([str(folder / "study")], folder)
+    effect = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"][0]
+    assert effect["verdict"] == "reproduced"
+    assert effect["planned"]["verdict"] == "not resolvable"
+    assert effect["planned"]["value"] == pytest.approx(0.225)
+    assert "reproduced (seeds 0,1: not resolvable)" in (folder / "README.md").read_text()
+
+
+def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
+    update.main([str(folder / "study")], folder)
+    key = re.search(r"reading of extrapolation .* set reading_of: (\w+)", capsys.readouterr().out)[1]
+    effects = yaml.safe_load((folder / "claims.yaml").read_text())["findings"]["extrapolation"]["effects"]
+    write_claims(folder, *effects, reading_of=key)
     update.main([str(folder / "study")], folder)
     page = (folder / "README.md").read_text()
     lines = {line.split("  ")[0]: line for line in page.splitlines()}

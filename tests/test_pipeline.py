@@ -60,6 +60,14 @@ def test_every_stage_leaves_its_files(experiment):
     assert (experiment / "out/curves.png").stat().st_size > 10_000
 
 
+def test_a_folder_of_another_seed_is_refused(experiment, capsys):
+    command = ["run", str(experiment / "recipe.yaml"), "--out", str(experiment / "out")]
+    assert main.main([*command, "--seed", "4"]) == 2
+    assert f"{experiment / 'out/pretrain'} holds a stage made with another seed" in capsys.readouterr().err
+    assert main.main([*command, "--seed", "3"]) == 0
+    assert "Seed 3." in capsys.readouterr().out
+
+
 def test_stages_start_from_one_another_with_the_given_seed(experiment):
     config = yaml.safe_load((experiment / "out/grpo/config.yaml").read_text())
     assert config["model"]["init_args"]["init_from"] == str(experiment / "out/midtrain/huggingface")

@@ -173,8 +173,17 @@ def test_a_stage_is_known_by_its_content_and_not_by_its_place(tmp_path):
     assert named[0] == named[1]
     assert digest(resolve([paths[0]], {"trainer.max_steps": 5}), None) != named[0]
     assert digest(resolve([paths[0]], {}), "a parent") != named[0]
-    preset, spelt = ({"data.init_args.mixture": mixture} for mixture in ("seed_0", [{"ops": "2-20", "contexts": ["garden"]}]))
-    assert digest(resolve([paths[0]], preset), None) != digest(resolve([paths[0]], spelt), None)
+
+
+def test_the_presets_of_a_stage_are_part_of_it(tmp_path, monkeypatch):
+    """A preset counts by what it holds: its config, which only names it, stays the same."""
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(minute_config("pretrain")))
+    named = set()
+    for ops in ("2-3", "2-4"):
+        (tmp_path / f"{ops}.yaml").write_text(yaml.safe_dump({"mine": [{"ops": ops, "contexts": ["garden"]}]}))
+        monkeypatch.setattr("datamodules.mixture.PRESETS", tmp_path / f"{ops}.yaml")
+        named.add(digest(resolve([tmp_path / "one.yaml"], {"data.init_args.mixture": "mine"}), None))
+    assert len(named) == 2
 
 
 def test_the_contexts_of_a_stage_are_part_of_it(tmp_path):
@@ -202,6 +211,39 @@ def test_a_failed_arm_is_reported_and_the_others_go_on(tmp_path, fake, capsys):
     assert len(fake.done) == 5
     fake.fails = None
     assert main.main(["run", str(path), "--out", str(tmp_path / "out")]) == 0
+
+
+def test_a_stage_that_cannot_be_begun_fails_alone(tmp_path, fake, capsys, monkeypatch):
+    run = fake.run
+
+    def full(place, stage, command, checkpoint, claim):
+        if "ops: '3'" in yaml.safe_dump(stage.config):
+            raise OSError(28, "No space left on device")
+        return run(place, stage, command, checkpoint, claim)
+
+    fake.run = full
+    assert main.main(["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out")]) == 1
+    assert "No space left on device" in capsys.readouterr().out
+    index = json.loads((tmp_path / "out/minute.json").read_text())["arms"]
+    assert [arm["stages"][-1]["state"] for arm in index] == ["complete", "failed", "complete"]
+
+
+def test_arms_that_a_recipe_no_longer_has_leave_its_index(tmp_path, fake):
+    out = str(tmp_path / "out")
+    assert main.main(["run", str(write_recipe(tmp_path)), "--out", out]) == 0
+    changed = write_recipe(tmp_path, arms={"data": {"base": {"skip": ["grpo"]}, "new": {}}})
+    assert main.main(["run", str(changed), "--out", out]) == 0
+    assert [arm["name"] for arm in json.loads((tmp_path / "out/minute.json").read_text())["arms"]] == ["base-seed0", "new-seed0"]
+
+
+def test_the_recipe_of_the_documentation_can_be_planned(tmp_path):
+    text = (ROOT / "docs/recipes.md").read_text().partition("## Writing one")[2]
+    (tmp_path / "written.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
+    plan = make_plan(load_recipe(tmp_path / "written.yaml"), (0,))
+    assert {arm.name: [stage.name for stage in arm.stages] for arm in plan.arms} == {
+        "base-2.6M-seed0": ["pretrain"], "edge-2.6M-seed0": ["pretrain", "midtrain", "grpo"],
+        "hard-2.6M-seed0": ["pretrain", "midtrain", "grpo"],
+    }  # fmt: skip
 
 
 def test_what_starts_from_a_failed_stage_waits_for_it(tmp_path, fake, capsys):

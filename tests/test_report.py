@@ -12,8 +12,9 @@ import pytest
 from minute_recipe import write_configs
 
 import main
+from recipes.report.chart import Line, Panel, draw_panel, plt
 from recipes.report.command import charts_of
-from recipes.report.numbers import Files, Term, pointer, t_quantile
+from recipes.report.numbers import Files, Number, Term, pointer, t_quantile
 from recipes.report.studies import find_studies
 from recipes.report.values import Values
 
@@ -108,6 +109,27 @@ def test_every_number_is_what_its_files_say(folder, which):
     assert {path.rpartition("/")[2] for _, runs, _ in found for run in runs for _, path, _ in run} >= {
         "evaluation.json", "metrics.csv", "compute.json", "training.json",
     }  # fmt: skip
+
+
+def test_a_number_names_its_files_and_says_where_there_are_more():
+    def title(*weights):
+        terms = tuple(Term(weight, "f.csv", f"x[step={step}]") for step, weight in enumerate(weights))
+        return Number(1.0, None, None, (terms,)).title
+
+    assert title(1) == "f.csv x[step=0]"
+    assert title(1, -1) == "f.csv x[step=0] - f.csv x[step=1]"
+    assert title(-1, 1) == "- f.csv x[step=0] + f.csv x[step=1]"
+    assert title(1, 1, 1, 1, 1) == "sum of 5 values, f.csv x[step=0] to f.csv x[step=4]"
+    assert title(0.5, 0.5) == "mean of 2 values, f.csv x[step=0] to f.csv x[step=1]"
+
+
+def test_many_arms_differ_without_their_colours():
+    number = Number(0.5, None, None, ((Term(1, "f", "k"),),))
+    lines = tuple(Line(str(i), ((1, number), (2, number)), style=i) for i in range(28))
+    figure, axis = plt.subplots()
+    draw_panel(axis, Panel("", "", "", lines))
+    assert len({(line.get_marker(), line.get_fillstyle(), line.get_linestyle()) for line in axis.lines}) == 28
+    plt.close(figure)
 
 
 def test_the_interval_over_seeds_is_students(folder):

@@ -1,11 +1,12 @@
 """What arms reached, held against what is claimed: effects with intervals and verdicts, and what they were made with."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from recipes.report.numbers import Files, Number, Term
-from recipes.report.studies import Group, Study
+from recipes.report.studies import Study
 from recipes.report.values import Values
 
 ALIKE = 0.05  # differences claimed to be none may be so large; where no arm is farther from 0, or from 1, nothing could be seen
@@ -27,31 +28,52 @@ def verdict(found: Number, expected: str, *, at_end: bool = False) -> str:
     return "not reproduced" if unwanted or largest <= NOTHING else "reproduced" if wanted else "not resolvable"
 
 
-def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:
+def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence[int] = ()) -> list[dict[str, Any]]:
     """Every effect of a claim, with each seed's value and where it was read; those whose arms are not complete hold no value.
+
+    Args:
+        study: the recipe's results.
+        files: of the folder that it was found in.
+        claim: its effects.
+        planned: seeds that were to be run before any was seen; where there are more, what these alone say is kept, too.
 
     Raises:
         ValueError: an effect of what no evaluation holds.
     """
-    values, groups, effects = Values(study, files), {group.label: group for group in study.groups}, []
+    values, first, effects = Values(study, files), Values(_of_seeds(study, planned), files), []
+    groups = {group.label for group in study.groups}
     for effect in claim["effects"]:
         if effect["arm"] not in groups or effect.get("against", effect["arm"]) not in groups:
             effects.append(effect)
             continue
-        found, key = _found(values, groups, effect), effect["at"]
+        found, key = _found(values, effect), effect["at"]
         if found is None:
             raise ValueError(
                 f"claims.yaml, {study.name}, {effect['what']!r}: {key} is in no evaluation with a seed that it needs."
             )
         seeds = [sum(term.weight * files.value(term.path, term.key) for term in run) for run in found.runs]
         numbers = {"value": found.value, "low": found.low, "high": found.high, "seeds": seeds, "terms": json.loads(found.terms)}
-        said = {"verdict": verdict(found, effect["expected"], at_end=_at_end(values, key))} if "expected" in effect else {}
-        effects.append(effect | numbers | said)
+        effects.append(effect | numbers)
+        if "expected" in effect:
+            effects[-1]["verdict"] = verdict(found, effect["expected"], at_end=_at_end(values, key))
+            if first.study.groups and first.study != study:
+                alone = _found(first, effect)
+                effects[-1]["planned"] = {
+                    "seeds": list(planned), "value": alone.value, "low": alone.low, "high": alone.high,
+                    "verdict": verdict(alone, effect["expected"], at_end=_at_end(first, key)),
+                }  # fmt: skip
     return effects
 
 
-def _found(values: Values, groups: Mapping[str, Group], effect: dict[str, Any]) -> Number | None:
+def _of_seeds(study: Study, seeds: Sequence[int]) -> Study:
+    """A study's runs with these seeds."""
+    groups = (replace(group, runs=tuple(run for run in group.runs if run.seed in seeds)) for group in study.groups)
+    return replace(study, groups=tuple(group for group in groups if group.runs))
+
+
+def _found(values: Values, effect: dict[str, Any]) -> Number | None:
     """The difference of two arms, or the value of one, after its last stage or `before` it."""
+    groups = {group.label: group for group in values.study.groups}
     arm, key, before = groups[effect["arm"]], effect["at"], effect.get("before", False)
     if "against" in effect:
         return values.difference(arm, groups[effect["against"]], key)

@@ -2,12 +2,14 @@
 
 import re
 from collections import Counter
+from hashlib import sha256
 from typing import Any
 
 from recipes.table import align
 
 SCALE = "tiny"
 COUNT = ".0f"
+UNREAD = "(The words that stood here were written for other numbers.)"
 
 
 def style(effect: dict[str, Any], digits: int) -> str:
@@ -26,8 +28,23 @@ def table(effects: list[dict[str, Any]]) -> str:
         low = max(e["low"], 0.0) if how == COUNT and e["low"] is not None else e["low"]
         interval = "-" if low is None else f"[{low:{how}}, {e['high']:{how}}]"
         seeds = " ".join(format(value, style(e, 2)) for value in e["seeds"])
-        rows.append([e["what"], e.get("expected", ""), format(e["value"], how), interval, seeds, e.get("verdict", "")])
+        rows.append([e["what"], e.get("expected", ""), format(e["value"], how), interval, seeds, _said(e)])
     return align(rows)
+
+
+def _said(effect: dict[str, Any]) -> str:
+    """The verdict; where seeds were added and it was another one before, that too."""
+    now, before = effect.get("verdict", ""), effect.get("planned", {})
+    return f"{now} (seeds {_list(before['seeds'])}: {before['verdict']})" if before.get("verdict", now) != now else now
+
+
+def _list(numbers: list[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def key_of(effects: list[dict[str, Any]]) -> str:
+    """Names the table of effects; a reading says for which it was written."""
+    return sha256(table(effects).encode()).hexdigest()[:8]
 
 
 def reading(text: str, effects: list[dict[str, Any]]) -> str:
@@ -52,11 +69,11 @@ def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int
     made, seconds = found["environment"], found["seconds"]
     commits = ", ".join(commit[:7] for commit in made["commits"])
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
-    seeds, threads = (",".join(map(str, made[key])) for key in ("seeds", "threads"))
+    seeds, threads = _list(made["seeds"]), _list(made["threads"])
     return [
         ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()) + ".",
         f"![differences between arms of {name}](figures/{name}-effects.png)", f"```\n{table(found['effects'])}\n```",
-        *([reading(claim["reading"], found["effects"])] if "reading" in claim else []),
+        reading(claim["reading"], found["effects"]) if claim.get("reading_of") == key_of(found["effects"]) else UNREAD,
         f"`python main.py run configs/recipe/{name}.yaml --scale {SCALE} --seed {seeds} --out runs/study` at {commits}: "
         f"{len(seconds)} stages ({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes; threads: "
         f"{threads}. Python {made['python']}, {versions}.",

@@ -4,7 +4,9 @@
 alone: `effects.json` (every seed's value, the files behind it, seconds by stage), `README.md` and the report. An effect is the
 difference of two arms with the same seed, or, without `against`, the value of one arm (with `before`: before its last stage); its
 interval is Student's t over seeds. `expected` of a difference is `above` or `below` (zero), `same`, or `open`, where nothing is
-claimed. In a `reading`, `{WHAT}` is the value of that effect.
+claimed. `planned` are the seeds that were to be run before any was seen; where there are more, a verdict that they changed has
+that of the planned ones beside it. In a `reading`, `{WHAT}` is the value of that effect; it is left out where the table is not
+the one, `reading_of`, that it was written for.
 """
 
 import json
@@ -17,7 +19,7 @@ import yaml
 from callbacks.files import write_text
 from docs.findings.effects import cost, environment, measure
 from docs.findings.forest import draw_forest
-from docs.findings.page import SCALE, page
+from docs.findings.page import SCALE, key_of, page
 from recipes.report.command import report
 from recipes.report.numbers import Files
 from recipes.report.studies import find_studies
@@ -38,7 +40,9 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> None:
     for study in find_studies(root):
         name, _, scale = study.index.removesuffix(".json").partition(".")
         if name in claims["findings"] and scale == SCALE and study.groups:
-            effects = measure(study, files, claims["findings"][name])
+            effects = measure(study, files, claims["findings"][name], claims["planned"])
+            if claims["findings"][name].get("reading_of") != (key := key_of(effects)):
+                print(f"claims.yaml: the reading of {name} was written for other numbers; if it fits, set reading_of: {key}")
             measured[name] = {"environment": environment(study, files), "seconds": cost(study, files), "effects": effects}
     if not measured:
         raise ValueError(

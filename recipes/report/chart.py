@@ -18,8 +18,9 @@ from recipes.report.numbers import Number
 
 # Okabe and Ito's colours, which people with any colour vision tell apart (jfly.uni-koeln.de/color), darkest first
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (8, 3)))
+# 7 markers and 5 dashes, numbers without a common divisor: 35 lines differ without their colours
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+STYLES = ("-", "--", "-.", ":", (0, (8, 3)))
 HATCHES = ("", "///", "---", "xxx", "\\\\\\", "|||", "+++", "--\\\\")  # lines: dots make an SVG five times as large
 SIZE = (4.4, 3.7)  # inches of a panel
 FEW = 16  # points that get a marker each, and a tick where they are whole numbers

@@ -211,7 +211,7 @@ def against_axis(values: Values) -> Chart | None:
     axis = list(values.study.axes)[-1]
     placed: dict[str, list[tuple[float, Group]]] = {}
     for group in values.study.groups:
-        if (x := numeric(group.values[axis])) is not None:
+        if (x := numeric(group.values.get(axis, ""))) is not None:
             others = ", ".join(value for name, value in group.values.items() if name != axis)
             placed.setdefault(others or axis, []).append((x, group))
     if max((len(points) for points in placed.values()), default=0) < 3:

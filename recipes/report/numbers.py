@@ -36,6 +36,10 @@ def pointer(*keys: str | int) -> str:
     return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in keys)
 
 
+def _place(term: Term) -> str:
+    return f"{term.path} {term.key}"
+
+
 @dataclass(frozen=True)
 class Number:
     """A value with its interval and its sources.
@@ -59,10 +63,14 @@ class Number:
 
     @cached_property
     def title(self) -> str:
-        """The sources, for people."""
-        first = " ".join(f"{'+' if t.weight > 0 else '-'} {t.path} {t.key}" for t in self.runs[0][:2]).removeprefix("+ ")
+        """The sources, for people: those of the first run, of many the first and the last."""
+        (first, *others), mean_of = self.runs[0], abs(self.runs[0][0].weight) != 1
+        if mean_of or len(others) > 3:
+            named = f"{'mean' if mean_of else 'sum'} of {len(self.runs[0])} values, {_place(first)} to {_place(others[-1])}"
+        else:
+            named = " ".join(f"{'+' if t.weight > 0 else '-'} {_place(t)}" for t in self.runs[0]).removeprefix("+ ")
         more = f" (and {len(self.runs) - 1} more seeds)" if len(self.runs) > 1 else ""
-        return f"{first}{more}{'; interval: ' + self.how if self.how and self.low is not None else ''}"
+        return f"{named}{more}{'; interval: ' + self.how if self.how and self.low is not None else ''}"
 
 
 def t_quantile(freedom: int) -> float:

@@ -16,9 +16,6 @@ from recipes.report.chart import Chart, panel_image
 from recipes.report.numbers import Files
 from recipes.report.studies import StageFiles, Study
 from recipes.report.tables import Shown, Table, show
-from recipes.report.training_figures import thinned
-
-TABLE_POINTS = 12  # of a line, in the table below a figure
 
 
 @dataclass(frozen=True)
@@ -47,12 +44,11 @@ def write_page(sections: Sequence[Section], files: Files, path: Path) -> Path:
 
 
 def chart_table(chart: Chart) -> Table:
-    """The numbers that a chart draws; of long lines, some."""
+    """The numbers that a chart draws."""
     rows: list[list[str | Shown | None]] = []
     for panel in chart.panels:
         for line in panel.lines:
-            kept = thinned(list(range(len(line.points))), TABLE_POINTS)
-            for x, number in (line.points[i] for i in kept):
+            for x, number in line.points:
                 rows.append([panel.title, line.label, f"{x:g}" if isinstance(x, float | int) else x, show(number)])
     return Table("Numbers", ("panel", "line", "x", "value"), rows)
 

@@ -25,12 +25,12 @@ from recipes.report.numbers import Term
 from recipes.report.studies import Group, Run, StageFiles
 from recipes.report.values import GRADER, Terms, Values
 
-MOST_STEPS = 60  # points of a training curve
+MOST_STEPS = 50  # points of a training curve
 
 
-def thinned(steps: list[int], most: int = MOST_STEPS) -> list[int]:
-    """At most `most` of the steps, evenly, the last among them."""
-    stride = -(-len(steps) // most)
+def thinned(steps: list[int]) -> list[int]:
+    """At most `MOST_STEPS` of the steps, evenly, the last among them."""
+    stride = -(-len(steps) // MOST_STEPS)
     return steps[::-1][::stride][::-1]
 
 
