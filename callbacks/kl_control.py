@@ -27,8 +27,11 @@ class KLControl(Callback):
             lowest: the weight does not fall below.
             highest: nor rise above.
         """
-        if target <= 0 or gain <= 0 or not 0 <= lowest <= highest:
-            raise ValueError(f"KLControl: target={target} and gain={gain} must be above 0, and 0 <= {lowest=} <= {highest=}.")
+        if target <= 0 or not 0 < gain < 5 or not 0 <= lowest <= highest:
+            raise ValueError(
+                f"KLControl: target={target} must be above 0, gain={gain} within 0 and 5 (the weight stays above 0), and "
+                f"0 <= {lowest=} <= {highest=}."
+            )
         self.target, self.gain, self.lowest, self.highest = target, gain, lowest, highest
         self.weight: float | None = None
         self.measured: list[float] = []

@@ -37,13 +37,14 @@ class Collector(Protocol):
 class ExperienceLoader:
     """Rolls out, then hands on the minibatches, once per epoch of the policy.
 
-    Its state is the number of rollouts begun and, within one, its minibatches (those of every process) and how many were used.
+    Its state is the number of problems asked and, within a rollout, its minibatches (those of every process) and how many of them
+    were used.
     """
 
     def __init__(self, data: "PromptDataModule", policy: Collector, batches: int) -> None:
         """Keep the parts; `batches` minibatches make one pass."""
         self.data, self.policy, self.batches = data, policy, batches
-        self.rollouts, self.used = 0, 0
+        self.problems, self.used = 0, 0
         self.held: list[Any] = []
 
     def __len__(self) -> int:
@@ -54,9 +55,9 @@ class ExperienceLoader:
         """Yield minibatches, from where the state says."""
         for _ in range(self.batches):
             if not self.held:
-                number = self.rollouts
-                self.rollouts += 1
-                self.held = self.policy.collect(self.data.prompts(number), partial(self.data.more_prompts, number))
+                first = self.problems
+                self.problems += self.data.trainer.world_size * self.data.prompts_per_rollout
+                self.held = self.policy.collect(self.data.prompts(first), partial(self.data.more_prompts, first))
             batch = self.held[self.used % len(self.held)]
             self.used += 1
             if self.used == len(self.held) * self.policy.epochs:
@@ -64,13 +65,13 @@ class ExperienceLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Rollouts begun, and what is left of the last; with several processes each must ask."""
+        """Problems asked, all processes together, and what is left of the last rollout; with several processes each must ask."""
         held = [{k: v if v is None else v.cpu() for k, v in batch.state_dict().items()} for batch in self.held]
         everyones = [held]
         if held and distributed.is_available() and distributed.is_initialized():
             everyones = [None] * distributed.get_world_size()
             distributed.all_gather_object(everyones, held)
-        return {"rollouts": self.rollouts, "used": self.used, "held": everyones}
+        return {"problems": self.problems, "used": self.used, "held": everyones}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on with the next minibatch.
@@ -84,7 +85,7 @@ class ExperienceLoader:
                 f"the checkpoint was written within a rollout of {len(everyones)} processes, and there are {trainer.world_size}; "
                 "go on with as many, or from a checkpoint between rollouts."
             )
-        self.rollouts, self.used = state["rollouts"], state["used"]
+        self.problems, self.used = state["problems"], state["used"]
         self.held = self.policy.restore(everyones[trainer.global_rank]) if self.used else []
 
 
@@ -122,17 +123,16 @@ class PromptDataModule(ReasoningDataModule):
         self.prompts_per_rollout = prompts_per_rollout
         self.focused: tuple[Cell, ...] = ()
 
-    def prompts(self, rollout: int) -> PromptBatch:
-        """The problems of rollout number `rollout` on this device."""
-        return self._problems(rollout, 0, self.prompts_per_rollout)
+    def prompts(self, first: int) -> PromptBatch:
+        """The problems of a rollout on this device; `first` is the number of the first on all devices."""
+        return self._problems(first, 0, self.prompts_per_rollout)
 
-    def more_prompts(self, rollout: int, attempt: int, count: int) -> PromptBatch:
-        """`count` <= prompts_per_rollout problems that no other rollout, attempt (from 1) or device has."""
-        return self._problems(rollout, attempt, count)
+    def more_prompts(self, first: int, attempt: int, count: int) -> PromptBatch:
+        """`count` <= prompts_per_rollout problems that no other rollout, attempt (from 1) or device has; `first` as above."""
+        return self._problems(first, attempt, count)
 
-    def _problems(self, rollout: int, attempt: int, count: int) -> PromptBatch:
-        world, rank = self.trainer.world_size, self.trainer.global_rank
-        first = (rollout * world + rank) * self.prompts_per_rollout + attempt * ATTEMPT
+    def _problems(self, first: int, attempt: int, count: int) -> PromptBatch:
+        first += self.trainer.global_rank * self.prompts_per_rollout + attempt * ATTEMPT
         numbers = list(range(first, first + count))
         batch = encode_prompts([self.source.example("train", i) for i in numbers], numbers, self.tokenizer)
         self.drawn.add(

@@ -36,4 +36,4 @@ class Clip:
 
     def holds_back(self, log_ratio_NT: Tensor, advantage_NT: Tensor) -> Tensor:
         """[N, T] bool: tokens without gradient; see `clipped_tokens`."""
-        return clipped_tokens(log_ratio_NT, advantage_NT, low=self.low, high=self.above)
+        return clipped_tokens(log_ratio_NT, advantage_NT, low=self.low, high=self.above, dual=self.dual)

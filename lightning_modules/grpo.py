@@ -1,7 +1,7 @@
 """GRPO on verified traces: sample G solutions per problem, price them, take clipped policy steps.
 
 Departs from arXiv:2402.03300: the loss is averaged over the tokens of the rollout, not per sequence.
-Not here: formulas (algorithms/), what a trace is worth (rewards/), sampling and log-probabilities (policy.py).
+Not here: formulas (algorithms/), what a trace is worth (rewards/), sampling (group_sampling.py), log-probabilities (policy.py).
 """
 
 from collections.abc import Sequence
@@ -39,6 +39,8 @@ class GRPOModule(PolicyModule):
             raise ValueError(f"{type(self).__name__} divides by no std; leave out `std_correction` and `credit`.")
         if not 0 <= step_discount <= 1:
             raise ValueError(f"step_discount={step_discount} must be within 0 and 1.")
+        if not 0 <= std_correction < self.group_size:
+            raise ValueError(f"std_correction={std_correction} must be at least 0 and below group_size={self.group_size}.")
         self.std_correction, self.step_discount = std_correction, step_discount
 
     def advantages(self, rewards_BG: Tensor) -> Tensor:

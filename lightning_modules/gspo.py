@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from lightning_modules.algorithms import sequence_log_ratio, sequence_mean
+from lightning_modules.algorithms import sequence_mean, sequence_token_log_ratio
 from lightning_modules.experience import ExperienceBatch
 from lightning_modules.grpo import GRPOModule
 
@@ -10,12 +10,13 @@ from lightning_modules.grpo import GRPOModule
 class GSPOModule(GRPOModule):
     """GRPO with one ratio a completion, the geometric mean of its tokens', and a mean over completions.
 
-    Such ratios stay much closer to 1 than those of tokens; the source clips at `clip: {low: 3.0e-4, high: 4.0e-4}`.
+    With `credit`, tokens of a completion have advantages of their own (GSPO-token). Such ratios stay much closer to 1 than those
+    of tokens; the source clips at `clip: {low: 3.0e-4, high: 4.0e-4}`.
     """
 
     def log_ratio(self, logp_NT: Tensor, batch: ExperienceBatch) -> Tensor:
-        """[N, T] the completion's log ratio on each of its tokens."""
-        return sequence_log_ratio(logp_NT, batch.old(logp_NT), batch.mask_NT)
+        """[N, T] the completion's log ratio on each of its tokens, with that token's gradient."""
+        return sequence_token_log_ratio(logp_NT, batch.old(logp_NT), batch.mask_NT)
 
     def mean(self, terms_NT: Tensor, batch: ExperienceBatch) -> Tensor:
         """Mean over completions of the mean over their tokens."""

@@ -36,8 +36,10 @@ class KLPenalty:
             raise ValueError("kl: k1 in the loss has no gradient in the mean; set `exact_gradient: true`, or take k2 or k3.")
         if self.exact_gradient and self.place == "reward":
             raise ValueError("kl: a penalty in the reward has no gradient; leave out `exact_gradient`, or put it in the loss.")
-        if self.target is not None and (self.target <= 0 or self.gain <= 0):
-            raise ValueError(f"kl: target={self.target} and gain={self.gain} must be above 0.")
+        if self.target is not None and not (self.target > 0 and 0 < self.gain < 5):
+            raise ValueError(
+                f"kl: target={self.target} must be above 0 and gain={self.gain} within 0 and 5 (beta stays above 0)."
+            )
         if not 0 <= self.reference_decay <= 1:
             raise ValueError(f"kl: reference_decay={self.reference_decay} must be within 0 and 1 (1: it never moves).")
 

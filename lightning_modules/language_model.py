@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from lightning.fabric.utilities.load import _load_distributed_checkpoint
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 
@@ -39,13 +40,23 @@ def _config(architecture: dict[str, Any]) -> PretrainedConfig:
     if unknown:
         raise ValueError(f"{where}: {unknown} are no keys of {type(known).__name__}; check the spelling.")
     config = AutoConfig.for_model(kind, **architecture)
-    hidden, heads, shared = config.hidden_size, config.num_attention_heads, config.num_key_value_heads
+    hidden, heads = config.hidden_size, config.num_attention_heads
+    shared = getattr(config, "num_key_value_heads", heads)  # some types do not share them
     if hidden % heads or heads % shared:
         raise ValueError(
             f"{where}: hidden_size {hidden} must be a multiple of num_attention_heads {heads}, "
             f"and that of num_key_value_heads {shared}."
         )
     return config
+
+
+def disable_dropout(model: nn.Module) -> None:
+    """Let training mode compute what evaluation mode does."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0
 
 
 def load_language_model(init_from: str) -> PreTrainedModel:

@@ -1,11 +1,11 @@
 """What reinforcement learning stages share: sampled problems become experience, experience becomes minibatches.
 
 The training loader calls `collect` once per rollout (datamodules/reinforcement.py), so a rollout comes from the weights that
-the last update left. Not here: formulas (algorithms/), the loss (grpo.py).
+the last update left. Not here: how groups are sampled and judged (group_sampling.py), formulas (algorithms/), the loss (grpo.py).
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,28 +13,23 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from datamodules.batch import PromptBatch
-from grammar import Report
-from grammar.pool import Verifier
 from lightning_modules.algorithms import token_mean
-from lightning_modules.character_ends import CharacterEnds, token_at
 from lightning_modules.clip import Clip
-from lightning_modules.compute import generation_counts, nominal_rl_tokens, row_counts
+from lightning_modules.compute import nominal_rl_tokens, row_counts
 from lightning_modules.evaluation import Evaluation
-from lightning_modules.experience import Experience, ExperienceBatch, Group, describe, lay_out
+from lightning_modules.experience import Experience, ExperienceBatch, lay_out
 from lightning_modules.group_forward import group_counts, groupable, grouped_logp
+from lightning_modules.group_sampling import GroupSampling, MorePrompts
 from lightning_modules.kl_penalty import KLPenalty
+from lightning_modules.language_model import disable_dropout
 from lightning_modules.optimizers import AdamW, OptimizerFactory
-from lightning_modules.reasoner import Reasoner
 from lightning_modules.reference import ReferencePolicy
 from lightning_modules.rewards import Credit, Reward
-from lightning_modules.rollout import SamplingParams, keyed_generator
+from lightning_modules.rollout import SamplingParams
 from lightning_modules.schedules import Constant, Schedule
-from lightning_modules.sharding import gathered
-
-MorePrompts = Callable[[int, int], PromptBatch]  # attempt, number of problems -> problems
 
 
-class PolicyModule(Reasoner):
+class PolicyModule(GroupSampling):
     """A policy that learns from its own verified solutions. Subclasses give `assess` and `training_step`."""
 
     def __init__(
@@ -62,22 +57,16 @@ class PolicyModule(Reasoner):
             schedule: constant where not given.
             evaluation: how validation, test and prediction sample.
         """
-        super().__init__(None, init_from, optimizer or AdamW(lr=1e-6, weight_decay=0.01), schedule or Constant(), evaluation)
-        if sampling.temperature <= 0:
-            raise ValueError("sampling.temperature must be above 0: a greedy rollout has no probability to learn from.")
+        super().__init__(
+            init_from, optimizer or AdamW(lr=1e-6, weight_decay=0.01), schedule or Constant(), evaluation, reward=reward,
+            credit=credit, group_size=group_size, resample=resample, sampling=sampling, verify_workers=verify_workers,
+        )  # fmt: skip
         if beta < 0 or (kl.target is not None and beta == 0):
             raise ValueError(f"beta={beta} must be at least 0, and above 0 where `kl.target` steers it.")
-        if min(group_size, minibatches, epochs) < 1 or (resample and group_size < 2):
-            raise ValueError(
-                f"group_size={group_size}, minibatches={minibatches} and epochs={epochs} must be at least 1; to `resample` "
-                "groups that do not vary, they need 2 completions."
-            )
-        self.reward, self.credit, self.sampling, self.clip, self.kl = reward, credit, sampling, clip, kl
-        self.group_size, self.minibatches, self.epochs = group_size, minibatches, epochs
-        self.resample, self.beta = resample, beta
-        self.reference, self.verifier = ReferencePolicy(init_from, kl.reference_decay), Verifier(verify_workers)
-        self.character_ends: CharacterEnds | None = None
-        self.rollout_log: dict[str, float] = {}
+        if min(minibatches, epochs) < 1:
+            raise ValueError(f"minibatches={minibatches} and epochs={epochs} must be at least 1.")
+        self.minibatches, self.epochs, self.clip, self.beta, self.kl = minibatches, epochs, clip, beta, kl
+        self.reference = ReferencePolicy(init_from, kl.reference_decay)
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
         self.kl_weight = beta
 
@@ -89,6 +78,12 @@ class PolicyModule(Reasoner):
         """[N] bool: rows that have a gradient. Asked only where there is no reference, whose pull every row feels."""
         return torch.ones(len(experience.tokens_NT), dtype=torch.bool)
 
+    def configure_model(self) -> None:
+        """Build or load the language model, once, without dropout: the policy that learns is the one that sampled."""
+        if self.language_model is None:
+            super().configure_model()
+            disable_dropout(self.language_model)
+
     @property
     def looks_back(self) -> bool:
         """Whether log-probabilities at the rollout are needed; in its only update the policy is the one that sampled."""
@@ -97,13 +92,14 @@ class PolicyModule(Reasoner):
     def token_logp(self, tokens_NT: Tensor, mask_NT: Tensor, model: PreTrainedModel | None = None) -> Tensor:
         """Log-probability of each sampled token at the sampling temperature: [N, T] ids, [N, T-1] bool -> [N, T-1] nats.
 
-        Where the mask is false, what comes out is of no account.
+        0 where the mask is false, so that no ratio there overflows.
         """
         model = model or self.language_model
         if groupable(model):
             return grouped_logp(model, tokens_NT, mask_NT, temperature=self.sampling.temperature)
         # right-padded rows under a causal mask: padding is never seen, so there is no mask to pass
-        return self.next_logp(model(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
+        logp_NT = self.next_logp(model(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
+        return torch.where(mask_NT, logp_NT, 0.0)
 
     def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens that `token_logp` passes through a model, and what they attend to."""
@@ -124,11 +120,19 @@ class PolicyModule(Reasoner):
         Args:
             prompts: B problems.
             more: fresh problems by attempt (from 1) and number, where groups are replaced.
+
+        Raises:
+            ValueError: there are fewer completions than minibatches.
         """
+        problems, length = len(prompts.indices), self.language_model.config.max_position_embeddings
+        if problems * self.group_size < self.minibatches:
+            raise ValueError(
+                f"a rollout of {problems} problems x {self.group_size} completions cannot be cut into {self.minibatches} "
+                "minibatches; lower `minibatches`, or raise `prompts_per_rollout` or `group_size`."
+            )
+        self.compute.add_nominal(nominal_rl_tokens(problems, self.group_size, length, reference=bool(self.beta)))
         experience = lay_out(self._rollout(prompts, more), self.tokenizer.pad_token_id).to(self.device)
         divisors = self._divisors(experience)
-        if self.beta:
-            self.reference.follow(self.language_model, self.device)
         batches = [self.minibatch(experience, rows, divisors) for rows in self._parts(experience)]
         if self.beta:
             self._charge(experience, batches)
@@ -136,74 +140,13 @@ class PolicyModule(Reasoner):
             width = batch.mask_NT.shape[1]
             batch.token_rewards_NT = (experience.reward_NT + experience.credit_NT)[batch.rows_N, :width]
         self.assess(experience, batches)
+        if self.beta:
+            self.reference.follow(self.language_model, self.device)
         return batches
 
     def restore(self, states: Sequence[dict[str, Any]]) -> list[ExperienceBatch]:
         """Minibatches from what their `state_dict` gave."""
         return [ExperienceBatch(**state) for state in states]
-
-    def _rollout(self, prompts: PromptBatch, more: MorePrompts) -> list[Group]:
-        """A judged group for each prompt; groups that do not vary are replaced as often as `resample` says."""
-        length = self.language_model.config.max_position_embeddings
-        self.compute.add_nominal(nominal_rl_tokens(len(prompts.indices), self.group_size, length, reference=bool(self.beta)))
-        with gathered(self.language_model):  # processes may sample differently often
-            groups = self._groups(prompts)
-            found, drawn = describe(groups), len(groups)
-            for attempt in range(1, self.resample + 1):
-                flat = [place for place, group in enumerate(groups) if not group.varies]
-                if not flat:
-                    break
-                fresh = self._groups(more(attempt, len(flat)))
-                drawn += len(fresh)
-                for place, group in zip(flat, (group for group in fresh if group.varies), strict=False):
-                    groups[place] = group
-        if self.resample:
-            found["train/zero_variance_left"] = sum(not group.varies for group in groups) / len(groups)
-            found["train/groups_sampled_per_group"] = drawn / len(groups)
-        means = self.trainer.strategy.reduce(torch.tensor([*found.values()], device=self.device), reduce_op="mean")
-        self.rollout_log = dict(zip(found, means.tolist(), strict=True))
-        self.announce(groups)
-        return groups
-
-    def announce(self, groups: Sequence[Group]) -> None:
-        """Show a rollout to the callbacks that define `on_rollout`; what they return is logged with the next training steps."""
-        for callback in self.trainer.callbacks:
-            if hasattr(callback, "on_rollout"):
-                self.rollout_log |= callback.on_rollout(self.trainer, self, groups) or {}
-
-    def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
-        """[B][samples] what is true of solutions sampled as in a rollout, from which nothing is learnt.
-
-        What is drawn depends on each problem alone, and rollouts are those that there would have been without.
-        """
-        generators = [keyed_generator(f"probe/{example.id}/{example.problem}") for example in prompts.examples]
-        with gathered(self.language_model):
-            done, responses = self.complete(prompts.prompt_ids, samples, self.sampling, generators)
-        self.compute.add("probe", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
-        return self.verifier([(e.graph, texts) for e, texts in zip(prompts.examples, responses, strict=True)])
-
-    def _groups(self, prompts: PromptBatch) -> list[Group]:
-        """Sample, judge and price."""
-        done, responses = self.complete(prompts.prompt_ids, self.group_size, self.sampling)
-        self.compute.add("rollout", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
-        reports = self.verifier([(e.graph, texts) for e, texts in zip(prompts.examples, responses, strict=True)])
-        rows, logp_N, groups = done.rows(), done.logp_NT.sum(dim=1).tolist(), []
-        for b, (ids, texts, found) in enumerate(zip(prompts.prompt_ids, responses, reports, strict=True)):
-            parts = [self.reward(text, report) for text, report in zip(texts, found, strict=True)]
-            mine = slice(b * self.group_size, (b + 1) * self.group_size)
-            credit = self._credit(rows[mine], texts, found)
-            groups.append(Group(prompts.examples[b], ids, rows[mine], logp_N[mine], texts, found, parts, credit))
-        return groups
-
-    def _credit(self, completions: list[list[int]], texts: list[str], reports: list[Report]) -> list[list[tuple[int, float]]]:
-        """What places of a group's completions earn, by token; nothing without a price."""
-        if self.credit is None:
-            return []
-        if self.character_ends is None:
-            self.character_ends = CharacterEnds(self.tokenizer)
-        ends_of = [self.character_ends(ids) for ids in completions]
-        earned = zip(ends_of, self.credit(texts, reports), strict=True)
-        return [[(token_at(ends, place.end), place.reward) for place in places] for ends, places in earned]
 
     def _divisors(self, experience: Experience) -> tuple[Tensor, Tensor]:
         """Tokens and completions of the rollout over its minibatches, the mean over processes; counts the tokens."""
@@ -215,9 +158,7 @@ class PolicyModule(Reasoner):
 
     def _parts(self, experience: Experience) -> list[Tensor]:
         """Rows of each minibatch; those without a gradient are left out, but one row stays."""
-        parts = torch.arange(len(experience.tokens_NT)).chunk(self.minibatches)
-        if len(parts) != self.minibatches:
-            raise ValueError(f"{len(experience.tokens_NT)} completions are not enough for {self.minibatches} minibatches.")
+        parts = torch.arange(len(experience.tokens_NT)).tensor_split(self.minibatches)
         if self.beta:
             return list(parts)
         matters_N = self.matters(experience).cpu()
@@ -285,13 +226,13 @@ class PolicyModule(Reasoner):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore them; a weight that does not adapt is the one set."""
         super().on_load_checkpoint(checkpoint)
+        if "policy" not in checkpoint:
+            raise ValueError(
+                "the checkpoint is of another kind of stage; to learn from its weights give it as `model.init_args.init_from`, "
+                "to evaluate it give the config of its own stage."
+            )
         state = checkpoint["policy"]
         self.reference.load_state_dict(state["reference"])
         self.rollout_log = state["rollout_log"]
         if self.kl.target is not None:
             self.kl_weight = state["kl_weight"]
-
-    def teardown(self, stage: str) -> None:
-        """End the processes that judge."""
-        super().teardown(stage)
-        self.verifier.close()

@@ -2,7 +2,7 @@
 
 Departs from arXiv:1707.06347: advantages are normalised over the rollout (arXiv:2005.12729), there is no entropy bonus, and
 KL(pi || ref) is the penalty of policy.py. One optimiser moves both, by one summed loss, so `global_step` counts updates.
-Not here: formulas (algorithms/), critics (critic.py), where in a response rewards fall (rewards/), sampling (policy.py).
+Not here: formulas (algorithms/), critics (critic.py), where in a response rewards fall (rewards/), sampling (group_sampling.py).
 """
 
 from collections.abc import Sequence
@@ -86,16 +86,16 @@ class PPOModule(PolicyModule):
         """Parameter groups of the policy, then those of the critic."""
         return Chained(self.optimizer(self.language_model), (self.critic_optimizer or self.optimizer)(self.critic))
 
-    def policy_and_value(self, tokens_NT: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability of each next token and value before it: [N, T] ids -> twice [N, T-1]."""
+    def policy_and_value(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of each sampled token (else 0) and value before it: [N, T] ids, [N, T-1] bool -> twice [N, T-1]."""
         shares = self.critic.shares
         output = self.language_model(input_ids=tokens_NT[:, :-1], use_cache=False, output_hidden_states=shares)
         value_NT = self.critic(tokens_NT[:, :-1], output.hidden_states[-1] if shares else None)
-        return self.next_logp(output.logits, tokens_NT), value_NT
+        return torch.where(mask_NT, self.next_logp(output.logits, tokens_NT), 0.0), value_NT
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
         """One minibatch, sampled, judged and priced by `collect`."""
-        logp_NT, value_NT = self.policy_and_value(batch.tokens_NT)
+        logp_NT, value_NT = self.policy_and_value(batch.tokens_NT, batch.mask_NT)
         log_ratio_NT = token_log_ratio(logp_NT, batch.old(logp_NT))
         gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT) - self.penalty(logp_NT, batch)
         error_NT = clipped_value_loss(value_NT, batch.value_NT, batch.return_NT, clip=self.values.clip)
@@ -117,7 +117,7 @@ class PPOModule(PolicyModule):
 
     def snapshot(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
         """Log-probabilities and values at the rollout."""
-        logp_NT, value_NT = self.policy_and_value(tokens_NT)
+        logp_NT, value_NT = self.policy_and_value(tokens_NT, mask_NT)
         return {"logp_old_NT": logp_NT, "value_NT": value_NT}
 
     def assess(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:

@@ -70,7 +70,12 @@ class Reasoner(LightningModule):
                 shard(self.language_model, self.device_mesh, half=half, compile_layers=self.compile_layers)
 
     def setup(self, stage: str) -> None:
-        """Check that the tokenizer fits the embedding."""
+        """Check that the tokenizer fits the embedding, and that probabilities are not all of low precision."""
+        if self.trainer.precision in ("bf16-true", "16-true"):
+            raise ValueError(
+                f"precision {self.trainer.precision} keeps weights, random numbers and log-probabilities in half precision; "
+                "set `trainer.precision` to bf16-mixed."
+            )
         rows, ids = self.language_model_config["vocab_size"], len(self.tokenizer)
         if ids > rows:
             raise ValueError(
@@ -198,11 +203,11 @@ class Reasoner(LightningModule):
         return self.judgements.summary(self.trainer.datamodule.bands, self.labels, weighted, Intervals(level, resamples))
 
     def identity(self) -> dict[str, Any]:
-        """What the samples of an evaluation depend on: its settings, the problems and the weights."""
+        """What the samples of an evaluation depend on: its settings, the problems, the weights. Every process must ask."""
         digest = blake2b(digest_size=8)
         for parameter in self.language_model.parameters():
-            local = getattr(parameter, "to_local", lambda p=parameter: p)()  # a sharded one: this process's part
-            digest.update(local.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            whole = getattr(parameter, "full_tensor", lambda p=parameter: p)()  # of a sharded one every process has a part
+            digest.update(whole.detach().cpu().contiguous().view(torch.uint8).numpy().data)
         settings, data = asdict(self.evaluation), self.trainer.datamodule
         return {"evaluation": settings, "problems": data.problems_digest, "weights": digest.hexdigest()}
 

@@ -19,6 +19,7 @@ from lightning_modules.algorithms import (
     leave_one_out_advantages,
     sequence_log_ratio,
     sequence_mean,
+    sequence_token_log_ratio,
     token_log_ratio,
     token_mean,
     with_kl_gradient,
@@ -107,6 +108,27 @@ def test_dual_clip_stops_the_gradient_of_a_bad_token_far_above_one():
     log_ratio = torch.tensor([2.0, 2.0, 0.5, -0.5]).requires_grad_()
     clipped_surrogate(log_ratio, torch.tensor([-1.0, 1.0, -1.0, -1.0]), low=0.2, high=0.2, dual=3.0).sum().backward()
     assert (log_ratio.grad != 0).tolist() == [False, False, True, False]
+
+
+def test_tokens_that_either_clip_holds_back_are_those_without_gradient():
+    log_ratio = torch.linspace(-3, 3, 41, requires_grad=True)
+    for advantage in (-1.0, 1.0):
+        clip = {"low": 0.2, "high": 0.3, "dual": 3.0}
+        (slope,) = torch.autograd.grad(clipped_surrogate(log_ratio, torch.tensor(advantage), **clip).sum(), log_ratio)
+        assert torch.equal(clipped_tokens(log_ratio, torch.tensor(advantage), **clip), slope == 0)
+
+
+def test_tokens_of_a_sequence_ratio_answer_for_their_own_advantage():
+    """Oracle: with s the completion's ratio, d/dlogp_t of sum_t s_t A_t is s A_t; with one A it is that of the sequence ratio."""
+    logp, old, mask = torch.randn(2, 4, requires_grad=True), torch.randn(2, 4), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    advantage = torch.tensor([[1.0, 1.0, -3.0, 1.0], [2.0, 2.0, 2.0, 0.0]])
+    whole, token = sequence_log_ratio(logp, old, mask), sequence_token_log_ratio(logp, old, mask)
+    assert torch.equal(whole, token)
+    (slope,) = torch.autograd.grad((token.exp() * advantage).sum(), logp)
+    assert torch.allclose(slope, whole.exp().detach() * advantage)
+    of_one, of_tokens = (torch.autograd.grad((r.exp() * advantage * mask)[1].sum(), logp)[0] for r in (
+        sequence_log_ratio(logp, old, mask), sequence_token_log_ratio(logp, old, mask)))  # fmt: skip
+    assert torch.allclose(of_one[1] * mask[1], of_tokens[1] * mask[1], atol=1e-6)
 
 
 def test_sequence_ratio_is_the_geometric_mean_of_token_ratios():

@@ -1,16 +1,20 @@
 """GRPO and its variants: gradients under any cut of the batch, first ratios, groups replaced, references, penalties, settings."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from jsonargparse import ArgumentParser
 from lightning import Trainer
 from policy_runs import LONGEST, LengthReward, Watch, build, fit, problems, start_weights, weights
 
+from datamodules.reinforcement import ExperienceLoader
 from grammar.pool import Verifier
 from lightning_modules import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
 from lightning_modules.algorithms import group_advantages
 from lightning_modules.clip import Clip
 from lightning_modules.kl_penalty import KLPenalty
+from lightning_modules.language_model import build_language_model
 from lightning_modules.policy import PolicyModule
 from lightning_modules.rewards import OutcomeReward
 from lightning_modules.rollout import SamplingParams
@@ -83,10 +87,56 @@ def test_fresh_problems_are_those_of_no_other_rollout(start, tmp_path):
     data = problems()
     data.trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
     data.setup("fit")
-    asked = [data.prompts(r) for r in range(3)] + [data.more_prompts(r, a, 4) for r in range(3) for a in (1, 2)]
+    asked = [data.prompts(4 * r) for r in range(3)] + [data.more_prompts(4 * r, a, 4) for r in range(3) for a in (1, 2)]
     indices = [i for batch in asked for i in batch.indices]
     assert len(set(indices)) == len(indices) == 36
-    assert data.more_prompts(1, 2, 2).prompt_ids == data.more_prompts(1, 2, 4).prompt_ids[:2]
+    assert data.more_prompts(4, 2, 2).prompt_ids == data.more_prompts(4, 2, 4).prompt_ids[:2]
+
+
+def test_a_run_that_goes_on_with_other_processes_asks_fresh_problems(start, tmp_path):
+    """Two processes have two rollouts of four problems each; then there is one."""
+    asked, data = [], problems()
+    data.trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
+    data.setup("fit")
+
+    class Asking:
+        epochs = 1
+
+        def collect(self, prompts, more):
+            asked.extend(prompts.indices)
+            return [None]
+
+    for rank in (0, 1):
+        data.trainer = SimpleNamespace(world_size=2, global_rank=rank)
+        loader = ExperienceLoader(data, Asking(), 2)
+        assert len(list(loader)) == 2
+    data.trainer, other = SimpleNamespace(world_size=1, global_rank=0), ExperienceLoader(data, Asking(), 2)
+    other.load_state_dict(loader.state_dict())
+    assert len(list(other)) == 2
+    assert sorted(asked) == list(range(2 * 2 * 4 + 2 * 4))
+
+
+def test_a_rollout_is_cut_into_any_number_of_parts_that_it_has_rows_for(start, tmp_path):
+    fit(build(start, minibatches=7), tmp_path, max_steps=7)  # of 16 completions
+    with pytest.raises(ValueError, match="4 problems x 4 completions cannot be cut into 17 minibatches; lower `minibatches`"):
+        fit(build(start, minibatches=17), tmp_path, max_steps=17)
+
+
+def test_a_policy_with_dropout_samples_and_learns_alike(tmp_path):
+    sizes = {"vocab_size": 600, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 1024}
+    torch.manual_seed(0)
+    build_language_model({"model_type": "gpt2", **sizes}).save_pretrained(tmp_path / "gpt2")
+    watch = Watch()
+    fit(build(str(tmp_path / "gpt2"), minibatches=2, beta=0.1, lr=0.0), tmp_path, callbacks=[watch])
+    assert watch.column("train/ratio") == [1.0] * 3
+
+
+def test_the_checkpoint_of_another_stage_and_half_precision_are_refused(start, tmp_path):
+    checkpoint = {"state_dict": {}, "loops": {}}
+    with pytest.raises(ValueError, match="init_from"):
+        build(start).on_load_checkpoint(checkpoint)
+    with pytest.raises(ValueError, match="bf16-mixed"):
+        fit(build(start), tmp_path, precision="bf16-true")
 
 
 def test_a_penalty_in_the_reward_is_taken_off_before_advantages(start, tmp_path):
@@ -121,6 +171,18 @@ def test_the_weight_adapts_and_is_resumed(start, tmp_path):
     other = build(start, beta=0.5, kl=kl)
     other.on_load_checkpoint(torch.load(tmp_path / "x.ckpt", weights_only=True))
     assert other.kl_weight == module.kl_weight
+
+
+def test_a_reference_without_memory_is_the_policy_of_the_rollout_before(start, tmp_path):
+    """On the second rollout that is the policy at the start, as it is of a reference that never moves; on the third no longer."""
+    found = {}
+    for decay in (0.0, 1.0):
+        watch = Watch()
+        fit(build(start, beta=0.1, lr=3.0, kl=KLPenalty(reference_decay=decay)), tmp_path, callbacks=[watch])
+        found[decay] = watch.column("train/rollout_kl_nats")
+    assert found[0.0][:2] == found[1.0][:2]
+    assert found[0.0][1] > 0
+    assert found[0.0][2] != found[1.0][2]
 
 
 def test_a_moving_reference_is_the_average_it_should_be_and_is_resumed(start, tmp_path):
@@ -159,6 +221,8 @@ def test_a_frozen_reference_is_the_start_policy_and_in_no_checkpoint(start, tmp_
         (lambda: GRPOModule("start", OutcomeReward(), minibatches=0), "minibatches"),
         (lambda: GRPOModule("start", OutcomeReward(), group_size=1, resample=1), "resample"),
         (lambda: DrGRPOModule("start", OutcomeReward(), std_correction=1), "std_correction"),
+        (lambda: GRPOModule("start", OutcomeReward(), group_size=4, std_correction=4), "below group_size=4"),
+        (lambda: KLPenalty(target=0.1, gain=6.0), "within 0 and 5"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(build, message):

@@ -1,9 +1,11 @@
 """RL under Lightning: Trainer flags do what they say, processes take the updates of one, a run goes on within a rollout."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
+from lightning import seed_everything
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
@@ -16,6 +18,7 @@ from lightning_modules.kl_penalty import KLPenalty
 from lightning_modules.policy import PolicyModule
 from lightning_modules.ppo import ValueLearning
 from lightning_modules.rollout import SamplingParams
+from lightning_modules.rollout.sampling import uniform_points
 
 
 def test_gradient_clip_val_bounds_an_update(start, tmp_path):
@@ -29,7 +32,8 @@ def test_max_steps_counts_updates(start, tmp_path):
     assert trainer.global_step == 3
 
 
-def test_val_check_interval_counts_updates(start, tmp_path):
+@pytest.mark.parametrize(("accumulate", "expected"), [(1, [2, 4]), (2, [1, 2, 3, 4, 5])])
+def test_val_check_interval_counts_training_steps(start, tmp_path, accumulate, expected):
     seen = []
 
     class Validations(Callback):
@@ -37,8 +41,9 @@ def test_val_check_interval_counts_updates(start, tmp_path):
             seen.append(trainer.global_step)
 
     interval = {"val_check_interval": 2, "check_val_every_n_epoch": None, "limit_val_batches": 1}
-    fit(build(start), tmp_path, max_steps=5, callbacks=[Validations()], **interval)
-    assert seen == [2, 4]
+    more = {"accumulate_grad_batches": accumulate, "callbacks": [Validations()], **interval}
+    fit(build(start, minibatches=accumulate), tmp_path, max_steps=5, **more)
+    assert seen == expected
 
 
 def test_mixed_precision_samples_and_learns_in_bfloat16(start, tmp_path):
@@ -117,6 +122,29 @@ def test_processes_that_sample_differently_often_and_long_do_not_wait_for_ever(s
     two, _ = zip(*ends(start, tmp_path / "two", strategy, ragged=True), strict=True)
     assert torch.equal(two[0], two[1])
     assert not torch.equal(two[0], start_weights(start))
+
+
+class Recorded(GRPOModule):
+    """Remembers the random numbers that decide its samples."""
+
+    points: ClassVar[list[torch.Tensor]] = []
+
+    def complete(self, prompt_ids, group_size, params, generator=None, *, share=False):
+        self.points.append(uniform_points(len(prompt_ids), group_size, params, generator))
+        return super().complete(prompt_ids, group_size, params, share=share)
+
+
+def _draw(start: str, out: Path) -> None:
+    seed_everything(0, verbose=False)
+    module = Recorded(start, LengthReward(), group_size=4, optimizer=Descent(0.1), sampling=SamplingParams(max_new_tokens=5))
+    trainer = fit(module, out, max_steps=2, prompts=2, devices=2, strategy=DDPStrategy())
+    torch.save(torch.cat(module.points).flatten(), out / f"draws{trainer.global_rank}.pt")
+
+
+def test_processes_draw_numbers_of_their_own(start, tmp_path):
+    assert run(_draw, start, tmp_path, world=2, timeout=120) == [0, 0]
+    numbers = torch.cat([torch.load(tmp_path / f"draws{rank}.pt") for rank in (0, 1)])
+    assert len(numbers) == len(numbers.unique()) == 2 * 2 * 2 * 4 * 5  # processes, rollouts, problems, completions, tokens
 
 
 MOVING = {"minibatches": 2, "epochs": 2, "beta": 0.1, "kl": KLPenalty(target=1e-6, reference_decay=0.9)}

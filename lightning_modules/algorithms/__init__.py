@@ -3,7 +3,7 @@
 from lightning_modules.algorithms.advantages import centred_advantages, group_advantages, leave_one_out_advantages
 from lightning_modules.algorithms.kl import adapted_weight, kl_k1, kl_k2, kl_k3, with_kl_gradient
 from lightning_modules.algorithms.means import constant_length_mean, sequence_mean, token_mean
-from lightning_modules.algorithms.ratios import sequence_log_ratio, token_log_ratio
+from lightning_modules.algorithms.ratios import sequence_log_ratio, sequence_token_log_ratio, token_log_ratio
 from lightning_modules.algorithms.steps import step_advantages
 from lightning_modules.algorithms.surrogate import clipped_surrogate, clipped_tokens
 from lightning_modules.algorithms.values import (
@@ -17,6 +17,6 @@ from lightning_modules.algorithms.values import (
 __all__ = [
     "adapted_weight", "centred_advantages", "clipped_surrogate", "clipped_tokens", "clipped_value_loss", "constant_length_mean",
     "explained_variance", "generalised_advantages", "group_advantages", "kl_k1", "kl_k2", "kl_k3", "leave_one_out_advantages",
-    "mean_and_variance", "moments", "sequence_log_ratio", "sequence_mean", "step_advantages", "token_log_ratio", "token_mean",
-    "with_kl_gradient",
+    "mean_and_variance", "moments", "sequence_log_ratio", "sequence_mean", "sequence_token_log_ratio", "step_advantages",
+    "token_log_ratio", "token_mean", "with_kl_gradient",
 ]  # fmt: skip

@@ -53,5 +53,5 @@ def constant_length_mean(terms_NT: Tensor, mask_NT: Tensor, *, length: int, sequ
 
 
 def _kept(terms_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    # where, not a product: masked terms may be infinite
+    # where, not a product: the value of a masked term may be infinite (its gradient may not)
     return torch.where(mask_NT.bool(), terms_NT, 0.0)

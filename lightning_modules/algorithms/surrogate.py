@@ -29,7 +29,8 @@ def clipped_surrogate(
     return torch.where(advantage_NT < 0, torch.maximum(gain_NT, dual * advantage_NT), gain_NT)
 
 
-def clipped_tokens(log_ratio_NT: Tensor, advantage_NT: Tensor, *, low: float, high: float) -> Tensor:
-    """[N, T] bool: the clip holds the token back (rho > 1+high with A > 0, or rho < 1-low with A < 0)."""
+def clipped_tokens(log_ratio_NT: Tensor, advantage_NT: Tensor, *, low: float, high: float, dual: float | None = None) -> Tensor:
+    """[N, T] bool: the clip holds the token back (rho > 1+high with A > 0, or rho < 1-low or rho > dual with A < 0)."""
     ratio_NT = log_ratio_NT.exp()
-    return ((ratio_NT > 1 + high) & (advantage_NT > 0)) | ((ratio_NT < 1 - low) & (advantage_NT < 0))
+    held_back_NT = ((ratio_NT > 1 + high) & (advantage_NT > 0)) | ((ratio_NT < 1 - low) & (advantage_NT < 0))
+    return held_back_NT if dual is None else held_back_NT | ((ratio_NT > dual) & (advantage_NT < 0))

@@ -11,8 +11,9 @@ from lightning_modules.rewards.reward import Reward
 class NoisyVerifier(Reward):
     """`reward` as a verifier would pay it that accepts some wrong solutions and rejects some right ones.
 
-    A wrong solution that is accepted is priced as one without fault, a right one that is rejected as one with nothing right. The
-    draw is keyed by seed, problem and response: the same response to the same problem always meets the same fate.
+    A wrong solution that is accepted is priced as if all verdicts on it were good, a right one that is rejected as if none were;
+    what a reward reads in the response itself (its length, its form, steps that no gold solution has) stays. The draw is keyed by
+    seed, problem and response: the same response to the same problem always meets the same fate.
 
     reward:       what is paid.
     false_accept: share of the solutions rejected by `grader` that pass.
