@@ -63,9 +63,10 @@ def tokenizer(argv: list[str]) -> int:
 def verify(argv: list[str]) -> int:
     """Judge a file of responses."""
     from datamodules.context import context_names, load_context
+    from datamodules.line_files import lines_of
     from grammar.judge import main as judge
 
-    return judge(argv[1:], {name: load_context(name).modulus for name in context_names()})
+    return judge(argv[1:], {name: load_context(name).modulus for name in context_names()}, lines_of)
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

@@ -15,7 +15,7 @@ class MixtureRecord(Callback):
     """Write `mixture.json`: documents and tokens that all processes drew, by operations x context x mode, beside the shares
     that were intended. Log `train/mixture_distance`, the total variation distance between the two.
 
-    Of the data module it asks for `drawn`, which has `names`, `take()`, `distance(counts)` and `report(counts)`; without it, it
+    Of the data module it asks for `drawn`, which has `plan`, `take()`, `distance(counts)` and `report(counts)`; without it, it
     does nothing. Counts are kept in checkpoints: those of a resumed run are those of the whole run.
     """
 
@@ -33,11 +33,11 @@ class MixtureRecord(Callback):
         """Go on from there.
 
         Raises:
-            ValueError: the checkpoint counted the cells of another mixture.
+            ValueError: the checkpoint counted what another mixture gave.
         """
         drawn = getattr(trainer.datamodule, "drawn", None)
         if drawn is not None and self.restored is not None:
-            if self.restored["cells"] != drawn.names:
+            if self.restored["plan"] != drawn.plan:
                 raise ValueError(
                     "the checkpoint was trained on another mixture, or on other files; resume it with the `data` it had, or "
                     "start from its weights with `model.init_args.init_from`."
@@ -66,7 +66,7 @@ class MixtureRecord(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the counts, and write them."""
         if self.since is not None:
-            checkpoint["mixture"] = {"cells": trainer.datamodule.drawn.names, "counts": self._sum(trainer)}
+            checkpoint["mixture"] = {"plan": trainer.datamodule.drawn.plan, "counts": self._sum(trainer)}
             self._write(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -84,13 +84,14 @@ class SampleWriter(Callback):
 def sample_rows(done: Any, place: int) -> list[dict[str, Any]]:
     """The rows of the problem at `place` of a judged batch, one for each sample."""
     example = done.examples[place]
+    modulus = {} if example.graph.modulus is None else {"modulus": example.graph.modulus}
     return [
         {
             "index": done.indices[place], "sample": number, "id": example.id, "op": example.cell.op,
             "template": example.cell.context, "mode": example.cell.mode, "problem": example.problem,
             "question": example.question, "solution": example.solution, "response": answer.text, "tokens": answer.tokens,
             "finished": answer.finished, "accepted": {grader: grade(report, grader) for grader in GRADERS},
-            "report": report.to_dict(),
+            "report": report.to_dict(), **modulus,
         }
         for number, (answer, report) in enumerate(zip(done.answers[place], done.reports[place], strict=True))
     ]  # fmt: skip

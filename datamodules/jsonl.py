@@ -1,7 +1,8 @@
 """Problems as JSONL rows in the published schema: problem, question, solution, op, id, template, mode, length, d.
 
 Rows that people already have are read as well: `problem` and `question` suffice; `modulus` is for a context of theirs that
-computes modulo something. The problem's text is the authority; where it determines no answer, the gold solution is.
+computes modulo something, and is written for such. The problem's text is the authority; where it determines no answer, the gold
+solution is.
 """
 
 import json
@@ -13,6 +14,7 @@ from datamodules.context import context_names, load_context
 from datamodules.line_files import find_files, lines_of
 from datamodules.mixture import MODES, Cell
 from datamodules.synthesis import Example
+from grammar import parse_trace
 from grammar.judge import authority
 
 BadRows = Literal["raise", "skip"]
@@ -23,8 +25,14 @@ def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
     cell = example.cell
     return {
         "problem": example.problem, "question": example.question, "solution": example.solution, "op": cell.op, "id": example.id,
-        "template": cell.context, "mode": cell.mode, "length": "zero_context", "d": depth,
+        "template": cell.context, "mode": cell.mode, "length": "zero_context", "d": depth, **own_modulus(example),
     }  # fmt: skip
+
+
+def own_modulus(example: Example) -> dict[str, int]:
+    """The column `modulus`, for a context that no reader knows by its name."""
+    modulus = example.graph.modulus
+    return {} if modulus is None or example.cell.context in context_names() else {"modulus": modulus}
 
 
 def check_bad_rows(word: str) -> None:
@@ -77,6 +85,8 @@ class JsonlProblems:
 def to_example(row: object, stem: str, number: int) -> Example:
     """Read a row; without `template` and `id`, its context is `stem` and its id has its line's number.
 
+    A solution that is not in the language is left out: nothing can be measured on it.
+
     Raises:
         ValueError: not a row with a problem, a field of the wrong type, or a problem that determines no answer.
     """
@@ -86,12 +96,15 @@ def to_example(row: object, stem: str, number: int) -> Example:
     if not problem:
         raise ValueError("expected a `problem`, found none")
     modulus = load_context(template).modulus if template in context_names() else row.get("modulus")
+    if modulus is not None and type(modulus) is not int:
+        raise ValueError(f"expected `modulus` to be a whole number, found {modulus!r}")
     graph, _, _ = authority(row, modulus)
     mode = _text(row, "mode") or MODES[graph.unknown is not None]
     op = row.get("op") or graph.op
     if type(op) is not int:
         raise ValueError(f"expected `op` to be a whole number, found {op!r}")
-    return Example(str(row.get("id") or f"{stem}-{number}"), problem, question, solution, Cell(op, template or stem, mode), graph)
+    name, cell = str(row.get("id") or f"{stem}-{number}"), Cell(op, template or stem, mode)
+    return Example(name, problem, question, "" if parse_trace(solution).errors else solution, cell, graph)
 
 
 def _text(row: dict[str, Any], key: str) -> str:

@@ -48,8 +48,11 @@ class Component:
     def __post_init__(self) -> None:
         """Refuse a weight or a mode that no mixture can hold."""
         for key in ("contexts", "modes"):
-            if isinstance(names := getattr(self, key), str):
-                raise ValueError(f"mixture: {key}={names!r} is text; write a list, [{names}].")
+            names = getattr(self, key)
+            if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"mixture: {key}={names!r} is no list of names; write e.g. {key}: [garden].")
+        if not isinstance(self.weight, int | float):
+            raise ValueError(f"mixture: weight {self.weight!r} of ops {self.ops} is no number; write e.g. weight: 0.5.")
         if self.weight < 0:
             raise ValueError(f"mixture: weight {self.weight} of ops {self.ops} is negative; set it to 0 or more.")
         for mode in self.modes:
@@ -151,7 +154,10 @@ def read_mixture(source: str | Path) -> list[Component]:
     if str(source) in presets:
         entries = presets[str(source)]
     elif path.is_file():
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as err:
+            raise ValueError(f"mixture {str(source)!r} is not YAML: {err}") from err
     else:
         raise ValueError(f"mixture {str(source)!r} is neither a file nor one of {', '.join(presets)}.")
     known = {field.name for field in fields(Component)}

@@ -34,6 +34,12 @@ class MixtureCounts:
         """The cells, as text."""
         return [f"op {cell.op}, {cell.context}, {cell.mode}" for cell in self.numbers]
 
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What is to be drawn, as plain values: runs with another plan have other counts."""
+        shares = None if self.intended is None else [self.intended.get(cell, 0.0) for cell in self.numbers]
+        return {"cells": self.names, "intended": shares, "share_of": self.share_of}
+
     def add(self, cell_D: Tensor, tokens_D: Tensor, *, dropped: int = 0) -> None:
         """Count documents, given by the numbers of their cells and their tokens."""
         self.counts[:-1, 0] += torch.bincount(cell_D, minlength=len(self.numbers))

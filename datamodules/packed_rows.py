@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.batch import PackedBatch
 from datamodules.mixture_counts import MixtureCounts
-from datamodules.windows import Window, Windows
+from datamodules.windows import MOST_DROPPED, NONE_FITS, Window, Windows
 
 MOST_ROWS = 1 << 20  # more than a window can have: place = window * MOST_ROWS + row
 
@@ -92,9 +92,13 @@ class PackedRows:
             self.windows, batch_size=None, sampler=sampler, num_workers=self.workers, collate_fn=_unchanged,
             worker_init_fn=_start_worker, generator=torch.Generator(),
         )  # fmt: skip
-        made = iter(loader)
+        made, dropped = iter(loader), 0
         for number, needed in self._needed(window, row):
             loaded = next(made) if needed else None
+            if loaded is not None:
+                dropped = 0 if len(loaded.batch.tokens_BT) else dropped + loaded.dropped
+                if dropped > MOST_DROPPED:
+                    raise ValueError(NONE_FITS.format(self.windows.row_length))
             yield number, len(loaded.batch.tokens_BT) if loaded is not None else self.windows.rows, loaded
 
     def _needed(self, window: int, row: int) -> Iterator[tuple[int, bool]]:

@@ -16,6 +16,7 @@ from datamodules.batch import PromptBatch
 from datamodules.documents import encode_prompts
 from datamodules.graph_spec import GraphSpec
 from datamodules.mixture import Cell, Component
+from datamodules.mixture_counts import MixtureCounts
 from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
 from datamodules.row_source import Files, ProblemSource
 
@@ -120,6 +121,8 @@ class PromptDataModule(ReasoningDataModule):
             mixture, tokenizer, share_of=share_of, files=files, graph=graph, random_letters=random_letters, seed=seed,
             held_out=held_out,
         )  # fmt: skip
+        if self.drawn.intended is not None:  # only prompts are drawn, so they are counted as examples, whatever shares are of
+            self.drawn = MixtureCounts(self.synthesis.mixture.cells, self.synthesis.mixture.weights, "examples")
         self.prompts_per_rollout = prompts_per_rollout
         self.focused: tuple[Cell, ...] = ()
 

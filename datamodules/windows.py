@@ -25,7 +25,8 @@ from datamodules.packing import Fit, pack, pack_first
 ROWS = 32  # of a synthetic window: more are fuller, fewer let more processes share the work
 STRIDE = 1 << 20  # numbers of documents set aside for a synthetic window, far more than it can hold
 LongDocuments = Literal["raise", "drop"]
-MOST_DROPPED = 1000  # documents dropped before a window has one: then none will ever fit
+MOST_DROPPED = 1000  # documents dropped before one fits: then none ever will
+NONE_FITS = "no document fits a row of {} tokens; raise `row_length`, or train on fewer `ops`."
 
 
 class CellText(Text, Protocol):
@@ -117,7 +118,7 @@ class Windows(Dataset):
             taken += count
             tokens += sum(len(document.ids) for document, _ in found)
             if not drawn and taken > MOST_DROPPED:
-                raise ValueError(f"no document fits a row of {self.row_length} tokens; raise `row_length` or lower `ops`.")
+                raise ValueError(NONE_FITS.format(self.row_length))
         while tokens - len(drawn[-1][0].ids) > capacity:
             tokens -= len(drawn.pop()[0].ids)
             taken -= 1

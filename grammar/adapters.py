@@ -10,13 +10,17 @@ from grammar.verify import verify
 def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
     """A function for TRL's `GRPOTrainer(reward_funcs=...)`: 1.0 for a completion that the grader accepts, else 0.0.
 
-    The data set has columns `problem` and `question`; prompts end with `<solution>`. Completions are texts or one-message
-    conversations.
+    The data set has columns `problem` and `question` and, where contexts compute modulo something, `modulus` (a number, or None);
+    prompts end with `<solution>`. Completions are texts or one-message conversations.
     """
 
-    def reward(completions: Sequence, problem: Sequence[str], question: Sequence[str], **columns: object) -> list[float]:
+    def reward(
+        completions: Sequence, problem: Sequence[str], question: Sequence[str], modulus: Sequence[int | None] | None = None,
+        **columns: object,
+    ) -> list[float]:  # fmt: skip
         texts = [done if isinstance(done, str) else done[-1]["content"] for done in completions]
-        return [_score(text, p, q, grader) for text, p, q in zip(texts, problem, question, strict=True)]
+        columns_B = (texts, problem, question, modulus or [None] * len(texts))
+        return [_score(text, p, q, grader, m) for text, p, q, m in zip(*columns_B, strict=True)]
 
     reward.__name__ = f"interplay_{grader}"
     return reward

@@ -8,7 +8,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
@@ -128,12 +128,20 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: list[str], moduli: Mapping[str, int | None] | None = None) -> int:
+def _plain_lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    with path.open("rb") as source:
+        yield from enumerate(source, 1)
+
+
+def main(
+    argv: list[str], moduli: Mapping[str, int | None] | None = None, lines_of: Callable[[Path], Iterable] = _plain_lines
+) -> int:
     """Judges a file.
 
     Args:
-        argv:   the command's arguments.
-        moduli: context (a row's `template`) -> what it computes modulo.
+        argv:     the command's arguments.
+        moduli:   context (a row's `template`) -> what it computes modulo.
+        lines_of: a file's numbered lines, as bytes.
 
     Returns:
         0; 1 if some row could not be judged; 2 if the file could not be read or written.
@@ -143,9 +151,9 @@ def main(argv: list[str], moduli: Mapping[str, int | None] | None = None) -> int
     try:
         if arguments.out is not None:
             partial_file = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")
-        with arguments.file.open(encoding="utf-8", errors="replace") as source:
-            lines = ((number, line) for number, line in enumerate(source, 1) if line.strip())
-            tally = _write(_judge_all(lines, arguments, moduli or {}), partial_file, arguments)
+            arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        lines = ((n, line.decode(errors="replace")) for n, line in lines_of(arguments.file) if line.strip())
+        tally = _write(_judge_all(lines, arguments, moduli or {}), partial_file, arguments)
         if partial_file is not None:
             partial_file.replace(arguments.out)
     except OSError as error:
@@ -160,7 +168,8 @@ def main(argv: list[str], moduli: Mapping[str, int | None] | None = None) -> int
 def _write(judged: Iterable, out: Path | None, arguments: argparse.Namespace) -> dict[str, float]:
     """Writes verdicts, reports rows that have none, and counts."""
     tally = dict.fromkeys(("rows", "failed", "accepted", "answers", "process", "gold", "ill"), 0.0)
-    with open(out if out is not None else os.devnull, "w", encoding="utf-8") as sink:
+    # half of a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON escapes it
+    with open(out if out is not None else os.devnull, "w", encoding="utf-8", errors="backslashreplace") as sink:
         for number, verdict, problem in judged:
             if verdict is None:
                 tally["failed"] += 1

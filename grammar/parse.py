@@ -22,7 +22,8 @@ T = TypeVar("T")
 MAX_PROBLEM = 1_048_576  # characters of a problem
 MAX_TEXT = 65_536  # characters of a response; the longest published one has 2,600
 
-_HEAD = re.compile(r"\s*(\S.*?)\s+as\s+([A-Za-z]{1,2})\s*;\s*", re.DOTALL)
+_DEFINE = re.compile(r"Define\s")
+_HEAD = re.compile(r"\s*(\S.*?) +as +([A-Za-z]{1,2}) *;\s*", re.DOTALL)
 _ANSWER = re.compile(r"Answer:\s*(-?[0-9]{1,9})\s*\.\s*$")
 _INTEGER = re.compile(r"\s*(-?[0-9]{1,9})\s*\.?\s*")
 _TERMINALS = {
@@ -147,7 +148,7 @@ class _Reader:
 
     def read(self, start: int, end: int) -> None:
         """Reads prelude, steps and tail between two places."""
-        opening, *parts = self.text[start:end].split("Define ")
+        opening, *parts = _DEFINE.split(self.text[start:end])
         at = start + len(opening)
         stripped = opening.strip()
         if stripped == PRELUDE:
@@ -168,6 +169,7 @@ class _Reader:
                 message = f"expected 'NAME as LETTER; ...' after 'Define', found {part[:40].strip()!r}"
                 return self.error("syntax", None, message, start, start + 7 + len(part))
             name, letter, rest = match[1], match[2], part[match.end() :]
+        name = name.lstrip().rstrip(" ")
         offset = start + 7 + len(part) - len(rest)
         body, stop, after = rest.partition(".")
         end = offset + len(body) + len(stop)
@@ -177,6 +179,8 @@ class _Reader:
         except UnexpectedInput as problem:
             self.malformed(problem, body, offset, len(self.steps))
         self.steps.append(Step(name, letter, shape, words, body, offset, start, end))
+        if self.tail is not None:
+            self.error("syntax", len(self.steps) - 1, "expected the end after 'Solution: ...', found another step", start, end)
         try:
             read_name(name)
         except ValueError as problem:
@@ -194,7 +198,7 @@ class _Reader:
 
     def after(self, text: str, start: int) -> None:
         """Reads what stands between a step and the next: blanks, or the tail."""
-        at = text.find("We know ")
+        at = text.find("We know")
         if at < 0 or self.tail is not None:
             return self.junk(start, start + len(text), "'Define ...' or 'We know ...'")
         self.junk(start, start + at, "'We know ...'")

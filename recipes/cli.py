@@ -132,5 +132,10 @@ def _checkpoint(argv: list[str]) -> tuple[tuple[int, int], Path | None]:
         if key == "--ckpt_path" and path not in ("last", "best", "hpc", "null", ""):
             if not Path(path).exists():
                 raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start afresh.")
+            if argv[0] == "fit" and Path(path).is_dir() and not (Path(path) / "meta.pt").is_file():
+                raise ValueError(
+                    f"--ckpt_path {path!r} is a folder; to go on give one of its .ckpt files, to start from its weights give "
+                    "--model.init_args.init_from."
+                )
             return (i, i + 1 if equals else i + 2), Path(path)
     return (0, 0), None

@@ -1,5 +1,6 @@
 """`main.py verify` and the adapters for other trainers."""
 
+import gzip
 import json
 
 import pytest
@@ -8,6 +9,7 @@ from grammar_cases import random_graph, response_of
 from grammar import gold_trace, render_problem, render_trace
 from grammar.adapters import compute_score, trl_reward
 from grammar.judge import judge_row, main
+from main import main as front_door
 
 FIELDS = {"id", "accepted", "answer_correct", "process_accuracy", "basis", "well_posed", "nodes", "errors"}
 
@@ -89,6 +91,24 @@ def test_trl_reward(row):
     reward = trl_reward("executable")
     assert reward(prompts=["", "", ""], completions=responses, **columns) == [1.0, 1.0, 0.0]
     assert reward.__name__ == "interplay_executable"
+
+
+def test_trl_reward_computes_as_the_row_says():
+    problem = "The number of oaks equals 4. The number of elms equals 3. The number of figs equals the sum of the number of oaks"
+    row = {"problem": problem + " and the number of elms. ", "question": "How many figs are there?"}
+    steps = "Define oaks as A; so A = 4. Define elms as B; so B = 3. Define figs as C; so C = A + B = 4 + 3 = {0}. "
+    responses = [steps.format(n) + f"</solution><answer> {n} </answer>" for n in (2, 7)]
+    columns = {key: [text] * 2 for key, text in row.items()}
+    assert trl_reward()(responses, **columns) == [0.0, 1.0]
+    assert trl_reward()(responses, **columns, modulus=[5, 5]) == [1.0, 0.0]
+    assert trl_reward()(responses, **columns, modulus=[5, None]) == [1.0, 1.0]
+
+
+def test_compressed_rows_are_judged_into_a_new_folder_and_odd_names_kept(tmp_path, row):
+    source, out = tmp_path / "rows.jsonl.gz", tmp_path / "deep/out.jsonl"
+    source.write_bytes(gzip.compress("\n".join(json.dumps(row | {"id": name}) for name in ("a", "\ud800")).encode()))
+    assert front_door(["verify", str(source), "--out", str(out)]) == 0
+    assert [json.loads(line)["id"] for line in out.read_text().splitlines()] == ["a", "\ud800"]
 
 
 def test_verl_compute_score(row):

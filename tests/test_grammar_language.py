@@ -1,6 +1,7 @@
 """`trace.lark` and `problem.lark` are the specification: their headers are true, and reading fast is reading by Lark."""
 
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from lark.exceptions import UnexpectedInput
 from grammar import (
     ProblemSyntaxError,
     gold_trace,
+    grade,
     parse_problem,
     parse_trace,
     render_problem,
@@ -17,7 +19,9 @@ from grammar import (
     sentences,
     shapes,
     tails,
+    verify,
 )
+from grammar.names import read_name
 
 FOLDER = Path(shapes.__file__).parent
 
@@ -29,10 +33,11 @@ def header(file: str, word: str) -> list[str]:
 
 
 def plainly(text: str) -> bool:
-    """Oracle: whole text, plain Lark, nothing remembered."""
+    """Oracle: whole text, plain Lark, nothing remembered; and names that are no phrases of the language."""
     try:
-        shapes.parser("trace").parse(text)
-    except UnexpectedInput:
+        for name in shapes.parser("trace").parse(text).scan_values(lambda token: token is not None and token.type == "NAME"):
+            read_name(name)
+    except (UnexpectedInput, ValueError):
         return False
     return True
 
@@ -89,6 +94,17 @@ def spoil(rng: random.Random, text: str) -> str:
     return " ".join(pieces)
 
 
+def stirred(rng: random.Random, text: str) -> str:
+    """The text with a step or the equation's solution moved, doubled or left out."""
+    pieces = re.split(r"(?<=\.) (?=Define |We know |Answer)", text)
+    i, piece = rng.randrange(len(pieces)), rng.choice(pieces)
+    if rng.randrange(3):
+        pieces.remove(piece)
+    if rng.randrange(3):
+        pieces.insert(i, piece)
+    return " ".join(pieces)
+
+
 def test_the_fast_path_agrees_with_lark_on_random_and_spoilt_solutions():
     rng = random.Random(5)
     for number in range(60):
@@ -96,6 +112,17 @@ def test_the_fast_path_agrees_with_lark_on_random_and_spoilt_solutions():
         agree(text)
         for _ in range(6):
             agree(spoil(rng, text))
+            agree(stirred(rng, text))
+
+
+def test_a_step_after_the_equation_is_solved_is_an_error():
+    """To guess x and derive afterwards what it was solved from is no solution."""
+    graph = random_graph(random.Random(3), reverse=True)
+    *steps, tail, answer = re.split(r"(?<=\.) (?=Define |We know |Answer)", render_trace(gold_trace(graph)))
+    assert not parse_trace(" ".join([*steps, tail, answer])).errors
+    late = parse_trace(" ".join([*steps[:-1], tail, steps[-1], answer]))
+    assert [error.step for error in late.errors] == [len(late.steps) - 1]
+    assert not grade(verify(late, graph), "executable")
 
 
 def test_the_fast_path_agrees_with_lark_on_published_solutions():

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from datamodules.mixture import PRESETS, Cell, Component, Mixture, read_mixture
 from datamodules.splits import canonical_hash
 from datamodules.synthesis import Synthesis
 from grammar import grade, parse_problem, parse_trace, verify
+from tests_support import PLAIN
 
 ALL = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")
 
@@ -36,6 +38,29 @@ def test_rows_written_are_read_back(tmp_path, examples):
     assert [canonical_hash(e.graph) for e in read] == [canonical_hash(e.graph) for e in examples]
 
 
+def test_rows_of_a_context_of_ones_own_say_what_it_computes_modulo(tmp_path):
+    (tmp_path / "harbour.yaml").write_text("modulus: 7\nitems: [[ferries, tugs, rafts, barges, canoes, punts, tankers, dhows]]\n")
+    synthesis = Synthesis(Mixture([Component("3-6", [str(tmp_path / "harbour.yaml")])]), PLAIN)
+    examples = [synthesis.example("train", i) for i in range(20)]
+    answers = [example.graph.answer for example in examples]
+    read = {}
+    for name in ("with", "without"):
+        rows = [to_row(example) for example in examples]
+        if name == "without":
+            assert {row.pop("modulus") for row in rows} == {7}
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        read[name] = [example.graph.answer for example in JsonlProblems([tmp_path / f"{name}.jsonl"])]
+    assert read["with"] == answers != read["without"]
+    assert "modulus" not in to_row(replace(synthesis, mixture=Mixture([Component("3", ["garden"])])).example("train", 0))
+
+
+def test_a_solution_in_other_words_is_left_out(tmp_path, examples):
+    rows = [to_row(example) for example in examples[:2]]
+    rows[1]["solution"] = "First I add them up. Answer: 3."
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [example.solution for example in JsonlProblems([tmp_path])] == [examples[0].solution, ""]
+
+
 def test_folders_globs_and_compressed_files_are_read(tmp_path, examples):
     text = lines_of(examples[:3]).encode()
     (tmp_path / "deep").mkdir()
@@ -49,7 +74,15 @@ def test_folders_globs_and_compressed_files_are_read(tmp_path, examples):
 
 
 @pytest.mark.parametrize(
-    "bad", ["{", "[]", "{}", '{"problem": 3}', '{"problem": "The number of elms equals the number of ferns.", "question": "?"}']
+    "bad",
+    [
+        "{",
+        "[]",
+        "{}",
+        '{"problem": 3}',
+        '{"problem": "The number of elms equals 2. ", "modulus": "7"}',
+        '{"problem": "The number of elms equals the number of ferns.", "question": "?"}',
+    ],
 )
 def test_a_bad_row_is_named_or_counted(tmp_path, examples, bad):
     (tmp_path / "rows.jsonl").write_text(lines_of(examples[:2]) + bad + "\n" + lines_of(examples[2:3]))

@@ -16,6 +16,8 @@ from tests_support import PLAIN, TINY
 
 MIXTURE = [Component("2", ["garden"], weight=0.75), Component("3-4", ["garden"], weight=0.25)]
 
+SHIFTED = [Component("2", ["garden"], weight=0.05), Component("3-4", ["garden"], weight=0.95)]
+
 
 class Seen(Callback):
     """Oracle: counts documents and tokens of the batches that training saw."""
@@ -63,10 +65,15 @@ def test_a_resumed_run_has_the_record_of_the_whole_run(tmp_path):
     assert seen.documents < record["documents"]
 
 
-def test_another_mixture_is_not_resumed(tmp_path):
+@pytest.mark.parametrize(
+    "other",
+    [{"mixture": [Component("2-3", ["garden"])]}, {"mixture": SHIFTED}, {"share_of": "tokens"}],
+    ids=["cells", "weights", "of"],
+)
+def test_another_mixture_is_not_resumed(tmp_path, other):
     fit(tmp_path, 1)
     with pytest.raises(ValueError, match="another mixture"):
-        fit(tmp_path, 2, mixture=[Component("2-3", ["garden"])], resume=tmp_path / "checkpoints/step=1.ckpt")
+        fit(tmp_path, 2, resume=tmp_path / "checkpoints/step=1.ckpt", **other)
 
 
 def test_shares_of_tokens_are_compared_with_tokens(tmp_path):
@@ -74,6 +81,17 @@ def test_shares_of_tokens_are_compared_with_tokens(tmp_path):
     shares = [cell["share_of_tokens"] for cell in record["cells"]]
     distance = sum(abs(share - cell["intended"]) for share, cell in zip(shares, record["cells"], strict=True)) / 2
     assert record["distance"] == pytest.approx(distance) and distance < 0.15
+
+
+def test_prompts_are_counted_as_examples_whatever_shares_are_of():
+    """Half of the tokens of whole documents: more than half of the examples are short ones."""
+    halves = [Component("2", ["garden"], weight=0.5), Component("9", ["garden"], weight=0.5)]
+    data = PromptDataModule(halves, "garden", share_of="tokens", graph=PLAIN, prompts_per_rollout=500)
+    data.trainer = type("Trainer", (), {"world_size": 1, "global_rank": 0})
+    data.prompts(0)
+    report = data.drawn.report(data.drawn.take())
+    assert report["cells"][0]["intended"] > 0.7
+    assert report["distance"] < 0.05
 
 
 def test_prompts_of_rollouts_are_counted():

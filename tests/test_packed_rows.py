@@ -190,6 +190,8 @@ def test_documents_longer_than_a_row_are_refused_or_dropped_and_counted(windows,
     assert sorted(window.placed[:, 2].tolist()) == sorted(length for length in lengths if length <= short)
     with pytest.raises(ValueError, match="no document fits"):
         windows(row_length=10, long_documents="drop")[0]
+    with pytest.raises(ValueError, match="no document fits"):
+        next(iter(PackedRows(windows(finite=True, row_length=10, long_documents="drop"), batch_rows=2, batches=1)))
 
 
 def test_another_seed_is_another_order_of_the_same_rows(windows):

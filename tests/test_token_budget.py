@@ -1,5 +1,7 @@
 """Budgets in tokens, accumulation that follows from them, schedules at their ends."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from lightning import Trainer
@@ -50,8 +52,13 @@ def test_a_budget_in_tokens_becomes_updates_and_accumulation(tmp_path):
 
 
 def test_the_paper_takes_19073_updates():
-    assert accumulation(524_288, 2048 * 32) == 8
-    assert int(10e9 // 524_288) == 19_073
+    limits = SimpleNamespace(max_steps=-1)
+    trainer = SimpleNamespace(
+        datamodule=SimpleNamespace(row_length=2048, batch_rows=32), world_size=1, fast_dev_run=False, accumulate_grad_batches=1,
+        max_steps=-1, fit_loop=SimpleNamespace(epoch_loop=limits),
+    )  # fmt: skip
+    TokenBudget(max_tokens=10e9, batch_tokens=524_288).setup(trainer, None, "fit")
+    assert (trainer.accumulate_grad_batches, limits.max_steps) == (8, 19_073)
 
 
 @pytest.mark.parametrize(("limit", "steps"), [(2, 2), (100, 5)])
