@@ -37,10 +37,10 @@ class MixtureRecord(Callback):
         """
         drawn = getattr(trainer.datamodule, "drawn", None)
         if drawn is not None and self.restored is not None:
-            if self.restored["plan"] != drawn.plan:
+            if self.restored.get("plan") != drawn.plan:
                 raise ValueError(
-                    "the checkpoint was trained on another mixture, or on other files; resume it with the `data` it had, or "
-                    "start from its weights with `model.init_args.init_from`."
+                    "the checkpoint was trained on another mixture or on other files, or is of an earlier version; resume it "
+                    "with the `data` it had, or start from its weights with `model.init_args.init_from`."
                 )
             self.total = self.restored["counts"]
         self.restored = None

@@ -47,10 +47,10 @@ class Component:
 
     def __post_init__(self) -> None:
         """Refuse a weight or a mode that no mixture can hold."""
-        for key in ("contexts", "modes"):
+        for key, example in (("contexts", "garden"), ("modes", MODES[0])):
             names = getattr(self, key)
             if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise ValueError(f"mixture: {key}={names!r} is no list of names; write e.g. {key}: [garden].")
+                raise ValueError(f"mixture: {key}={names!r} is no list of names; write e.g. {key}: [{example}].")
         if not isinstance(self.weight, int | float):
             raise ValueError(f"mixture: weight {self.weight!r} of ops {self.ops} is no number; write e.g. weight: 0.5.")
         if self.weight < 0:

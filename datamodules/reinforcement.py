@@ -78,8 +78,10 @@ class ExperienceLoader:
         """Go on with the next minibatch.
 
         Raises:
-            ValueError: the checkpoint is from within a rollout of another number of processes.
+            ValueError: the checkpoint is from within a rollout of another number of processes, or of an earlier version.
         """
+        if "problems" not in state:
+            raise ValueError("the checkpoint is of an earlier version; start from its weights with `model.init_args.init_from`.")
         trainer, everyones = self.data.trainer, state["held"]
         if state["used"] and len(everyones) != trainer.world_size:
             raise ValueError(

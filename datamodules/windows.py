@@ -26,7 +26,7 @@ ROWS = 32  # of a synthetic window: more are fuller, fewer let more processes sh
 STRIDE = 1 << 20  # numbers of documents set aside for a synthetic window, far more than it can hold
 LongDocuments = Literal["raise", "drop"]
 MOST_DROPPED = 1000  # documents dropped before one fits: then none ever will
-NONE_FITS = "no document fits a row of {} tokens; raise `row_length`, or train on fewer `ops`."
+NONE_FITS = "no document fits a row of {} tokens; raise `row_length`, or train on shorter problems."
 
 
 class CellText(Text, Protocol):

@@ -22,7 +22,7 @@ T = TypeVar("T")
 MAX_PROBLEM = 1_048_576  # characters of a problem
 MAX_TEXT = 65_536  # characters of a response; the longest published one has 2,600
 
-_DEFINE = re.compile(r"Define\s")
+_DEFINE = re.compile(r"Define[ \t\r\n]")
 _HEAD = re.compile(r"\s*(\S.*?) +as +([A-Za-z]{1,2}) *;\s*", re.DOTALL)
 _ANSWER = re.compile(r"Answer:\s*(-?[0-9]{1,9})\s*\.\s*$")
 _INTEGER = re.compile(r"\s*(-?[0-9]{1,9})\s*\.?\s*")
@@ -169,7 +169,7 @@ class _Reader:
                 message = f"expected 'NAME as LETTER; ...' after 'Define', found {part[:40].strip()!r}"
                 return self.error("syntax", None, message, start, start + 7 + len(part))
             name, letter, rest = match[1], match[2], part[match.end() :]
-        name = name.lstrip().rstrip(" ")
+        name = name.lstrip(" \t\r\n").rstrip(" ")
         offset = start + 7 + len(part) - len(rest)
         body, stop, after = rest.partition(".")
         end = offset + len(body) + len(stop)

@@ -8,7 +8,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from transformers import PreTrainedModel
 
-from lightning_modules.language_model import load_language_model
+from lightning_modules.language_model import disable_dropout, load_language_model
 from lightning_modules.sharding import shard
 
 
@@ -80,6 +80,7 @@ class SeparateCritic(Critic):
     def configure(self, policy: PreTrainedModel, init_from: str, mesh: DeviceMesh | None, *, half: bool = False) -> None:
         """Build the parameters; see `Critic`."""
         self.model = load_language_model(self.init_from or init_from).base_model  # a language model's head has no part in it
+        disable_dropout(self.model)
         if mesh is not None:
             shard(self.model, mesh, half=half)
         super().configure(self.model, init_from, mesh, half=half)

@@ -51,12 +51,14 @@ def _config(architecture: dict[str, Any]) -> PretrainedConfig:
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """Let training mode compute what evaluation mode does."""
+    """Let training mode compute what evaluation mode does, wherever a model of transformers keeps its rates of dropout."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        if isinstance(getattr(module, "attention_dropout", None), float):
-            module.attention_dropout = 0.0
+        for place in (module, getattr(module, "config", None)):
+            for name, value in list(getattr(place, "__dict__", {}).items()):
+                if "drop" in name and isinstance(value, float):
+                    setattr(place, name, 0.0)
 
 
 def load_language_model(init_from: str) -> PreTrainedModel:

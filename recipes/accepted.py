@@ -10,7 +10,7 @@ from typing import Any
 from callbacks.files import write_text
 
 TAGS = (" </solution> <answer> ", " </answer>")
-FIELDS = ("problem", "question", "op", "template", "mode")
+FIELDS = ("problem", "question", "op", "template", "mode", "modulus")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def select(samples: Iterable[dict[str, Any]], keep: Filter) -> tuple[list[dict[s
             counts["surplus"] += 1
         else:
             name = f"{row['id']}-sample{row['sample']}"
-            mine[solution] = {"id": name, **{key: row[key] for key in FIELDS}, "solution": solution}
+            fields = {key: row[key] for key in FIELDS if key in row}
+            mine[solution] = {"id": name, **fields, "solution": solution}
     solved = sum(bool(mine) for mine in kept.values())
     counts |= {"problems": len(problems), "solved_problems": solved, "pass@1": counts["accepted"] / max(1, counts["samples"])}
     return [row for mine in kept.values() for row in mine.values()], counts

@@ -122,9 +122,10 @@ def _claim_folder(stage: Planned, folder: Path) -> None:
     if held is None and not (folder / "config.yaml").is_file():
         write_text(record, json.dumps({"kind": stage.kind, "digest": stage.digest}, indent=1))
     elif held != stage.digest:
+        what = f"was made with another seed, config or start ({held}, not {stage.digest})"
         raise ValueError(
-            f"{folder} holds a stage made with another seed, config or start ({held or 'unnamed'}, not {stage.digest}); "
-            "give another --out, or remove the folder."
+            f"{folder} {what if held else 'does not say how it was made (by hand, or by an earlier version)'}; give another "
+            "--out, or remove the folder."
         )
 
 

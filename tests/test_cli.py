@@ -154,9 +154,6 @@ BAD = {
     "misspelt model key": (["--model.init_args.compil", "true"], ("compil",)),
     "misspelt architecture key": (["--model.init_args.architecture.hidden_sise", "64"], ("hidden_sise", "architecture")),
     "missing tokenizer": (["--data.init_args.tokenizer", "nowhere"], ("nowhere", "garden")),
-    "weight in quotes": (
-        ["--data.init_args.mixture", '[{"ops": "2", "contexts": null}]'], ("contexts",)
-    ),
     "folder to go on from": (["--ckpt_path", str(ROOT / "docs")], ("docs", "init_from")),
     "missing checkpoint": (["--ckpt_path", "nowhere.ckpt"], ("nowhere.ckpt", "does not exist")),
 }  # fmt: skip

@@ -51,7 +51,7 @@ def made_up_samples(seed):
             rows.append(
                 {
                     "index": index, "sample": sample, "id": f"p{index}", "op": 5, "template": "garden", "mode": "normalforward",
-                    "problem": f"problem {index}. ", "question": "How many?", "response": response,
+                    "modulus": 5, "problem": f"problem {index}. ", "question": "How many?", "response": response,
                     "accepted": {"answer": rng.random() < 0.7, "executable": rng.random() < 0.4},
                 }
             )  # fmt: skip
@@ -74,6 +74,7 @@ def test_what_is_kept_is_what_a_plain_reading_of_the_rules_keeps(grader, most):
         ]
         rank = [sum(t["index"] == s["index"] for t in first[:i]) for i, s in enumerate(first)]
         left = [s for s, n in zip(first, rank, strict=True) if most is None or n < most]
+        assert all(row["modulus"] == 5 for row in rows)
         assert sorted(row["id"] for row in rows) == sorted(f"{s['id']}-sample{s['sample']}" for s in left)
         assert counts["pass@1"] == len(accepted) / len(samples)
         assert counts["malformed"] == len(accepted) - len(formed)

@@ -77,11 +77,11 @@ def test_a_difference_is_taken_seed_by_seed_with_students_interval(folder):
 
 def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys):
     update.main([str(folder / "study")], folder)
-    key = re.search(r"the reading of extrapolation .* set reading_of: (\w+)", capsys.readouterr().out)[1]
+    key = re.search(r"the reading of extrapolation .* reading_of: '(\w+)'", capsys.readouterr().out)[1]
     assert "From 0.20" not in (folder / "README.md").read_text()
     write_claims(folder, EDGE, BASE, reading_of=key)
     update.main([str(folder / "study")], folder)
-    assert "set reading_of" in capsys.readouterr().out  # two effects fewer
+    assert "reading_of: " in capsys.readouterr().out  # two effects fewer
     assert "(The words that stood here were written for other numbers.)" in (folder / "README.md").read_text()
 
 
@@ -96,9 +96,21 @@ def test_what_seeds_that_were_added_later_change_is_said(folder):
     assert "reproduced (seeds 0,1: not resolvable)" in (folder / "README.md").read_text()
 
 
+def test_arms_that_planned_seeds_left_out_say_nothing_of_them(folder):
+    write_claims(folder, EDGE, planned=(0, 3))
+    index = folder / "study/extrapolation.tiny.json"
+    kept = json.loads(index.read_text())
+    kept["arms"] = [arm for arm in kept["arms"] if not arm["name"].startswith("edge") or arm["seed"] > 0]
+    index.write_text(json.dumps(kept))
+    update.main([str(folder / "study")], folder)
+    (effect,) = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
+    assert len(effect["seeds"]) == 2
+    assert "planned" not in effect
+
+
 def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     update.main([str(folder / "study")], folder)
-    key = re.search(r"reading of extrapolation .* set reading_of: (\w+)", capsys.readouterr().out)[1]
+    key = re.search(r"reading of extrapolation .* reading_of: '(\w+)'", capsys.readouterr().out)[1]
     effects = yaml.safe_load((folder / "claims.yaml").read_text())["findings"]["extrapolation"]["effects"]
     write_claims(folder, *effects, reading_of=key)
     update.main([str(folder / "study")], folder)

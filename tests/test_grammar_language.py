@@ -115,6 +115,18 @@ def test_the_fast_path_agrees_with_lark_on_random_and_spoilt_solutions():
             agree(stirred(rng, text))
 
 
+OPENINGS = (
+    "Define\xa0", "Define\x0b", "Define\u3000", "Define \xa0", "Define\t", "Define  ", "Define re", "Define reDefine ",
+    "Define elms reDefine ", "Define elms Define ", "Define'", "Define-", "Define Defined ", "Define Define's ",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("opening", OPENINGS)
+def test_blanks_and_the_word_define_are_read_as_lark_reads_them(opening):
+    agree(f"{opening}roses as A; so A = 3. Define oaks as  B; so B = A = 3. Answer: 3.")
+    agree(f"Define oaks as B; so B = 3. {opening}roses as A; so A = B = 3. Answer: 3.")
+
+
 def test_a_step_after_the_equation_is_solved_is_an_error():
     """To guess x and derive afterwards what it was solved from is no solution."""
     graph = random_graph(random.Random(3), reverse=True)

@@ -114,10 +114,17 @@ def test_presets_have_the_shares_of_the_paper():
     assert share("rl_school_90_as_released", range(2, 21), ["teachers_in_school"]) == pytest.approx(0.8)
 
 
+GARDEN = "- {ops: 2, contexts: [garden], "
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("ops: 3", "list of components"), ("- {ops: 2, contexts: [garden], wieght: 1}", "keys"), ("- {ops: 2}", "keys")],
-)
+    [
+        ("ops: 3", "list of components"), (GARDEN + "wieght: 1}", "keys"), ("- {ops: 2}", "keys"), ("[", "is not YAML"),
+        ("- {ops: 2, contexts: null}", r"contexts: \[garden\]"), (GARDEN + "modes: 3}", r"modes: \[normalforward\]"),
+        (GARDEN + "weight: half}", "'half' of ops 2 is no number"),
+    ],
+)  # fmt: skip
 def test_a_bad_mixture_file_is_refused(tmp_path, text, message):
     (tmp_path / "mixture.yaml").write_text(text)
     with pytest.raises(ValueError, match=message):

@@ -63,7 +63,7 @@ def test_every_stage_leaves_its_files(experiment):
 def test_a_folder_of_another_seed_is_refused(experiment, capsys):
     command = ["run", str(experiment / "recipe.yaml"), "--out", str(experiment / "out")]
     assert main.main([*command, "--seed", "4"]) == 2
-    assert f"{experiment / 'out/pretrain'} holds a stage made with another seed" in capsys.readouterr().err
+    assert f"{experiment / 'out/pretrain'} was made with another seed" in capsys.readouterr().err
     assert main.main([*command, "--seed", "3"]) == 0
     assert "Seed 3." in capsys.readouterr().out
 

@@ -7,6 +7,7 @@ import torch
 from jsonargparse import ArgumentParser
 from lightning import Trainer
 from policy_runs import LONGEST, LengthReward, Watch, build, fit, problems, start_weights, weights
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from datamodules.reinforcement import ExperienceLoader
 from grammar.pool import Verifier
@@ -14,7 +15,7 @@ from lightning_modules import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
 from lightning_modules.algorithms import group_advantages
 from lightning_modules.clip import Clip
 from lightning_modules.kl_penalty import KLPenalty
-from lightning_modules.language_model import build_language_model
+from lightning_modules.language_model import build_language_model, disable_dropout
 from lightning_modules.policy import PolicyModule
 from lightning_modules.rewards import OutcomeReward
 from lightning_modules.rollout import SamplingParams
@@ -120,6 +121,29 @@ def test_a_rollout_is_cut_into_any_number_of_parts_that_it_has_rows_for(start, t
     fit(build(start, minibatches=7), tmp_path, max_steps=7)  # of 16 completions
     with pytest.raises(ValueError, match="4 problems x 4 completions cannot be cut into 17 minibatches; lower `minibatches`"):
         fit(build(start, minibatches=17), tmp_path, max_steps=17)
+
+
+SMALL = {
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2}, "falcon": {"hidden_size": 32, "num_attention_heads": 2},
+    "opt": {"hidden_size": 32, "ffn_dim": 32, "num_attention_heads": 2, "word_embed_proj_dim": 32},
+    "bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 2}, "starcoder2": {"hidden_size": 32, "num_attention_heads": 2,
+    "num_key_value_heads": 2, "intermediate_size": 32},
+}  # fmt: skip
+RATES = ("resid_pdrop", "dropout", "hidden_dropout", "attention_dropout", "residual_dropout")
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_dropout_is_disabled_wherever_a_model_keeps_it(kind):
+    layers = {} if "n_layer" in SMALL[kind] else {"num_hidden_layers": 2}
+    config = AutoConfig.for_model(kind, vocab_size=50, **SMALL[kind], **layers)
+    for rate in RATES:
+        if hasattr(config, rate):
+            setattr(config, rate, 0.5)
+    torch.manual_seed(0)
+    model, ids = AutoModelForCausalLM.from_config(config).train(), torch.arange(8)[None]
+    assert not torch.equal(model(ids).logits, model(ids).logits)
+    disable_dropout(model)
+    assert torch.equal(model(ids).logits, model(ids).logits)
 
 
 def test_a_policy_with_dropout_samples_and_learns_alike(tmp_path):

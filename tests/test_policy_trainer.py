@@ -112,7 +112,7 @@ def test_two_processes_take_the_updates_of_one(start, tmp_path, strategy, miniba
     assert torch.equal(two[0], two[1])
     assert torch.allclose(one, two[0], rtol=1e-4, atol=1e-4 * moved)
     assert logged[0] == logged[1]
-    if minibatches == 1:  # with more, each process logs its last, which is another's last but one
+    if minibatches == 1:  # with more, the last minibatch of two processes holds other rows than that of one
         assert logged[0]["train/loss"].item() == pytest.approx(alone["train/loss"].item(), rel=1e-3, abs=1e-4)
 
 

@@ -1,6 +1,7 @@
 """DDP and FSDP2 on two processes (gloo): the steps of one process on the same global batch; checkpoints that fit each other."""
 
 import json
+from hashlib import blake2b
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ class Watch(Callback):
     def on_train_end(self, trainer, pl_module):
         val = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("val/") and "seconds" not in k}
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / f"rank{trainer.global_rank}.json").write_text(json.dumps({"steps": self.steps, "val": val}))
+        kept = {"steps": self.steps, "val": val, "weights": pl_module.identity()["weights"]}
+        (self.path / f"rank{trainer.global_rank}.json").write_text(json.dumps(kept))
 
 
 def train(folder: Path, *, kind="one", rows=4, accumulate=1, resume=None, muon=False, compile=False) -> None:
@@ -121,6 +123,8 @@ def test_two_processes_take_the_steps_of_one(one, tmp_path, kind):
     folder = fit(tmp_path / "run", kind)
     assert_same_steps(one, folder)
     assert found(folder, 0) == found(folder, 1)
+    whole = b"".join(parameter.detach().numpy().tobytes() for parameter in exported(folder))
+    assert found(folder)["weights"] == blake2b(whole, digest_size=8).hexdigest()
     assert not list(folder.rglob("*.part"))
 
 

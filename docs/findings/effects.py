@@ -56,8 +56,8 @@ def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence
         effects.append(effect | numbers)
         if "expected" in effect:
             effects[-1]["verdict"] = verdict(found, effect["expected"], at_end=_at_end(values, key))
-            if first.study.groups and first.study != study:
-                alone = _found(first, effect)
+            alone = _found(first, effect) if first.study != study else None
+            if alone is not None:
                 effects[-1]["planned"] = {
                     "seeds": list(planned), "value": alone.value, "low": alone.low, "high": alone.high,
                     "verdict": verdict(alone, effect["expected"], at_end=_at_end(first, key)),
@@ -72,11 +72,14 @@ def _of_seeds(study: Study, seeds: Sequence[int]) -> Study:
 
 
 def _found(values: Values, effect: dict[str, Any]) -> Number | None:
-    """The difference of two arms, or the value of one, after its last stage or `before` it."""
+    """The difference of two arms, or the value of one, after its last stage or `before` it; None where there is none."""
     groups = {group.label: group for group in values.study.groups}
-    arm, key, before = groups[effect["arm"]], effect["at"], effect.get("before", False)
+    arm, other, key = groups.get(effect["arm"]), groups.get(effect.get("against", effect["arm"])), effect["at"]
+    before = effect.get("before", False)
+    if arm is None or other is None:
+        return None
     if "against" in effect:
-        return values.difference(arm, groups[effect["against"]], key)
+        return values.difference(arm, other, key)
     return values.number(
         arm, lambda run: [Term(1, (run.before if before else run.last).evaluation, key)], share=not key.endswith("/trials")
     )

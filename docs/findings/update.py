@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> None:
         if name in claims["findings"] and scale == SCALE and study.groups:
             effects = measure(study, files, claims["findings"][name], claims["planned"])
             if claims["findings"][name].get("reading_of") != (key := key_of(effects)):
-                print(f"claims.yaml: the reading of {name} was written for other numbers; if it fits, set reading_of: {key}")
+                print(f"claims.yaml: the reading of {name} was written for other numbers; if it fits, reading_of: '{key}'")
             measured[name] = {"environment": environment(study, files), "seconds": cost(study, files), "effects": effects}
     if not measured:
         raise ValueError(
