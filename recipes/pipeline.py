@@ -120,7 +120,7 @@ def _claim_folder(stage: Planned, folder: Path) -> None:
     record = folder / "stage.json"
     held = json.loads(record.read_text(encoding="utf-8"))["digest"] if record.is_file() else None
     if held is None and not (folder / "config.yaml").is_file():
-        write_text(record, json.dumps({"kind": stage.kind, "digest": stage.digest}, indent=1))
+        write_text(record, json.dumps(stage.record, indent=1))
     elif held != stage.digest:
         what = f"was made with another seed, config or start ({held}, not {stage.digest})"
         raise ValueError(

@@ -39,6 +39,11 @@ class Planned:
         """Names its folder."""
         return f"{self.kind}-{self.digest}"
 
+    @property
+    def record(self) -> dict[str, str | None]:
+        """What `stage.json` in its folder says of it."""
+        return {"kind": self.kind, "digest": self.digest, "parent": self.parent and self.parent.label}
+
     def chain(self) -> "list[Planned]":
         """The stages that led to it, then itself."""
         return [*(self.parent.chain() if self.parent else []), self]

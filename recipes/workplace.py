@@ -50,8 +50,7 @@ class Workplace:
     def prepare(self, stage: Planned) -> None:
         """Write down what the stage is: `stage.yaml`, its config as it is run, and `stage.json`."""
         folder = self.folder(stage)
-        what = {"kind": stage.kind, "digest": stage.digest, "parent": stage.parent and stage.parent.label}
-        for name, text in (("stage.yaml", yaml.safe_dump(stage.config)), ("stage.json", json.dumps(what, indent=1))):
+        for name, text in (("stage.yaml", yaml.safe_dump(stage.config)), ("stage.json", json.dumps(stage.record, indent=1))):
             if not (folder / name).is_file():
                 write_text(folder / name, text)
 
