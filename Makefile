@@ -5,8 +5,8 @@ FINDINGS = extrapolation context_seeding compute_split process_rewards atomic_sk
 FOUR_SEEDS = extrapolation process_rewards
 BIN = .venv/bin
 READY = .venv/.ready
-# two processes that share cores must not spin while they wait
-export OMP_WAIT_POLICY = passive
+# threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
+export GOMP_SPINCOUNT = 10000
 
 .PHONY: quickstart findings test test-long check bench setup clean
 

@@ -11,10 +11,14 @@ verify                            judge responses in a JSONL file
 Exit status: 0 done; 1 done, with rows or arms that failed; 2 usage or config error (`--traceback` shows where it was raised).
 """
 
+import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 
+# Threads wait for each other some 10 microseconds awake before they sleep: small models hand over work that often, and processes that
+# share cores must not keep each other from working. GNU OpenMP reads it when torch is loaded.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 STAGES = ("fit", "validate", "test", "predict")
 
 
@@ -91,6 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if traceback:
             raise
         return _fail(str(err))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def _fail(message: str) -> int:

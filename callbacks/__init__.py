@@ -13,6 +13,7 @@ from callbacks.memory import Memory
 from callbacks.mixture_record import MixtureRecord
 from callbacks.non_finite import NonFiniteLoss
 from callbacks.pass_at_k import VerifiedPassAtK
+from callbacks.progress import ProgressLines, StageBar, progress
 from callbacks.random_state import RandomState
 from callbacks.reward_hacking import RewardHacking
 from callbacks.run_record import RunRecord
@@ -35,15 +36,18 @@ __all__ = [
     "MetricsCSV",
     "MixtureRecord",
     "NonFiniteLoss",
+    "ProgressLines",
     "RandomState",
     "RewardHacking",
     "RewindLogs",
     "RunRecord",
     "SampleLog",
     "SampleWriter",
+    "StageBar",
     "TensorBoard",
     "Throughput",
     "TokenBudget",
     "VerifiedPassAtK",
     "ZeroVariance",
+    "progress",
 ]

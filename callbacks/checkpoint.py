@@ -1,6 +1,8 @@
-"""Checkpoints that appear whole or not at all, files and folders of shards alike."""
+"""Checkpoints that appear whole or not at all, files and folders of shards alike; also where a signal asks training to stop."""
 
 import os
+import signal
+import sys
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -9,6 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.files import run_folder
+from callbacks.stop_signals import Stopped, StopSignals, command_to_go_on
 
 
 class Checkpoint(ModelCheckpoint):
@@ -16,9 +19,29 @@ class Checkpoint(ModelCheckpoint):
 
     `ckpt_path: last` then takes the newest of a run's checkpoints, whatever its name; without one, training begins.
     Where validation follows an update, its checkpoint waits for it: a resumed run validates neither twice nor never.
+    Ctrl-C and SIGTERM end training after the update under way (and the validation that follows it), with a checkpoint; several
+    processes look for them when Lightning logs.
     """
 
     waiting: tuple[Any, ...] | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """As ModelCheckpoint."""
+        super().__init__(*args, **kwargs)
+        self.signals = StopSignals()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait for signals."""
+        super().on_train_start(trainer, pl_module)
+        self.signals.watch()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """End where a signal came after the last update; all that training leaves is written."""
+        super().teardown(trainer, pl_module, stage)
+        self.signals.release()
+        late, self.signals.caught = self.signals.caught, None
+        if late is not None:
+            raise Stopped(late)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save where it is due, or wait for validation."""
@@ -27,6 +50,27 @@ class Checkpoint(ModelCheckpoint):
             self.waiting = (outputs, batch, batch_idx)
         else:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            self._stop_where_asked(trainer, batch_idx)
+
+    def _stop_where_asked(self, trainer: Trainer, batch_idx: int) -> None:
+        """Save and stop after an update, unless it was the last: then training is done anyway."""
+        updated = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if not updated or trainer.global_step == trainer.max_steps:
+            return
+        caught = self.signals.caught
+        if trainer.world_size > 1:
+            if trainer.global_step % trainer.log_every_n_steps:
+                return
+            caught = trainer.strategy.reduce_boolean_decision(caught is not None, all=False) and (caught or signal.SIGTERM)
+        if not caught:
+            return
+        if self._last_global_step_saved != trainer.global_step:
+            self._save_checkpoint(trainer, self.format_checkpoint_name(self._monitor_candidates(trainer), self.CHECKPOINT_NAME_LAST))
+        self.signals.caught = None
+        if trainer.is_global_zero:
+            print(f"Stopped at step {trainer.global_step} of {trainer.max_steps}; saved {self._last_checkpoint_saved}")
+            print(f"To go on: {command_to_go_on(sys.argv)}", flush=True)
+        raise Stopped(caught)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save what waited."""

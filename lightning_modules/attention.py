@@ -2,6 +2,7 @@
 
 A backend says how `transformers` is told where documents end. All give the same logits; they differ in what they need and cost:
     sdpa               a [B, 1, T, T] mask; runs everywhere, in any precision
+    documents          only documents and labels, without mask and padding (document_forward.py); any precision, shapes that change
     flex_attention     a block mask; blocks between documents are skipped; GPU (on a CPU forward only)
     varlen             document boundaries, for torch.nn.attention.varlen (PyTorch 2.10 or later); GPU, 16 bit
     flash_attention_2  the same boundaries, for the `flash-attn` package; GPU, 16 bit
@@ -20,7 +21,10 @@ from torch.nn.attention.flex_attention import create_block_mask
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.utils import is_flash_attn_2_available
 
-AttentionName = Literal["auto", "sdpa", "flex_attention", "varlen", "flash_attention_2"]
+from lightning_modules.document_forward import DOCUMENTS, document_logits
+from lightning_modules.rollout.slots import unknown_attention
+
+AttentionName = Literal["auto", "sdpa", "documents", "flex_attention", "varlen", "flash_attention_2"]
 EDGES_MULTIPLE = 128  # lengths of `edges_D` are rounded up to it, so that compiled code sees few shapes
 
 
@@ -62,7 +66,14 @@ class Backend(ABC):
 
     @abstractmethod
     def arguments(self, document_BT: Tensor, edges_D: Tensor | None) -> dict[str, Any]:
-        """Keyword arguments of the model's forward pass; `edges_D`: see `document_edges`, where `needs_edges`."""
+        """What `logits` is to be given besides; `edges_D`: see `document_edges`, where `needs_edges`."""
+
+    def logits(
+        self, model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any
+    ) -> tuple[Tensor, Tensor]:
+        """[N, V] logits and the [N] labels they are to predict, in the order of the rows; N = B T, or those with a label."""
+        logits_BTV = model(input_ids=tokens_BT, position_ids=position_BT, use_cache=False, **where).logits
+        return logits_BTV.flatten(0, 1), labels_BT.flatten()
 
     @contextmanager
     def of(self, model: PreTrainedModel) -> Iterator[None]:
@@ -83,6 +94,22 @@ class SDPA(Backend):
     def arguments(self, document_BT: Tensor, edges_D: Tensor | None = None) -> dict[str, Any]:
         """The mask."""
         return {"attention_mask": document_mask(document_BT)}
+
+
+class Documents(Backend):
+    """The documents of each length as a batch of their own; what is neither document nor labelled is left out."""
+
+    name = DOCUMENTS
+
+    def arguments(self, document_BT: Tensor, edges_D: Tensor | None = None) -> dict[str, Any]:
+        """The numbers of the documents."""
+        return {"document_BT": document_BT}
+
+    def logits(
+        self, model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any
+    ) -> tuple[Tensor, Tensor]:
+        """[N, V] logits of positions with a label, and the [N] labels."""
+        return document_logits(model, tokens_BT, labels_BT, position_BT, **where)
 
 
 class Flex(Backend):
@@ -143,12 +170,13 @@ def varlen_attention(
 
 AttentionInterface.register("varlen", varlen_attention)
 
-BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (SDPA, Flex, Varlen, Flash)}
+BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (SDPA, Documents, Flex, Varlen, Flash)}
+PREFERRED = ("flash_attention_2", "varlen", "flex_attention", "documents", "sdpa")
 
 
 def missing(name: str, device: torch.device, *, half: bool) -> str | None:
     """Why backend `name` cannot train on `device`, in 16 bit (`half`) or not; None: it can."""
-    if name == "sdpa":
+    if name in ("sdpa", DOCUMENTS):
         return None
     if device.type != "cuda":
         return f"it trains on a CUDA device, not on {device.type}"
@@ -161,16 +189,35 @@ def missing(name: str, device: torch.device, *, half: bool) -> str | None:
     return None if is_flash_attn_2_available() else "the package `flash-attn` is not installed"
 
 
-def choose_backend(name: AttentionName, device: torch.device, *, half: bool) -> Backend:
-    """Return a backend that works; `auto` takes the first of flash_attention_2, varlen, flex_attention and sdpa that does.
+def undocumented(model: PreTrainedModel, *, compiled: bool) -> str | None:
+    """Why `documents` cannot train `model`; None: it can."""
+    if compiled:
+        return "its shapes change from batch to batch, and each would be compiled; leave out `compile`"
+    if what := unknown_attention(model):
+        return f"it knows full attention only, and {model.config.model_type} has {what}"
+    return "the model attends to a sliding window" if getattr(model.config, "sliding_window", None) else None
+
+
+def choose_backend(
+    name: AttentionName, device: torch.device, *, half: bool, model: PreTrainedModel | None = None, compiled: bool = False
+) -> Backend:
+    """Return a backend that works; `auto` takes the first of PREFERRED that does.
+
+    Args:
+        name: of a backend, or "auto".
+        device: that trains.
+        half: whether it computes in 16 bit.
+        model: that is trained; None: any.
+        compiled: whether the loss is compiled.
 
     Raises:
         ValueError: the backend asked for does not work here.
     """
+    reasons = {other: missing(other, device, half=half) for other in PREFERRED}
+    if model is not None:
+        reasons[DOCUMENTS] = undocumented(model, compiled=compiled)
     if name == "auto":
-        name = next(
-            n for n in reversed(("sdpa", "flex_attention", "varlen", "flash_attention_2")) if not missing(n, device, half=half)
-        )
-    elif reason := missing(name, device, half=half):
+        name = next(other for other, reason in reasons.items() if not reason)
+    elif reason := reasons[name]:
         raise ValueError(f"`model.init_args.attention`: {name} cannot be used: {reason}. Choose `auto` or `sdpa`.")
     return BACKENDS[name]()

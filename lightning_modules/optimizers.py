@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from transformers import PreTrainedModel
+
+from lightning_modules.muon import BatchedMuon
 
 
 class OptimizerFactory(ABC):
@@ -29,7 +32,7 @@ class AdamW(OptimizerFactory):
 
     def __call__(self, model: nn.Module) -> Optimizer:
         """Return torch.optim.AdamW with one group for matrices and one, without decay, for the rest."""
-        matrices, rest = _split(model, lambda name, p: p.ndim >= 2)
+        matrices, rest = _split(model, lambda p: p.ndim >= 2)
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}]
         filled = [g for g in groups if g["params"]]
         optimizer = torch.optim.AdamW(filled, lr=self.lr, betas=self.betas, eps=self.eps, fused=self.fused)
@@ -50,8 +53,9 @@ class Muon(OptimizerFactory):
 
     def __call__(self, model: nn.Module) -> Optimizer:
         """Return one optimiser with two parameter groups."""
-        matrices, rest = _split(model, lambda name, p: p.ndim == 2 and "embed" not in name and "lm_head" not in name)
-        muon = torch.optim.Muon(matrices, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        tables = _tables(model)
+        matrices, rest = _split(model, lambda p: p.ndim == 2 and p not in tables)
+        muon = BatchedMuon(matrices, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         return Chained(muon, torch.optim.AdamW(rest, lr=self.adamw_lr, betas=self.betas, weight_decay=0.0))
 
 
@@ -88,9 +92,17 @@ class Chained(Optimizer):
         return loss
 
 
-def _split(model: nn.Module, first: Callable[[str, nn.Parameter], bool]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    return [p for name, p in trained if first(name, p)], [p for name, p in trained if not first(name, p)]
+def _split(model: nn.Module, first: Callable[[nn.Parameter], bool]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [p for p in trained if first(p)], [p for p in trained if not first(p)]
+
+
+def _tables(model: nn.Module) -> set[nn.Parameter]:
+    """Weights that are looked up (tokens, positions) or make logits: rows of them are updated, not a map between spaces."""
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    models = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    heads = [head for one in models if (head := one.get_output_embeddings()) is not None]
+    return {parameter for module in (*tables, *heads) for parameter in module.parameters(recurse=False)}
 
 
 def number_by_model(state: dict[str, Any], optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:

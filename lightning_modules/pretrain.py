@@ -42,7 +42,8 @@ class PretrainModule(Reasoner):
             optimizer: AdamW where not given.
             schedule: cosine where not given.
             evaluation: how validation, test and prediction sample.
-            attention: backend of packed rows; auto: the first of flash_attention_2, varlen, flex_attention, sdpa that works.
+            attention: backend of packed rows; auto: the first of flash_attention_2, varlen, flex_attention, documents, sdpa that
+                works.
             document_mask: documents of a row do not see each other; false: they see earlier ones and positions run on, as in
                 the paper's training.
             z_loss: weight of (log Z)^2, Z the softmax denominator, which keeps logits from drifting (arXiv:2204.02311).
@@ -67,7 +68,10 @@ class PretrainModule(Reasoner):
     def setup(self, stage: str) -> None:
         """Choose the attention backend, and make room for what validation counts."""
         super().setup(stage)
-        self.backend = choose_backend(self.attention, self.trainer.strategy.root_device, half="16" in str(self.trainer.precision))
+        self.backend = choose_backend(
+            self.attention, self.trainer.strategy.root_device, half="16" in str(self.trainer.precision),
+            model=self.language_model, compiled=self.compile_loss,
+        )  # fmt: skip
         self.step_sums = torch.zeros(4, dtype=torch.float64)
         self.gold_loss = GoldLoss(len(self.labels.context), len(LABEL_KINDS))
         self.flop_rates = self._flop_rates()
@@ -79,16 +83,16 @@ class PretrainModule(Reasoner):
             batch.edges_D = document_edges(batch.document_BT) if self.backend.needs_edges else None
         return batch
 
-    def _nll(self, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any) -> tuple[Tensor, Tensor]:
-        """- log pi of each label (0 without one), flat [B*T] nats, and the logits [B*T, V]."""
-        logits_BTV = self.language_model(input_ids=tokens_BT, position_ids=position_BT, use_cache=False, **where).logits
-        logits_NV = logits_BTV.flatten(0, 1).float()
-        return cross_entropy(logits_NV, labels_BT.flatten(), ignore_index=IGNORE, reduction="none"), logits_NV
+    def _nll(self, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """- log pi of each label (0 without one), flat [N] nats, the logits [N, V] and the labels [N]; see `Backend.logits`."""
+        logits_NV, labels_N = self.backend.logits(self.language_model, tokens_BT, labels_BT, position_BT, **where)
+        logits_NV = logits_NV.float()
+        return cross_entropy(logits_NV, labels_N, ignore_index=IGNORE, reduction="none"), logits_NV, labels_N
 
     def _sums(self, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any) -> Tensor:
         """Sums over labels of -log pi, (log Z)^2 and 1: [3]."""
-        nll_N, logits_NV = self._nll(tokens_BT, labels_BT, position_BT, **where)
-        labelled_N = labels_BT.flatten() != IGNORE
+        nll_N, logits_NV, labels_N = self._nll(tokens_BT, labels_BT, position_BT, **where)
+        labelled_N = labels_N != IGNORE
         square = (logits_NV.logsumexp(-1).square() * labelled_N).sum() if self.z_loss else nll_N.new_zeros(())
         return torch.stack([nll_N.sum(), square, labelled_N.sum().float()])
 
@@ -169,16 +173,15 @@ class PretrainModule(Reasoner):
         """Loss on packed validation documents, on gold documents of held-out problems, or judged samples, by what is given."""
         if isinstance(batch, PromptBatch):
             return self.evaluate(batch, batch_idx)
-        nll_N, _ = self._call(self._nll, batch)
-        labelled_N = batch.labels_BT.flatten() != IGNORE
+        nll_N, _, labels_N = self._call(self._nll, batch)
+        labelled_BT, count = batch.labels_BT != IGNORE, (labels_N != IGNORE).sum()
         if isinstance(batch, GoldBatch):
-            of = (x.flatten()[labelled_N] for x in (batch.op_BT, batch.context_BT, batch.kind_BT))
-            self.gold_loss.update(nll_N[labelled_N], *of)
+            of = (x[labelled_BT] for x in (batch.op_BT, batch.context_BT, batch.kind_BT))
+            self.gold_loss.update(nll_N[labels_N != IGNORE], *of)
         else:
-            count = labelled_N.sum()
             self.validation_loss.update(nll_N.sum() / count.clamp(min=1), weight=count)
             self.log("val/loss", self.validation_loss, prog_bar=True, add_dataloader_idx=False)
-        return {"loss": nll_N.sum() / labelled_N.sum().clamp(min=1)}
+        return {"loss": nll_N.sum() / count.clamp(min=1)}
 
     def on_validation_epoch_start(self) -> None:
         """Forget the last validation."""

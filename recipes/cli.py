@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from transformers.utils.logging import disable_progress_bar
 
@@ -74,11 +74,14 @@ class ExperimentCLI(LightningCLI):
         parser.add_lightning_class_args(callbacks.Memory, "memory")
 
     def _instantiate_trainer(self, config: dict[str, Any], always_on: list[Callback]) -> Trainer:
-        """Log to TensorBoard and to CSV in the run's folder, unless the config names loggers."""
+        """Log to TensorBoard and to CSV in the run's folder, unless the config names loggers; say how far the run is."""
         if config.get("logger") in (None, True):
             folder = Path(config.get("default_root_dir") or "runs/unnamed")
             folder = folder if self.subcommand == "fit" else folder / self.subcommand / self.folder
             config["logger"] = [kind(folder, name="", version="") for kind in (callbacks.TensorBoard, callbacks.MetricsCSV)]
+        users = config.get("callbacks") or []
+        if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in users):
+            always_on = [*always_on, callbacks.progress()]
         return super()._instantiate_trainer(config, always_on)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:

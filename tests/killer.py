@@ -1,4 +1,4 @@
-"""A callback that kills its process (SIGKILL) at a chosen moment; named by class_path in the configs of tests."""
+"""A callback that kills its process at a chosen moment, or sends it a signal; named by class_path in the configs of tests."""
 
 import os
 import signal
@@ -22,16 +22,22 @@ class LengthReward(Reward):
 
 
 class Killer(Callback):
-    """moment: "batch" (after so many batches), "write" (a checkpoint half written), "rename" (written, not yet renamed)."""
+    """SIGKILL, by moment: "batch" (after so many batches), "write" (a checkpoint half written), "rename" (written, not yet renamed).
+
+    A moment named as a signal ("SIGTERM"): that signal, after so many batches.
+    """
 
     def __init__(self, moment: str, updates: int) -> None:
-        self.moment, self.updates = moment, updates
+        self.moment, self.updates, self.sent = moment, updates, False
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if trainer.global_step < self.updates:
             return
         if self.moment == "batch":
             die()
+        if self.moment.startswith("SIG") and trainer.global_step == self.updates and not self.sent:
+            self.sent = True
+            os.kill(os.getpid(), signal.Signals[self.moment])
         if self.moment == "rename":
             callbacks.checkpoint._put = lambda part, path: die()
         if self.moment == "write":

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from processes import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import main
+from callbacks.stop_signals import command_to_go_on
 from lightning_modules.language_model import build_language_model
 from tests_support import TINY
 
@@ -58,6 +60,11 @@ def fit(arguments):
     assert main.main(arguments) == 0
 
 
+def fit_and_keep_what_is_said(arguments, path):
+    with path.open("w") as file, redirect_stdout(file):
+        fit(arguments)
+
+
 def rows(folder):
     """What was logged, row by row, without what depends on the clock."""
     with (folder / "metrics.csv").open() as file:
@@ -95,6 +102,34 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     assert list((tmp_path / "killed/checkpoints").glob("*.part"))
     assert run(fit, command(tmp_path / "killed", workers=1)) == [0]
     assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+def test_a_run_that_is_asked_to_stop_saves_says_how_to_go_on_and_goes_on_bit_for_bit(tmp_path, name, status):
+    """After updates 3 (between two checkpoints) and 4 (validation follows); the third start ends it."""
+    assert run(fit, command(tmp_path / "whole")) == [0]
+    for updates, stopped in ((3, 3), (4, 5)):
+        arguments = command(tmp_path / "stopped", killer=(name, updates))
+        assert run(fit_and_keep_what_is_said, arguments, tmp_path / "said") == [status]
+        said = (tmp_path / "said").read_text()
+        assert f"{name}: training stops after this update" in said
+        assert f"Stopped at step {stopped} of 8; saved {tmp_path}/stopped/checkpoints/last.ckpt" in said
+        assert "To go on: python" in said
+        assert not (tmp_path / "stopped/training.json").exists()
+        assert torch.load(tmp_path / "stopped/checkpoints/last.ckpt", weights_only=True)["global_step"] == stopped
+    assert run(fit, command(tmp_path / "stopped")) == [0]
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_signal_after_the_last_update_ends_a_run_that_is_done(tmp_path):
+    assert run(fit, command(tmp_path / "late", killer=("SIGTERM", 8))) == [143]
+    assert (tmp_path / "late/training.json").exists()
+
+
+def test_the_command_to_go_on_is_the_one_given_and_takes_the_last_checkpoint():
+    said = command_to_go_on(["main.py", "fit", "--config", "a b.yaml", "--ckpt_path", "old.ckpt", "--trainer.max_steps=3"])
+    assert said.split(" ", 1)[1] == "main.py fit --config 'a b.yaml' --trainer.max_steps=3 --ckpt_path last"
+    assert command_to_go_on(["main.py", "run", "r.yaml"]).split(" ", 1)[1] == "main.py run r.yaml"
 
 
 @pytest.mark.long
