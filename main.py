@@ -16,8 +16,8 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 
-# Threads wait for each other some 10 microseconds awake before they sleep: small models hand over work that often, and processes that
-# share cores must not keep each other from working. GNU OpenMP reads it when torch is loaded.
+# Threads that wait for each other stay awake for some 10 microseconds: small models hand over work that often, and processes that
+# share cores must not keep each other from theirs. GNU OpenMP reads it when torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 STAGES = ("fit", "validate", "test", "predict")
 

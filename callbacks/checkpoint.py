@@ -65,7 +65,9 @@ class Checkpoint(ModelCheckpoint):
         if not caught:
             return
         if self._last_global_step_saved != trainer.global_step:
-            self._save_checkpoint(trainer, self.format_checkpoint_name(self._monitor_candidates(trainer), self.CHECKPOINT_NAME_LAST))
+            self._save_checkpoint(
+                trainer, self.format_checkpoint_name(self._monitor_candidates(trainer), self.CHECKPOINT_NAME_LAST)
+            )
         self.signals.caught = None
         if trainer.is_global_zero:
             print(f"Stopped at step {trainer.global_step} of {trainer.max_steps}; saved {self._last_checkpoint_saved}")

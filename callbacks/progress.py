@@ -33,7 +33,7 @@ class StageBar(RichProgressBar):
 
 
 class ProgressLines(ProgressBar):
-    """A line every few seconds, whatever the run is doing: `pretrain: step 120 of 500, loss 0.2310, 12,563 tokens/s, 0:00:30 left`.
+    """A line every few seconds, whatever the run does: `pretrain: step 120 of 500, loss 0.2310, 12,563 tokens/s, 0:00:30 left`.
 
     A thread of its own prints it, so that a step of minutes does not look like a run that hangs.
     """

@@ -2,7 +2,7 @@
 
 A backend says how `transformers` is told where documents end. All give the same logits; they differ in what they need and cost:
     sdpa               a [B, 1, T, T] mask; runs everywhere, in any precision
-    documents          only documents and labels, without mask and padding (document_forward.py); any precision, shapes that change
+    documents          documents and labels alone, no mask and no padding (document_forward.py); shapes change with each batch
     flex_attention     a block mask; blocks between documents are skipped; GPU (on a CPU forward only)
     varlen             document boundaries, for torch.nn.attention.varlen (PyTorch 2.10 or later); GPU, 16 bit
     flash_attention_2  the same boundaries, for the `flash-attn` package; GPU, 16 bit

@@ -1,6 +1,6 @@
 """torch's Muon in the precision that the device is fast in, all matrices of one shape at once.
 
-torch.optim.Muon orthogonalises in bfloat16 on every device. A CPU without units for it is some 30 times slower there than in float32.
+torch.optim.Muon orthogonalises in bfloat16 on every device, in which a CPU without units for it is some 30 times slower.
 Not here: which parameters are Muon's (optimizers.py).
 """
 
@@ -13,7 +13,12 @@ from torch import Tensor
 
 
 def orthogonalised(
-    matrices_NRC: Tensor, coefficients: tuple[float, float, float], steps: int, *, eps: float = 1e-7, dtype: torch.dtype | None = None
+    matrices_NRC: Tensor,
+    coefficients: tuple[float, float, float],
+    steps: int,
+    *,
+    eps: float = 1e-7,
+    dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Set all singular values to about 1 by the quintic Newton-Schulz iteration (kellerjordan.github.io/posts/muon).
 

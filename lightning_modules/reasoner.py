@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -26,6 +27,7 @@ from lightning_modules.language_model import build_language_model, load_language
 from lightning_modules.likelihood import token_nll
 from lightning_modules.metrics import Intervals
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
+from lightning_modules.precision import SLOW, bf16_slowdown
 from lightning_modules.rollout import Completions, Randomness, SamplingParams, keyed_generator, sample
 from lightning_modules.schedules import Schedule
 from lightning_modules.sharding import gathered, shard
@@ -70,11 +72,16 @@ class Reasoner(LightningModule):
                 shard(self.language_model, self.device_mesh, half=half, compile_layers=self.compile_layers)
 
     def setup(self, stage: str) -> None:
-        """Check that the tokenizer fits the embedding, and that probabilities are not all of low precision."""
+        """Check that the tokenizer fits the embedding, and that the precision is neither too low nor too slow."""
         if self.trainer.precision in ("bf16-true", "16-true"):
             raise ValueError(
                 f"precision {self.trainer.precision} keeps weights, random numbers and log-probabilities in half precision; "
                 "set `trainer.precision` to bf16-mixed."
+            )
+        if self.trainer.precision == "bf16-mixed" and self.trainer.strategy.root_device.type == "cpu" and bf16_slowdown() > SLOW:
+            rank_zero_warn(
+                f"precision bf16-mixed: a product of matrices took {bf16_slowdown():.0f} times as long in bfloat16 as in float32 "
+                "on this CPU; set `trainer.precision` to 32-true."
             )
         rows, ids = self.language_model_config["vocab_size"], len(self.tokenizer)
         if ids > rows:

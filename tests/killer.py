@@ -22,7 +22,7 @@ class LengthReward(Reward):
 
 
 class Killer(Callback):
-    """SIGKILL, by moment: "batch" (after so many batches), "write" (a checkpoint half written), "rename" (written, not yet renamed).
+    """SIGKILL, by moment: "batch" (after so many), "write" (a checkpoint half written), "rename" (written, not yet renamed).
 
     A moment named as a signal ("SIGTERM"): that signal, after so many batches.
     """

@@ -68,6 +68,7 @@ def test_large_model_is_built_on_the_meta_device(experiment):
 def test_large_experiment_takes_a_step_with_a_tiny_model(experiment, start, tmp_path):
     tiny = [
         "--trainer.max_steps", "1", "--trainer.limit_val_batches", "0", "--trainer.accelerator", "cpu",
+        "--trainer.precision", "32-true",
         "--trainer.enable_progress_bar", "false", "--trainer.default_root_dir", str(tmp_path / "run"),
     ]  # fmt: skip
     if "grpo" in experiment.stem:

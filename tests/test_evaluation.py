@@ -249,7 +249,8 @@ def test_the_papers_evaluation_runs_with_a_tiny_model(tmp_path):
     torch.manual_seed(0)
     build_language_model(TINY | {"vocab_size": 2200, "max_position_embeddings": 2048}).save_pretrained(tmp_path / "start")
     short = [
-        "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false", "--trainer.default_root_dir", str(tmp_path),
+        "--trainer.accelerator", "cpu", "--trainer.precision", "32-true", "--trainer.enable_progress_bar", "false",
+        "--trainer.default_root_dir", str(tmp_path),
         "--data.init_args.held_out.problems", "3", "--model.init_args.evaluation.samples", "2",
         "--model.init_args.evaluation.sampling.max_new_tokens", "3", "--ckpt_path", str(tmp_path / "start"),
     ]  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_modules.muon import BatchedMuon
 from lightning_modules.optimizers import AdamW, Chained, Muon, number_by_model
 from lightning_modules.schedules import WSD, Constant, Cosine
 
@@ -27,7 +28,7 @@ def apart(model: nn.Module) -> list[torch.optim.Optimizer]:
     matrices = [p for p in model.parameters() if p.ndim == 2]
     rest = [p for p in model.parameters() if p.ndim != 2]
     return [
-        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.0),
+        BatchedMuon(matrices, lr=0.02, weight_decay=0.0),
         torch.optim.AdamW(rest, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
