@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 
 # Threads that wait for each other stay awake for some 10 microseconds: small models hand over work that often, and processes that
 # share cores must not keep each other from theirs. GNU OpenMP reads it when torch is loaded.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 STAGES = ("fit", "validate", "test", "predict")
 
 

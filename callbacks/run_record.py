@@ -1,6 +1,7 @@
 """What a run was made with and what it cost."""
 
 import json
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -32,9 +33,18 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "commit": git.stdout.strip() or None,
         "platform": platform.platform(),
+        "cpu": {"name": _cpu_name(), "capability": torch.backends.cpu.get_cpu_capability(), "cores": os.cpu_count()},
         "threads": torch.get_num_threads(),
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def _cpu_name() -> str:
+    """What the system calls its processor."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 class RunRecord(Callback):

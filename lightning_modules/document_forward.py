@@ -1,8 +1,8 @@
 """Logits of packed documents with nothing else in the model: no padding, no mask, no logits without a label.
 
-The documents of a batch lie side by side in one row, those of a length next to each other. Only attention knows where they end: it
-takes the documents of each length as a batch of its own, by views. The logits are those under a mask (up to rounding), for less: with
-a mask a CPU computes whole rows.
+The documents of a batch lie side by side in one row, those of a length next to each other. Only attention knows where they end:
+it takes the documents of each length as a batch of its own, by views. The logits are those under a mask (up to rounding), for
+less: with a mask a CPU computes whole rows.
 Shapes: F tokens of documents, M of them with a label, n documents of L tokens; H heads, K key-value heads, D head size.
 """
 

@@ -27,6 +27,7 @@ NOISE = (
     r".*You have overridden `on_before_batch_transfer`.*",
     r".*when logging on epoch level in distributed setting.*",
     r".*exists and is not empty.*",
+    r".*The dirpath has changed from.*",
     r".*isinstance\(treespec, LeafSpec\).*",
     r".*Found .* module\(s\) in eval mode at the start of training.*",
     r".*``compute`` method of metric .* was called before.*",
