@@ -6,7 +6,7 @@ FOUR_SEEDS = extrapolation process_rewards
 BIN = .venv/bin
 READY = .venv/.ready
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
-export GOMP_SPINCOUNT = 10000
+export GOMP_SPINCOUNT = 3000
 
 .PHONY: quickstart findings test test-long check bench setup clean
 

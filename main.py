@@ -16,10 +16,10 @@ import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 
-# Threads that wait for each other stay awake for some 10 microseconds: small models hand over work that often, and processes that
+# Threads that wait for each other stay awake for some microseconds: small models hand over work that often, and processes that
 # share cores must not keep each other from theirs. GNU OpenMP reads it when torch is loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 STAGES = ("fit", "validate", "test", "predict")
 
 

@@ -38,7 +38,7 @@ from lightning_modules.optimizers import AdamW, Muon
 from lightning_modules.rollout import Completions, SamplingParams, sample
 
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
-PASSIVE, AWAKE = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}, {"GOMP_SPINCOUNT": "10000"}
+PASSIVE, AWAKE = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}, {"GOMP_SPINCOUNT": "3000"}
 SIDES = {f"{when}-{threads}": {"when": when, "threads": threads} for threads in (1, 2) for when in ("before", "now")}
 PHASES = ("training", "rollout", "update", "evaluation")
 TARGETS = {"training": 2.0, "rollout": 1.5, "update": None, "evaluation": None}

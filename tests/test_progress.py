@@ -47,8 +47,8 @@ def test_lines_come_while_an_update_is_under_way_and_say_how_far_it_is(tmp_path,
 def test_an_evaluation_counts_its_batches(tmp_path, capfd):
     assert main.main(["fit", *command(tmp_path)]) == 0
     capfd.readouterr()
-    checkpoint = tmp_path / "sleepy/checkpoints/last.ckpt"
-    assert main.main(["test", *command(tmp_path), "--ckpt_path", str(checkpoint), "--data.init_args.held_out.batch_size", "1"]) == 0
+    weights = ["--ckpt_path", str(tmp_path / "sleepy/checkpoints/last.ckpt")]
+    assert main.main(["test", *command(tmp_path), *weights, "--data.init_args.held_out.batch_size", "1"]) == 0
     assert re.search(r"^sleepy: test, batch \d of 8", capfd.readouterr().out, re.MULTILINE)
 
 
