@@ -38,6 +38,7 @@ check: $(READY)
 	$(BIN)/python -m pytest --quiet tests/test_layout.py
 
 bench: $(READY)
+	$(BIN)/python -m benchmarks.cpu --rounds 1
 	$(BIN)/python -m benchmarks.verify_speed
 	$(BIN)/python -m benchmarks.eval_speed
 	$(BIN)/python -m benchmarks.rollout_speed

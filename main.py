@@ -97,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(err))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        goes_on = "; the same command goes on where it stopped" if arguments[0] in ("run", "iterate") else ""
+        print(f"interrupted{goes_on}", file=sys.stderr)
         return 130
 
 

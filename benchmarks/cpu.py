@@ -163,7 +163,7 @@ def measure(when: str, threads: int, start: Path) -> dict[str, Any]:
     rate = product_rate(model, int(batches[0].tokens))
     tokenizer = data.tokenizer
     stop, pad = [tokenizer.convert_tokens_to_ids("</answer>"), tokenizer.eos_token_id], tokenizer.pad_token_id
-    prompts, held_out = data.prompts(0).prompt_ids, [ids for batch in data.test_dataloader() for ids in batch.prompt_ids][::4]
+    prompts, held_out = data.prompts(0).prompt_ids, [ids for batch in data.test_dataloader() for ids in batch.prompt_ids][::8]
     model.eval()
     took, done, passed = sampling(model, prompts, stop, pad)
     found = {"rollout": (took, float(done.length_N.sum()), 2 * (layers * passed[0] + head * passed[1]))}

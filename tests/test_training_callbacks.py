@@ -23,6 +23,7 @@ from callbacks import (
     RewindLogs,
     Throughput,
 )
+from callbacks.run_record import environment
 from datamodules import PretrainDataModule
 from datamodules.mixture import Component
 from datamodules.packed_rows import PackedRows
@@ -209,3 +210,9 @@ def test_a_fresh_run_in_an_old_folder_logs_afresh(tmp_path):
         train(tmp_path, RewindLogs(), logger=MetricsCSV(tmp_path), log_every_n_steps=1)
     with (tmp_path / "metrics.csv").open() as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
+
+
+def test_a_record_names_the_processor_and_what_is_used_of_it():
+    cpu = environment()["cpu"]
+    assert cpu["name"] and cpu["cores"] >= 1
+    assert cpu["capability"] == torch.backends.cpu.get_cpu_capability()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from shutil import copyfile
 
-from recipes.table import result_table
+from recipes.table import read_json, result_table
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"
@@ -20,9 +20,11 @@ def keep(run: Path) -> str:
     for stage in STAGES:
         target = HERE / run.name / stage
         (target / "test").mkdir(parents=True, exist_ok=True)
-        for name in ("training.json", "test/pass_at_k.json"):
+        for name in ("environment.json", "training.json", "test/pass_at_k.json"):
             copyfile(run / stage / name, target / name)
-    return f"Seed {run.name.removeprefix('seed')}:\n\n```\n{result_table(HERE / run.name, STAGES)}\n```"
+    made = read_json(HERE / run.name / STAGES[0] / "environment.json")
+    machine = f"{made['cpu']['name']} as {made['cpu']['capability']}, {made['threads']} threads"
+    return f"Seed {run.name.removeprefix('seed')} ({machine}):\n\n```\n{result_table(HERE / run.name, STAGES)}\n```"
 
 
 def main(runs: list[Path]) -> None:
