@@ -189,7 +189,7 @@ def missing(name: str, device: torch.device, *, half: bool) -> str | None:
     return None if is_flash_attn_2_available() else "the package `flash-attn` is not installed"
 
 
-def undocumented(model: PreTrainedModel, *, compiled: bool) -> str | None:
+def why_not_documents(model: PreTrainedModel, *, compiled: bool) -> str | None:
     """Why `documents` cannot train `model`; None: it can."""
     if compiled:
         return "its shapes change from batch to batch, and each would be compiled; leave out `compile`"
@@ -215,7 +215,7 @@ def choose_backend(
     """
     reasons = {other: missing(other, device, half=half) for other in PREFERRED}
     if model is not None:
-        reasons[DOCUMENTS] = undocumented(model, compiled=compiled)
+        reasons[DOCUMENTS] = why_not_documents(model, compiled=compiled)
     if name == "auto":
         name = next(other for other, reason in reasons.items() if not reason)
     elif reason := reasons[name]:

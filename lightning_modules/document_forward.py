@@ -6,7 +6,7 @@ less: with a mask a CPU computes whole rows.
 Shapes: F tokens of documents, M of them with a label, n documents of L tokens; H heads, K key-value heads, D head size.
 """
 
-from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,8 @@ from transformers import AttentionInterface, PreTrainedModel
 from datamodules.batch import IGNORE
 
 DOCUMENTS = "documents"
+# (n, L) for each length, while a forward pass runs: some models do not hand keyword arguments on to their attention
+SIZES: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("sizes of the documents under way")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +68,27 @@ def document_logits(
     kept_M = (label_F != IGNORE).nonzero().flatten()
     kept_M = kept_M if len(kept_M) else kept_M.new_zeros(1)
     kept_M = kept_M[layout.place_F[kept_M].argsort()]
-    logits_1MV = model(
-        input_ids=tokens_BT.flatten()[None, layout.place_F], position_ids=position_BT.flatten()[None, layout.place_F],
-        use_cache=False, logits_to_keep=kept_M, document_sizes=layout.sizes,
-    ).logits  # fmt: skip
+    under_way = SIZES.set(layout.sizes)
+    try:
+        logits_1MV = model(
+            input_ids=tokens_BT.flatten()[None, layout.place_F], position_ids=position_BT.flatten()[None, layout.place_F],
+            use_cache=False, logits_to_keep=kept_M,
+        ).logits  # fmt: skip
+    finally:
+        SIZES.reset(under_way)
     return logits_1MV[0], label_F[kept_M]
 
 
 def attend_within_documents(
     module: torch.nn.Module, query_1HFD: Tensor, key_1KFD: Tensor, value_1KFD: Tensor, attention_mask: None,
-    scaling: float | None = None, dropout: float = 0.0, document_sizes: Sequence[tuple[int, int]] = (), **kwargs: object,
+    scaling: float | None = None, dropout: float = 0.0, **kwargs: object,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Causal attention of each document to itself, as an attention function of `transformers`: [1, F, H, D], and no weights."""
     query_FHD, key_FKD, value_FKD = (x[0].transpose(0, 1) for x in (query_1HFD, key_1KFD, value_1KFD))
-    parts = [count * length for count, length in document_sizes]
+    sizes = SIZES.get()
+    parts = [count * length for count, length in sizes]
     outputs = []
-    for (count, length), *states in zip(document_sizes, *(x.split(parts) for x in (query_FHD, key_FKD, value_FKD)), strict=True):
+    for (count, length), *states in zip(sizes, *(x.split(parts) for x in (query_FHD, key_FKD, value_FKD)), strict=True):
         query, key, value = (x.unflatten(0, (count, length)).transpose(1, 2) for x in states)
         output = scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1]

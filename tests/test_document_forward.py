@@ -18,6 +18,7 @@ MODELS = {
     "llama": TINY | {"model_type": "llama", "tie_word_embeddings": False},
     "qwen3": TINY | {"model_type": "qwen3", "head_dim": 16},
     "gpt2": {"model_type": "gpt2", "vocab_size": 576, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    "nemotron": TINY | {"model_type": "nemotron", "head_dim": 8},  # hands no keyword arguments on to its attention
     "gpt_neox": SMALL | {"model_type": "gpt_neox", "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4},
 }
 

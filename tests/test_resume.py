@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from minute_recipe import write_configs
 from processes import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -119,6 +120,21 @@ def test_a_run_that_is_asked_to_stop_saves_says_how_to_go_on_and_goes_on_bit_for
         assert torch.load(tmp_path / "stopped/checkpoints/last.ckpt", weights_only=True)["global_step"] == stopped
     assert run(fit, command(tmp_path / "stopped")) == [0]
     assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_recipe_whose_stage_is_asked_to_stop_scores_no_unfinished_weights_and_goes_on(tmp_path):
+    write_configs(tmp_path)
+    config = yaml.safe_load((tmp_path / "pretrain.yaml").read_text())
+    config["trainer"]["callbacks"] = [{"class_path": "killer.Killer", "init_args": {"moment": "SIGTERM", "updates": 2}}]
+    (tmp_path / "pretrain.yaml").write_text(yaml.safe_dump(config))
+    recipe, stage = tmp_path / "recipe.yaml", tmp_path / "out/pretrain"
+    recipe.write_text(yaml.safe_dump({"about": "A test.", "stages": {"pretrain": {"config": "pretrain.yaml"}}}))
+    command = ["run", str(recipe), "--out", str(tmp_path / "out"), "--seed", "0"]
+    assert run(fit, command) == [143]
+    assert (stage / "checkpoints/last.ckpt").exists() and not (stage / "test").exists()
+    assert run(fit, command) == [0]
+    assert json.loads((stage / "training.json").read_text())["steps"] == 4
+    assert (stage / "test/pass_at_k.json").exists()
 
 
 def test_a_signal_after_the_last_update_ends_a_run_that_is_done(tmp_path):
