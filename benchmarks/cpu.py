@@ -5,7 +5,7 @@ of matrices of the model's shapes on one thread, times threads. FLOPs are those 
 has a label), so attention, norms, sampling, Python and padding are all loss. `before` is commit 32db771 in fp32 with Muon mended:
 attention by a mask over packed rows, logits everywhere, Muon matrix by matrix, threads that sleep whenever they wait
 (OMP_WAIT_POLICY=passive). Every side is a process of its own; sides take turns, and medians count. `--isa avx2` holds PyTorch,
-oneDNN and MKL to AVX2.
+oneDNN and MKL to AVX2. `--profile` says instead where the time of a training step goes, on two threads.
 """
 
 import argparse
@@ -40,8 +40,7 @@ from lightning_modules.rollout import Completions, SamplingParams, sample
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 PASSIVE, AWAKE = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}, {"GOMP_SPINCOUNT": "3000"}
 SIDES = {f"{when}-{threads}": {"when": when, "threads": threads} for threads in (1, 2) for when in ("before", "now")}
-PHASES = ("training", "rollout", "update", "evaluation")
-TARGETS = {"training": 2.0, "rollout": 1.5, "update": None, "evaluation": None}
+TARGETS = {"training": 2.0, "rollout": None, "update": None, "RL step": 1.5, "evaluation": None}  # phase -> now-2 over before-2
 GROUP, SAMPLES = 8, 8
 
 
@@ -172,6 +171,8 @@ def measure(when: str, threads: int, start: Path) -> dict[str, Any]:
     model.train()
     took, tokens, predicted = update(model, prompts, done)
     found["update"] = (took, predicted, 6 * (layers * tokens + head * predicted))
+    both = zip(found["rollout"], found["update"], strict=True)
+    found["RL step"] = tuple(a if n == 1 else a + b for n, (a, b) in enumerate(both))  # the same tokens, sampled and learned from
     took, tokens, labelled = training(model, batches, when == "before")
     found["training"] = (took, tokens, 6 * (layers * tokens + head * labelled))
     return {
@@ -179,6 +180,19 @@ def measure(when: str, threads: int, start: Path) -> dict[str, Any]:
         "tokens_per_s": {phase: tokens / took for phase, (took, tokens, _) in found.items()},
         "share": {phase: flops / took / (rate * threads) for phase, (took, _, flops) in found.items()},
     }  # fmt: skip
+
+
+def profile(start: Path, most: int = 10) -> str:
+    """Operators of training steps by their share of the time, the costliest first."""
+    torch.set_num_threads(2)
+    model, batches = AutoModelForCausalLM.from_pretrained(start), list(data_of("pretrain", 6).train_dataloader())
+    training(model, batches, before=False)  # warm
+    with torch.profiler.profile() as found:
+        training(model, batches, before=False)
+    operators = sorted(found.key_averages(), key=lambda operator: -operator.self_cpu_time_total)
+    total = sum(operator.self_cpu_time_total for operator in operators)
+    rows = [(operator.key, operator.self_cpu_time_total / total, operator.count) for operator in operators[:most]]
+    return "\n".join(f"{name:60} {share:6.1%} {count:7}" for name, share, count in rows)
 
 
 def in_turns(rounds: int, isa: dict[str, str], start: Path) -> dict[str, list[dict[str, Any]]]:
@@ -197,7 +211,7 @@ def in_turns(rounds: int, isa: dict[str, str], start: Path) -> dict[str, list[di
 def medians(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Phase -> median tokens per second and share."""
     return {
-        phase: {key: statistics.median(row[key][phase] for row in rows) for key in ("tokens_per_s", "share")} for phase in PHASES
+        phase: {key: statistics.median(row[key][phase] for row in rows) for key in ("tokens_per_s", "share")} for phase in TARGETS
     }
 
 
@@ -208,10 +222,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--start", type=Path, help="Hugging Face folder of a trained quickstart model (default: trains one)")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--profile", action="store_true", help="where the time of a training step goes")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args()
     warnings.filterwarnings("ignore")
     start = args.start or trained()
+    if args.profile:
+        print(profile(start))
+        return
     if args.side:
         print(json.dumps(measure(**SIDES[args.side], start=start)))
         return
@@ -222,7 +240,7 @@ def main() -> None:
         f"{cpu['name']}, {cpu['capability']}: {rate / 1e9:.0f} GFLOP/s a thread in fp32 products; tokens/s (share of that rate)"
     )
     print(f"{'phase':11}" + "".join(f"{name:>17}" for name in SIDES) + f"{'2 threads':>11} {'target':>7}")
-    for phase in PHASES:
+    for phase in TARGETS:
         cells = "".join(f"{s[phase]['tokens_per_s']:>10,.0f} ({s[phase]['share']:4.0%})" for s in table.values())
         ratio, target = table["now-2"][phase]["tokens_per_s"] / table["before-2"][phase]["tokens_per_s"], TARGETS[phase]
         print(f"{phase:11}{cells}{ratio:10.2f}x {f'{target}x' if target else '':>7}")
