@@ -35,6 +35,11 @@ class Checkpoint(ModelCheckpoint):
         super().on_train_start(trainer, pl_module)
         self.signals.watch()
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Wait no longer."""
+        super().on_exception(trainer, pl_module, exception)
+        self.signals.release()
+
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """End where a signal came after the last update; all that training leaves is written."""
         super().teardown(trainer, pl_module, stage)

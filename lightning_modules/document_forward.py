@@ -15,6 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from datamodules.batch import IGNORE
+from lightning_modules.rollout.slots import changed_attention
 
 DOCUMENTS = "documents"
 # (n, L) for each length, while a forward pass runs: some models do not hand keyword arguments on to their attention
@@ -34,12 +35,13 @@ class Layout:
 
     @classmethod
     def of(cls, document_BT: Tensor) -> "Layout":
-        """Find them by the numbers of the documents within their rows; 0 is padding."""
+        """Find them by the numbers of the documents within their rows; 0 is padding, which counts where there is nothing else."""
         rows = torch.arange(len(document_BT), device=document_BT.device)[:, None]
         number_N = (rows * (int(document_BT.max()) + 1) + document_BT).flatten()
         _, length_D = number_N.unique_consecutive(return_counts=True)
         first_D = length_D.cumsum(0) - length_D
         real_D = document_BT.flatten()[first_D] > 0
+        real_D |= ~real_D.any()
         length_D, order_D = length_D[real_D].sort(stable=True)
         first_D = first_D[real_D][order_D]
         start_D = length_D.cumsum(0) - length_D
@@ -83,7 +85,13 @@ def attend_within_documents(
     module: torch.nn.Module, query_1HFD: Tensor, key_1KFD: Tensor, value_1KFD: Tensor, attention_mask: None,
     scaling: float | None = None, dropout: float = 0.0, **kwargs: object,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """Causal attention of each document to itself, as an attention function of `transformers`: [1, F, H, D], and no weights."""
+    """Causal attention of each document to itself, as an attention function of `transformers`: [1, F, H, D], and no weights.
+
+    Raises:
+        ValueError: attention with a soft cap or with sinks.
+    """
+    if strange := changed_attention(kwargs):
+        raise ValueError(f"attention `documents` knows no {strange}; set `model.init_args.attention` to another.")
     query_FHD, key_FKD, value_FKD = (x[0].transpose(0, 1) for x in (query_1HFD, key_1KFD, value_1KFD))
     sizes = SIZES.get()
     parts = [count * length for count, length in sizes]

@@ -24,7 +24,7 @@ class LengthReward(Reward):
 class Killer(Callback):
     """SIGKILL, by moment: "batch" (after so many), "write" (a checkpoint half written), "rename" (written, not yet renamed).
 
-    A moment named as a signal ("SIGTERM"): that signal, after so many batches.
+    A moment named as a signal ("SIGTERM"): that signal, after so many batches, to the first process.
     """
 
     def __init__(self, moment: str, updates: int) -> None:
@@ -35,7 +35,8 @@ class Killer(Callback):
             return
         if self.moment == "batch":
             die()
-        if self.moment.startswith("SIG") and trainer.global_step == self.updates and not self.sent:
+        reached = trainer.global_step == self.updates and trainer.is_global_zero
+        if self.moment.startswith("SIG") and reached and not self.sent:
             self.sent = True
             os.kill(os.getpid(), signal.Signals[self.moment])
         if self.moment == "rename":

@@ -79,6 +79,15 @@ def test_a_batch_without_labels_has_a_loss_of_0_and_gradients_for_all_weights():
     assert all(gradient is not None and not gradient.any() for gradient in gradients.values())
 
 
+def test_a_batch_of_padding_alone_passes():
+    """Processes that have no documents left take such ones to keep in step."""
+    tokens, labels = batch()
+    nothing, model = torch.zeros_like(DOCUMENT), model_of("qwen2")
+    with Documents().of(model):
+        logits, wanted = Documents().logits(model, tokens, labels.fill_(IGNORE), nothing, document_BT=nothing)
+    assert logits.isfinite().all() and wanted.tolist() == [IGNORE]
+
+
 def test_the_layout_holds_every_token_of_a_document_once_in_order():
     layout = Layout.of(DOCUMENT)
     assert layout.sizes == ((1, 1), (2, 5), (2, 7), (1, 16), (1, 22))

@@ -122,6 +122,17 @@ def test_a_run_that_is_asked_to_stop_saves_says_how_to_go_on_and_goes_on_bit_for
     assert_same(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.long
+def test_two_processes_stop_together_when_one_is_asked_to(tmp_path):
+    settings = {"devices": 2, "strategy": "ddp"}
+    assert set(run(fit, command(tmp_path / "whole", **settings), world=2)) == {0}
+    stopped = command(tmp_path / "stopped", killer=("SIGTERM", 3), **settings)
+    assert 143 in run(fit, stopped, world=2)  # the other one ends with it, or is ended by who runs them
+    assert torch.load(tmp_path / "stopped/checkpoints/last.ckpt", weights_only=True)["global_step"] == 3
+    assert set(run(fit, command(tmp_path / "stopped", **settings), world=2)) == {0}
+    assert_same(tmp_path / "whole", tmp_path / "stopped")
+
+
 def test_a_recipe_whose_stage_is_asked_to_stop_scores_no_unfinished_weights_and_goes_on(tmp_path):
     write_configs(tmp_path)
     config = yaml.safe_load((tmp_path / "pretrain.yaml").read_text())

@@ -4,7 +4,7 @@ One step writes the keys and values of one token per place, each at its own leng
 Shapes: R places, of which the first `rows` are in use; W positions looked at; C capacity; H heads, K key-value heads, D.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -104,6 +104,11 @@ class SlotCache(DynamicCache):
             state_R[to_M] = state_R[from_M]
 
 
+def changed_attention(arguments: Mapping[str, object]) -> list[str]:
+    """Which arguments of an attention function change what it computes, in ways that ours do not know."""
+    return [name for name in ("softcap", "s_aux") if arguments.get(name) is not None]
+
+
 def attend_in_places(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor,
     scaling: float | None = None, places: SlotCache | None = None, **kwargs: object,
@@ -126,8 +131,7 @@ def attend_in_places(
     Raises:
         ValueError: attention with a soft cap or with sinks.
     """
-    strange = [name for name in ("softcap", "s_aux") if kwargs.get(name) is not None]
-    if strange:
+    if strange := changed_attention(kwargs):
         raise ValueError(f"the native engine's attention knows no {strange}; set `sampling.engine: transformers`.")
     rows, heads, _, size = query.shape
     grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
