@@ -1,5 +1,9 @@
 """Small things that several tests need."""
 
+import os
+import tempfile
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -10,6 +14,10 @@ from datamodules.synthesis import Synthesis
 from datamodules.tokenizer import load_tokenizer
 from lightning_modules.language_model import build_language_model
 from tests_support import TINY
+
+# torch's cache of compiled code does not know what ATEN_CPU_CAPABILITY holds back: code made for one crashes under another
+CACHE = Path(tempfile.gettempdir()) / f"torchinductor-{os.getuid()}-{torch.backends.cpu.get_cpu_capability()}"
+os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(CACHE)
 
 
 @pytest.fixture
