@@ -1,6 +1,6 @@
 """torch's Muon in the precision that the device is fast in, all matrices of one shape at once.
 
-torch.optim.Muon orthogonalises in bfloat16 on every device, in which a CPU without units for it is some 30 times slower.
+torch.optim.Muon orthogonalises in bfloat16 on every device, in which a CPU without units for it is tens of times slower.
 Not here: which parameters are Muon's (optimizers.py).
 """
 
@@ -32,7 +32,7 @@ def orthogonalised(
         dtype: to compute in; None: that of the matrices.
 
     Returns:
-        [N, R, C] in `dtype`; singular values between about 0.7 and 1.2 for Keller Jordan's coefficients.
+        [N, R, C] in `dtype`; singular values between 0.5 and 1.3 or so for Keller Jordan's coefficients.
     """
     a, b, c = coefficients
     tall = matrices_NRC.shape[1] > matrices_NRC.shape[2]
