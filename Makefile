@@ -23,7 +23,7 @@ quickstart: $(READY)
 findings: $(READY)
 	$(BIN)/python main.py run $(FINDINGS:%=configs/recipe/%.yaml) --scale tiny --out runs/study --at-once 2
 	$(BIN)/python main.py run $(FOUR_SEEDS:%=configs/recipe/%.yaml) --scale tiny --seed 3 --out runs/study --at-once 2
-	$(BIN)/python -m docs.findings.update runs/study
+	$(BIN)/python -m recipes.findings.findings_command runs/study
 
 test: $(READY)
 	$(BIN)/python -m pytest

@@ -32,21 +32,21 @@ def stage(argv: list[str]) -> int:
 
 def run(argv: list[str]) -> int:
     """Run a recipe."""
-    from recipes.pipeline import main as run_recipe
+    from recipes.running.pipeline import main as run_recipe
 
     return run_recipe(argv[1:])
 
 
 def iterate(argv: list[str]) -> int:
     """Run expert iteration."""
-    from recipes.expert_iteration import main as run_rounds
+    from recipes.expert_iteration.rounds import main as run_rounds
 
     return run_rounds(argv[1:])
 
 
 def report(argv: list[str]) -> int:
     """Report on what runs left."""
-    from recipes.report.command import main as write
+    from recipes.report.report_command import main as write
 
     return write(argv[1:])
 
@@ -67,8 +67,8 @@ def tokenizer(argv: list[str]) -> int:
 
 def verify(argv: list[str]) -> int:
     """Judge a file of responses."""
-    from datamodules.context import context_names, load_context
-    from datamodules.line_files import lines_of
+    from datamodules.files.line_files import lines_of
+    from datamodules.problems.context import context_names, load_context
     from grammar.judge import main as judge
 
     return judge(argv[1:], {name: load_context(name).modulus for name in context_names()}, lines_of)

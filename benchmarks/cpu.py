@@ -28,13 +28,13 @@ from torch.nn.functional import cross_entropy, linear
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.eval_speed import trained
-from callbacks.run_record import environment
-from datamodules.batch import IGNORE, PackedBatch
-from lightning_modules.attention import SDPA, Documents
-from lightning_modules.flops import matmul_parameters
-from lightning_modules.group_forward import group_counts, grouped_logp
-from lightning_modules.muon import orthogonalised
+from callbacks.records.run_record import environment
+from datamodules.rows.batch import IGNORE, PackedBatch
+from lightning_modules.models.attention import SDPA, Documents
+from lightning_modules.models.flops import matmul_parameters
+from lightning_modules.models.group_forward import group_counts, grouped_logp
 from lightning_modules.optimizers import AdamW, Muon
+from lightning_modules.optimizers.muon import orthogonalised
 from lightning_modules.rollout import Completions, SamplingParams, sample
 
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}

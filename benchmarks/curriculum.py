@@ -17,8 +17,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from recipes.cli import run_stage
-from recipes.curves import series
-from recipes.table import align, read_json
+from recipes.running.curves import series
+from recipes.text_tables import align, read_json
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 ARMS = {"edge": "-", "easy": "--", "hard": ":"}  # configs/curriculum/ARM.yaml -> line

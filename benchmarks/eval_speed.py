@@ -15,11 +15,11 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import main as front_door
-from datamodules.documents import encode_prompts
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component, Mixture
-from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import load_tokenizer
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import Component, Mixture
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.documents import encode_prompts
+from datamodules.rows.tokenizer import load_tokenizer
 from lightning_modules.rollout import SamplingParams, sample
 
 FOLDER, CONFIG, STEPS = Path("runs/benchmarks/eval_speed"), "configs/experiment/quickstart_pretrain.yaml", 250

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import MODES, Cell, Component, Mixture
-from datamodules.synthesis import Synthesis
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import MODES, Cell, Component, Mixture
+from datamodules.problems.synthesis import Synthesis
 
 CONTEXTS = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")
 OPS = range(2, 21)

@@ -21,12 +21,12 @@ from transformers import AutoConfig
 
 from benchmarks.sides import Job, ours, rows_of, transformers_trainer
 from benchmarks.train_speed import MIXTURE
-from callbacks.run_record import environment
+from callbacks.records.run_record import environment
 from datamodules import PretrainDataModule
-from datamodules.batch import PackedBatch
-from lightning_modules.attention import BACKENDS, missing
-from lightning_modules.compute import packed_counts
-from lightning_modules.flops import training_flops
+from datamodules.rows.batch import PackedBatch
+from lightning_modules.models.attention import BACKENDS, missing
+from lightning_modules.models.compute import packed_counts
+from lightning_modules.models.flops import training_flops
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 500  # no further case begins after so many

@@ -14,12 +14,12 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from datamodules.documents import encode, encode_prompts
-from datamodules.mixture import Component, Mixture
-from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import load_tokenizer
+from datamodules.problems.mixture import Component, Mixture
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.documents import encode, encode_prompts
+from datamodules.rows.tokenizer import load_tokenizer
 from grammar import grade, parse_response, verify
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, sample
 
 CONTEXTS = ["crazy_zootopia", "teachers_in_school", "movie_festival_awards"]

@@ -17,12 +17,12 @@ from transformers import PreTrainedModel
 from benchmarks.gpu import ROOT, synchronized
 from benchmarks.rollout_speed import by_generate
 from benchmarks.train_speed import MIXTURE
-from callbacks.run_record import environment
-from datamodules.documents import Document, encode
-from datamodules.mixture import Mixture
-from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import load_tokenizer
-from lightning_modules.language_model import build_language_model
+from callbacks.records.run_record import environment
+from datamodules.problems.mixture import Mixture
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.documents import Document, encode
+from datamodules.rows.tokenizer import load_tokenizer
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, sample
 
 PROMPTS, GROUP, TARGET = 1024, 6, 10.0

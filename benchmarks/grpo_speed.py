@@ -27,13 +27,13 @@ from lightning.pytorch.callbacks import Callback
 
 from benchmarks.train_speed import MIXTURE
 from benchmarks.turns import Turns
-from callbacks.run_record import environment
+from callbacks.records.run_record import environment
 from datamodules import PromptDataModule
-from datamodules.synthesis import Example
-from datamodules.tokenizer import load_tokenizer
+from datamodules.problems.synthesis import Example
+from datamodules.rows.tokenizer import load_tokenizer
 from grammar import Report, parse_response, verify
 from lightning_modules import GRPOModule
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
 from lightning_modules.rewards import OutcomeReward, Reward
 from lightning_modules.rollout import Completions, SamplingParams, sample

@@ -17,11 +17,11 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"  # before the library is used
 
 import torch
 
-from datamodules.documents import encode
-from datamodules.mixture import MODES, Component, Mixture
-from datamodules.synthesis import Example, Synthesis
-from datamodules.tokenizer import load_tokenizer
-from datamodules.windows import STRIDE, Windows
+from datamodules.problems.mixture import MODES, Component, Mixture
+from datamodules.problems.synthesis import Example, Synthesis
+from datamodules.rows.documents import encode
+from datamodules.rows.tokenizer import load_tokenizer
+from datamodules.rows.windows import STRIDE, Windows
 
 CONTEXTS = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")
 TARGET = 300_000  # text to packed batches, tokens per second

@@ -15,12 +15,12 @@ import torch
 import yaml
 from transformers import PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 
-from callbacks.run_record import environment
-from datamodules.documents import Document, encode
-from datamodules.mixture import Component, Mixture
-from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import load_tokenizer
-from lightning_modules.language_model import build_language_model
+from callbacks.records.run_record import environment
+from datamodules.problems.mixture import Component, Mixture
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.documents import Document, encode
+from datamodules.rows.tokenizer import load_tokenizer
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, sample
 
 MODEL, TARGET = "configs/model/pretrain_tiny.yaml", 3.0

@@ -18,11 +18,11 @@ from torch.utils.data import DataLoader
 
 from callbacks import GradientNorm, Memory, NonFiniteLoss, RandomState, Throughput
 from datamodules import PretrainDataModule
-from datamodules.batch import IGNORE, PackedBatch
-from datamodules.tokenizer import load_tokenizer
+from datamodules.rows.batch import IGNORE, PackedBatch
+from datamodules.rows.tokenizer import load_tokenizer
 from lightning_modules import PretrainModule
-from lightning_modules.attention import document_mask
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.attention import document_mask
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
 from lightning_modules.schedules import Cosine
 

@@ -1,7 +1,7 @@
 """Which cells are too small to keep look-alikes in one split: `python -m benchmarks.split_report`.
 
 For each kind of graph, context and mode: the operations at which problems that differ in names alone count as different, with
-the most structures there can be (`datamodules/splits.py`) and how many were met in some draws. All other operations from 2 on
+the most structures there can be (`datamodules/problems/splits.py`) and how many were met in draws. All other operations from 2 on
 ignore names. Writes splits.json, prints the same.
 """
 
@@ -10,10 +10,10 @@ from argparse import ArgumentParser
 from pathlib import Path
 from random import Random
 
-from datamodules.context import context_names, load_context
-from datamodules.graph_spec import GraphSpec
-from datamodules.sampler import sample_graph
-from datamodules.splits import names_count, structure_hash, structures
+from datamodules.problems.context import context_names, load_context
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.sampler import sample_graph
+from datamodules.problems.splits import names_count, structure_hash, structures
 
 SPECS = {
     "default": GraphSpec(),

@@ -16,8 +16,8 @@ from statistics import mean
 
 import matplotlib.pyplot as plt
 
-from datamodules.mixture import MODES, Cell, Component, Mixture
-from datamodules.synthesis import Synthesis
+from datamodules.problems.mixture import MODES, Cell, Component, Mixture
+from datamodules.problems.synthesis import Synthesis
 from grammar import Graph, parse_problem
 
 CONTEXTS = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")

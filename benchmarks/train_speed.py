@@ -20,9 +20,9 @@ import torch
 
 from benchmarks.sides import Job, bare, ours, rows_of, transformers_trainer
 from benchmarks.turns import Turns
-from callbacks.run_record import environment
+from callbacks.records.run_record import environment
 from datamodules import PretrainDataModule
-from datamodules.mixture import Component
+from datamodules.problems.mixture import Component
 
 CONTEXTS = ["crazy_zootopia", "teachers_in_school", "movie_festival_awards"]
 MIXTURE = [

@@ -9,10 +9,10 @@ import re
 import sys
 import time
 
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component, Mixture
-from datamodules.synthesis import Synthesis
-from grammar.pool import Job, Verifier
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import Component, Mixture
+from datamodules.problems.synthesis import Synthesis
+from grammar.checking.pool import Job, Verifier
 
 GROUP, TURNS = 6, 3
 CONTEXTS = ["crazy_zootopia", "teachers_in_school", "movie_festival_awards"]

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from grammar import Graph, gold_trace, grade, parse_problem, parse_response, render_trace, verify
-from grammar.sentences import read_sentence
-from grammar.shapes import parser
-from grammar.solution import variables
+from grammar.reading.sentences import read_sentence
+from grammar.reading.shapes import parser
+from grammar.writing.solution import variables
 from tests.grammar_cases import response_of, rows
 
 GROUP = 128

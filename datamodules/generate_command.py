@@ -14,12 +14,12 @@ from pathlib import Path
 
 from rich.progress import track
 
-from datamodules.context import PUBLISHED
-from datamodules.graph_spec import GraphSpec
-from datamodules.jsonl import to_row
-from datamodules.line_files import writing
-from datamodules.mixture import MODES, Cell, Component, Mixture, read_mixture
-from datamodules.synthesis import SPLITS, Synthesis
+from datamodules.files.jsonl import to_row
+from datamodules.files.line_files import writing
+from datamodules.problems.context import PUBLISHED
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import MODES, Cell, Component, Mixture, read_mixture
+from datamodules.problems.synthesis import SPLITS, Synthesis
 
 CHUNK = 256  # rows a worker makes at a time
 TRIED = 8  # examples of each cell

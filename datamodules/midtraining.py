@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from datamodules.mixture import Component, components_of
 from datamodules.pretraining import PretrainDataModule
+from datamodules.problems.mixture import Component, components_of
 
 
 class MidtrainDataModule(PretrainDataModule):

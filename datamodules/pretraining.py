@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from datamodules.gold_documents import GoldDocuments
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component
-from datamodules.mixture_counts import MixtureCounts
-from datamodules.packed_rows import PackedRows
-from datamodules.packing import Fit
+from datamodules.files.row_source import Files
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import Component
 from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
-from datamodules.row_source import Files
-from datamodules.windows import LongDocuments, Source, Windows
+from datamodules.rows.gold_documents import GoldDocuments
+from datamodules.rows.mixture_counts import MixtureCounts
+from datamodules.rows.packed_rows import PackedRows
+from datamodules.rows.packing import Fit
+from datamodules.rows.windows import LongDocuments, Source, Windows
 
 ROWS_OF_FILES = 256  # documents of files that are packed together
 

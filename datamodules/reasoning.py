@@ -11,16 +11,16 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from datamodules.batch import PromptBatch
-from datamodules.documents import encode, encode_prompts
-from datamodules.graph_spec import GraphSpec
-from datamodules.jsonl import JsonlProblems
-from datamodules.mixture import Cell, Component, Mixture, components_of, parse_ops
-from datamodules.mixture_counts import MixtureCounts, ShareOf
-from datamodules.row_source import Files, RowSource
-from datamodules.splits import canonical_hash
-from datamodules.synthesis import Example, Synthesis
-from datamodules.tokenizer import load_tokenizer
+from datamodules.files.jsonl import JsonlProblems
+from datamodules.files.row_source import Files, RowSource
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
+from datamodules.problems.splits import canonical_hash
+from datamodules.problems.synthesis import Example, Synthesis
+from datamodules.rows.batch import PromptBatch
+from datamodules.rows.documents import encode, encode_prompts
+from datamodules.rows.mixture_counts import MixtureCounts, ShareOf
+from datamodules.rows.tokenizer import load_tokenizer
 
 MEASURED = 128  # examples whose mean length is taken for that of their cell
 TRIES = 50  # draws per wanted problem before a band counts as too small

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 import torch
 from torch import distributed
 
-from datamodules.batch import PromptBatch
-from datamodules.documents import encode_prompts
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Cell, Component
-from datamodules.mixture_counts import MixtureCounts
+from datamodules.files.row_source import Files, ProblemSource
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import Cell, Component
 from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
-from datamodules.row_source import Files, ProblemSource
+from datamodules.rows.batch import PromptBatch
+from datamodules.rows.documents import encode_prompts
+from datamodules.rows.mixture_counts import MixtureCounts
 
 ATTEMPT = 1 << 40  # more problems than a run can ask for: those of later attempts begin beyond
 

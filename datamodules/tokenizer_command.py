@@ -14,11 +14,11 @@ from typing import Any
 from rich.progress import track
 from transformers import PreTrainedTokenizerFast
 
-from datamodules.context import PUBLISHED
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import MODES, Component, Mixture, read_mixture
-from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import check_numbers, count_pieces, train_tokenizer
+from datamodules.problems.context import PUBLISHED
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import MODES, Component, Mixture, read_mixture
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.tokenizer import check_numbers, count_pieces, train_tokenizer
 
 TEXT = Component("2-20", (*PUBLISHED, "hospital_wards", "cloud_services", "mountain_orchards"), MODES)
 WORDS = "words.json"

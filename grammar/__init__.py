@@ -1,15 +1,15 @@
 """The language of problems and solutions: read it, write it, judge it. Plain Python and lark."""
 
+from grammar.checking.report import Report
+from grammar.checking.verify import verify
 from grammar.graders import GRADERS, grade
-from grammar.graph import Graph
-from grammar.parse import parse_problem, parse_response, parse_trace
-from grammar.quantity import Quantity
-from grammar.render import render_problem, render_trace
-from grammar.report import Report
-from grammar.sentences import ProblemSyntaxError
-from grammar.solution import gold_trace, write_solution
-from grammar.trace import Trace, TraceSyntaxError
-from grammar.verify import verify
+from grammar.problem.graph import Graph
+from grammar.problem.quantity import Quantity
+from grammar.reading.parse import parse_problem, parse_response, parse_trace
+from grammar.reading.sentences import ProblemSyntaxError
+from grammar.reading.trace import Trace, TraceSyntaxError
+from grammar.writing.render import render_problem, render_trace
+from grammar.writing.solution import gold_trace, write_solution
 
 __all__ = [
     "GRADERS",

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from grammar.checking.verify import verify
 from grammar.graders import grade
-from grammar.parse import parse_problem, parse_response
-from grammar.verify import verify
+from grammar.reading.parse import parse_problem, parse_response
 
 
 def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:

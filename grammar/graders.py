@@ -8,7 +8,7 @@ executable: paper, and nothing that the solution says is wrong.
 
 from collections.abc import Callable
 
-from grammar.report import Report
+from grammar.checking.report import Report
 
 
 def _answer(report: Report) -> bool:

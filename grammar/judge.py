@@ -14,11 +14,11 @@ from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
-from grammar.gold import graph_of
+from grammar.checking.verify import verify
 from grammar.graders import GRADERS, grade
-from grammar.graph import Graph
-from grammar.parse import parse_problem, parse_response, parse_trace, require
-from grammar.verify import verify
+from grammar.problem.graph import Graph
+from grammar.reading.gold_graph import graph_of
+from grammar.reading.parse import parse_problem, parse_response, parse_trace, require
 
 _CHUNK = 256  # rows handed to a worker at a time
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from datamodules.synthesis import Example
-from datamodules.token_kinds import TOKEN_KINDS
+from datamodules.problems.synthesis import Example
+from datamodules.rows.token_kinds import TOKEN_KINDS
 from grammar import GRADERS, Report, grade
 from lightning_modules.metrics import (
     Intervals,

@@ -15,15 +15,15 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
-from datamodules.batch import IGNORE, PackedBatch, PromptBatch
-from datamodules.gold_documents import LABEL_KINDS, GoldBatch
-from lightning_modules.attention import SDPA, AttentionName, Backend, choose_backend, document_edges
-from lightning_modules.compute import countable, packed_counts
-from lightning_modules.flops import training_flops
+from datamodules.rows.batch import IGNORE, PackedBatch, PromptBatch
+from datamodules.rows.gold_documents import LABEL_KINDS, GoldBatch
 from lightning_modules.metrics import GoldLoss, gold_loss_table
+from lightning_modules.models.attention import SDPA, AttentionName, Backend, choose_backend, document_edges
+from lightning_modules.models.compute import countable, packed_counts
+from lightning_modules.models.flops import training_flops
 from lightning_modules.optimizers import AdamW, OptimizerFactory
-from lightning_modules.reasoner import Evaluation, Reasoner
 from lightning_modules.schedules import Cosine, Schedule
+from lightning_modules.stage import Evaluation, Reasoner
 
 
 class PretrainModule(Reasoner):

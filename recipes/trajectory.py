@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from callbacks.files import write_text
-from recipes.table import read_json
+from recipes.text_tables import read_json
 
 
 def is_hugging_face(path: Path) -> bool:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from datamodules.documents import encode_prompts
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component, Mixture
-from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import load_tokenizer
-from lightning_modules.language_model import build_language_model
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import Component, Mixture
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.documents import encode_prompts
+from datamodules.rows.tokenizer import load_tokenizer
+from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 # torch's cache of compiled code does not know what ATEN_CPU_CAPABILITY holds back: code made for one crashes under another

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightning.pytorch.callbacks import Callback
 
-import callbacks.checkpoint
+import callbacks.records.checkpoint
 from lightning_modules.rewards import Reward
 
 
@@ -40,7 +40,7 @@ class Killer(Callback):
             self.sent = True
             os.kill(os.getpid(), signal.Signals[self.moment])
         if self.moment == "rename":
-            callbacks.checkpoint._put = lambda part, path: die()
+            callbacks.records.checkpoint._put = lambda part, path: die()
         if self.moment == "write":
 
             def half(checkpoint, path, storage_options=None):

@@ -5,13 +5,13 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from datamodules import PromptDataModule
-from datamodules.mixture import Component
+from datamodules.problems.mixture import Component
 from datamodules.reasoning import HeldOut
 from lightning_modules import GRPOModule
 from lightning_modules.evaluation import Evaluation
-from lightning_modules.language_model import load_language_model
+from lightning_modules.models.language_model import load_language_model
 from lightning_modules.optimizers import OptimizerFactory
-from lightning_modules.policy import PolicyModule
+from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.rewards import Credit, Earned, Reward
 from lightning_modules.rollout import Completions, SamplingParams
 from tests_support import PLAIN

@@ -6,12 +6,12 @@ from lightning import Trainer
 from simulated_policy import hacked, wrong
 
 from datamodules import PromptDataModule
-from datamodules.mixture import Cell, Component
-from datamodules.synthesis import Example
+from datamodules.problems.mixture import Cell, Component
+from datamodules.problems.synthesis import Example
 from grammar import gold_trace, parse_problem, parse_response, render_trace, verify
 from lightning_modules import GRPOModule
-from lightning_modules.experience import Group
 from lightning_modules.optimizers import AdamW
+from lightning_modules.policy.experience import Group
 from lightning_modules.rewards import OutcomeReward, Reward
 from lightning_modules.rollout import SamplingParams
 from tests_support import PLAIN

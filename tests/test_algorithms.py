@@ -6,7 +6,7 @@ from statistics import fmean, pstdev, stdev
 import pytest
 import torch
 
-from lightning_modules.algorithms import (
+from lightning_modules.formulas import (
     adapted_weight,
     centred_advantages,
     clipped_surrogate,

@@ -6,7 +6,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from lightning_modules.algorithms import (
+from lightning_modules.formulas import (
     clipped_surrogate,
     constant_length_mean,
     kl_k3,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from lightning_modules.attention import BACKENDS, EDGES_MULTIPLE, choose_backend, document_edges, document_mask, missing
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.attention import BACKENDS, EDGES_MULTIPLE, choose_backend, document_edges, document_mask, missing
+from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 CUDA = torch.cuda.is_available()

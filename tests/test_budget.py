@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recipes.ledger import aggregate, compute_table
-from recipes.plan import Planned, make_plan
-from recipes.recipe import Change, load_recipe
+from recipes.planning.plan import Planned, make_plan
+from recipes.planning.recipe import Change, load_recipe
+from recipes.running.cost_table import aggregate, compute_table
 
 ROOT = Path(__file__).parent.parent
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from callbacks.evaluation.sample_log import as_markdown
 from callbacks.files import new_folder, write_text
-from callbacks.sample_log import as_markdown
 from grammar import parse_problem, parse_response, verify
 
 PROBLEM = "The number of roses equals 3. The number of oaks equals the number of roses. "

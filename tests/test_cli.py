@@ -8,8 +8,8 @@ import torch
 import yaml
 
 import main
-from datamodules.tokenizer import load_tokenizer
-from lightning_modules.language_model import build_language_model
+from datamodules.rows.tokenizer import load_tokenizer
+from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 ROOT = Path(__file__).parent.parent

@@ -9,10 +9,10 @@ import yaml
 from transformers import GPT2Config
 
 import main
-from lightning_modules.compute import ComputeMeter, generation_counts, ledger, nominal_rl_tokens, packed_counts, row_counts
-from lightning_modules.flops import forward_flops
-from lightning_modules.language_model import build_language_model
-from recipes.budget import StepSizes, split_budget
+from lightning_modules.models.compute import ComputeMeter, generation_counts, ledger, nominal_rl_tokens, packed_counts, row_counts
+from lightning_modules.models.flops import forward_flops
+from lightning_modules.models.language_model import build_language_model
+from recipes.planning.budget import StepSizes, split_budget
 from tests_support import TINY
 
 ROOT = Path(__file__).parent.parent

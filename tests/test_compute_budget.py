@@ -8,11 +8,11 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from callbacks import Checkpoint, ComputeBudget, ComputeLedger
-from callbacks.compute_budget import spent
+from callbacks.steering.compute_budget import spent
 from datamodules import PretrainDataModule, PromptDataModule
-from datamodules.mixture import Component
+from datamodules.problems.mixture import Component
 from lightning_modules import GRPOModule, PretrainModule
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
 from lightning_modules.rewards import OutcomeReward
 from lightning_modules.rollout import SamplingParams

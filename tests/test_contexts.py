@@ -5,11 +5,11 @@ from random import Random
 import pytest
 import yaml
 
-from datamodules.context import CONTEXT_FOLDER, context_names, load_context
-from datamodules.graph_spec import GraphSpec
-from datamodules.sampler import sample_graph
+from datamodules.problems.context import CONTEXT_FOLDER, context_names, load_context
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.sampler import sample_graph
 from grammar import Quantity, parse_problem, render_problem
-from grammar.graph import Graph
+from grammar.problem.graph import Graph
 
 GOOD = {
     "noun": "boats",

@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerFast
 
 from grammar import parse_problem, parse_response, verify
 from lightning_modules import DrGRPOModule, GRPOModule, PPOModule
-from lightning_modules.algorithms import generalised_advantages, group_advantages, step_advantages
-from lightning_modules.character_ends import CharacterEnds, token_at
-from lightning_modules.experience import Group, lay_out
-from lightning_modules.policy import PolicyModule
+from lightning_modules.formulas import generalised_advantages, group_advantages, step_advantages
+from lightning_modules.policy.character_ends import CharacterEnds, token_at
+from lightning_modules.policy.experience import Group, lay_out
+from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.rewards import Earned, StepCredit, StrictReward
 
 TEXTS = [

@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
-from datamodules.mixture import Component, Mixture, parse_ops
-from datamodules.synthesis import Synthesis
+from datamodules.problems.mixture import Component, Mixture, parse_ops
+from datamodules.problems.synthesis import Synthesis
 
 
 @pytest.mark.parametrize("text", ["", "a", "4-2", "2-", "2-4-6"])

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from datamodules.batch import IGNORE
-from lightning_modules.attention import SDPA, Documents, choose_backend
-from lightning_modules.document_forward import Layout
-from lightning_modules.language_model import build_language_model, disable_dropout
+from datamodules.rows.batch import IGNORE
+from lightning_modules.models.attention import SDPA, Documents, choose_backend
+from lightning_modules.models.document_forward import Layout
+from lightning_modules.models.language_model import build_language_model, disable_dropout
 from tests_support import TINY
 
 DOCUMENT = torch.tensor([[1] * 7 + [2] * 5 + [3] * 7 + [0] * 3, [1] * 1 + [2] * 16 + [3] * 5, [1] * 22])

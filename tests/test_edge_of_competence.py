@@ -14,12 +14,12 @@ from simulated_policy import SimulatedPolicy
 from test_resume import assert_same, command, fit
 
 from callbacks import Checkpoint, ComputeLedger, EdgeOfCompetence
-from callbacks.edge_of_competence import Rate, most_to_gain
+from callbacks.steering.edge_of_competence import Rate, most_to_gain
 from datamodules import PretrainDataModule, PromptDataModule
-from datamodules.mixture import Cell, Component, Mixture
+from datamodules.problems.mixture import Cell, Component, Mixture
 from grammar import grade
 from lightning_modules import GRPOModule, PretrainModule
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
 from lightning_modules.rewards import StrictReward
 from lightning_modules.rollout import SamplingParams

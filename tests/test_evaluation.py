@@ -15,7 +15,7 @@ import yaml
 from simulated_model import SimulatedModule
 
 import main
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 ROOT = Path(__file__).parent.parent

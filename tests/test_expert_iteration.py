@@ -11,14 +11,14 @@ from processes import run
 from test_resume import ROOT
 
 import main
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import MODES, Component, Mixture
-from datamodules.splits import canonical_hash
-from datamodules.synthesis import Synthesis
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import MODES, Component, Mixture
+from datamodules.problems.splits import canonical_hash
+from datamodules.problems.synthesis import Synthesis
 from grammar import parse_problem
-from lightning_modules.language_model import build_language_model, load_language_model
-from recipes.accepted import Filter, as_solution, select, set_apart
-from recipes.expert_iteration import load
+from lightning_modules.models.language_model import build_language_model, load_language_model
+from recipes.expert_iteration.accepted import Filter, as_solution, select, set_apart
+from recipes.expert_iteration.rounds import load
 from tests_support import PLAIN, TINY
 
 EXAMPLES = Synthesis(Mixture([Component("2-8", ["movie_festival_awards", "crazy_zootopia"], MODES)]), GraphSpec())

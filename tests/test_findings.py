@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from docs.findings import update
-from docs.findings.effects import verdict
-from docs.findings.page import reading
-from recipes.recipe import load_recipe
-from recipes.report.numbers import Number
+from recipes.findings import findings_command as update
+from recipes.findings.effects import verdict
+from recipes.findings.findings_page import reading
+from recipes.planning.recipe import load_recipe
+from recipes.report.sourced_numbers import Number
 
 ROOT = Path(__file__).parent.parent
 KEY = "/grades/band/edge/executable/pass@16/mean"

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from lightning_modules.flops import forward_flops, matmul_parameters, training_flops
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.flops import forward_flops, matmul_parameters, training_flops
+from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 LENGTH = 24

@@ -9,11 +9,11 @@ import pytest
 from problem_solver import check_solution, read, solve
 
 from benchmarks.generate_speed import resident_mib
-from datamodules.context import context_names, load_context
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import MODES, Cell, Component, Mixture
-from datamodules.splits import SPLITS
-from datamodules.synthesis import Synthesis
+from datamodules.problems.context import context_names, load_context
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import MODES, Cell, Component, Mixture
+from datamodules.problems.splits import SPLITS
+from datamodules.problems.synthesis import Synthesis
 
 SPECS = {
     "default": GraphSpec(),

@@ -17,7 +17,7 @@ from grammar import (
     render_trace,
     verify,
 )
-from grammar.gold import graph_of
+from grammar.reading.gold_graph import graph_of
 
 WORDS = [
     "Define",

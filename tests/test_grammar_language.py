@@ -16,12 +16,10 @@ from grammar import (
     parse_trace,
     render_problem,
     render_trace,
-    sentences,
-    shapes,
-    tails,
     verify,
 )
-from grammar.names import read_name
+from grammar.problem.names import read_name
+from grammar.reading import reverse_endings, sentences, shapes
 
 FOLDER = Path(shapes.__file__).parent
 
@@ -155,10 +153,10 @@ def test_a_word_in_the_wrong_place_is_not_taken_for_a_letter_of_a_known_shape():
         "Move all terms to one side: 2*x - 6 = 0. Isolate the term with x: 2*x = 6. Divide both sides by 2: x = 6 / 2. "
         "Solution: x = 3."
     )
-    tails.read_tail(tail)
+    reverse_endings.read_tail(tail)
     for old, new in (("with x:", "with y:"), ("so we have", "so be have"), ("following", "xx"), ("to one", "at one")):
         with pytest.raises(UnexpectedInput):
-            tails.read_tail(tail.replace(old, new))
+            reverse_endings.read_tail(tail.replace(old, new))
     with pytest.raises(UnexpectedInput):
         shapes.read_body("as k = 3")
 

@@ -7,7 +7,7 @@ import pytest
 from grammar_cases import random_graph, rows, spread
 
 from grammar import Graph, gold_trace, grade, parse_problem, parse_trace, render_trace, verify
-from grammar.solution import variables
+from grammar.writing.solution import variables
 from grammar_oracle import still_right
 
 TOKENS = re.compile(r"\d+|\w+|[^\w\s]")

@@ -6,8 +6,8 @@ import pytest
 from grammar_cases import response_of, rows
 
 from grammar import gold_trace, grade, parse_problem, parse_response, parse_trace, render_problem, render_trace, verify
-from grammar.gold import graph_of
 from grammar.judge import judge_row
+from grammar.reading.gold_graph import graph_of
 
 
 @pytest.mark.parametrize("name", ["op", "depth3"])

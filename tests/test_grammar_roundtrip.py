@@ -21,8 +21,8 @@ from grammar import (
     render_trace,
     verify,
 )
-from grammar.gold import graph_of
-from grammar.solution import variables
+from grammar.reading.gold_graph import graph_of
+from grammar.writing.solution import variables
 
 seeds = st.integers(0, 2**32)
 

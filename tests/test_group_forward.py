@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lightning_modules.group_forward import Groups, group_counts, grouped_logp
+from lightning_modules.models.group_forward import Groups, group_counts, grouped_logp
 
 LENGTHS = [(7, 3), (7, 9), (4, 1), (7, 5), (4, 12), (1, 2), (4, 1)]  # of prompt and completion; the prompts of a length are equal
 

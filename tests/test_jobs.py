@@ -9,7 +9,7 @@ import pytest
 from minute_recipe import ROOT, write_recipe
 
 import main
-from recipes.workplace import Workplace
+from recipes.running.stage_folders import Workplace
 
 pytest.importorskip("submitit", reason="submitit is not installed; pip install -e '.[slurm]'")
 

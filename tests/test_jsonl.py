@@ -10,11 +10,11 @@ import zstandard
 
 import main
 from datamodules import MidtrainDataModule, PromptDataModule
-from datamodules.documents import encode
-from datamodules.jsonl import JsonlProblems, to_row
-from datamodules.mixture import PRESETS, Cell, Component, Mixture, read_mixture
-from datamodules.splits import canonical_hash
-from datamodules.synthesis import Synthesis
+from datamodules.files.jsonl import JsonlProblems, to_row
+from datamodules.problems.mixture import PRESETS, Cell, Component, Mixture, read_mixture
+from datamodules.problems.splits import canonical_hash
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.documents import encode
 from grammar import grade, parse_problem, parse_trace, verify
 from tests_support import PLAIN
 

@@ -8,11 +8,11 @@ from grammar_cases import response_of, rows
 from torch.nn.functional import cross_entropy
 
 from grammar import gold_trace, parse_problem, parse_response, render_trace, verify
-from lightning_modules.likelihood import token_nll
 from lightning_modules.metrics import LikelihoodByKind, SkillAccuracy, TopologyRows, summarise_likelihood, summarise_skills
 from lightning_modules.metrics.problem_table import PLACE, ProblemTable, problem_row
-from lightning_modules.metrics.skills import SKILLS, trials
-from lightning_modules.metrics.topology import features, parents_of_problem, parents_of_solution, similarity
+from lightning_modules.metrics.skill_accuracy import SKILLS, trials
+from lightning_modules.metrics.structure_similarity import features, parents_of_problem, parents_of_solution, similarity
+from lightning_modules.models.token_nll import token_nll
 
 PROBLEM = (
     "The number of roses equals 3. The number of oaks equals the number of roses. "

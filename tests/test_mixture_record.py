@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 
 from callbacks import Checkpoint, MetricsCSV, MixtureRecord
 from datamodules import PretrainDataModule, PromptDataModule
-from datamodules.mixture import Component
+from datamodules.problems.mixture import Component
 from lightning_modules import PretrainModule
 from tests_support import PLAIN, TINY
 

@@ -6,14 +6,14 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from datamodules import PretrainDataModule, PromptDataModule
-from datamodules.mixture import Component
+from datamodules.problems.mixture import Component
 from datamodules.reasoning import HeldOut
 from lightning_modules import GRPOModule, PretrainModule
-from lightning_modules.language_model import build_language_model, load_language_model
+from lightning_modules.models.language_model import build_language_model, load_language_model
 from lightning_modules.optimizers import AdamW
-from lightning_modules.reasoner import Evaluation
 from lightning_modules.rewards import OutcomeReward, Reward
 from lightning_modules.rollout import SamplingParams
+from lightning_modules.stage import Evaluation
 from tests_support import PLAIN, TINY
 
 MIXTURE = [Component("2-3", ["garden"])]

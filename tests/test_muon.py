@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_modules.language_model import build_language_model
-from lightning_modules.muon import BatchedMuon, fast_dtype, orthogonalised
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import Muon
+from lightning_modules.optimizers.muon import BatchedMuon, fast_dtype, orthogonalised
 from tests_support import TINY
 
 SHAPES = [(6, 6), (6, 6), (4, 9), (9, 4), (9, 4), (1, 5)]

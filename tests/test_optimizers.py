@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_modules.muon import BatchedMuon
 from lightning_modules.optimizers import AdamW, Chained, Muon, number_by_model
+from lightning_modules.optimizers.muon import BatchedMuon
 from lightning_modules.schedules import WSD, Constant, Cosine
 
 

@@ -9,14 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.documents import encode, token_ids
-from datamodules.mixture import Cell, Mixture, read_mixture
-from datamodules.mixture_counts import MixtureCounts
-from datamodules.packed_rows import PackedRows
-from datamodules.packing import pack, pack_first
-from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import load_tokenizer
-from datamodules.windows import ROWS, STRIDE, Windows
+from datamodules.problems.mixture import Cell, Mixture, read_mixture
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.documents import encode, token_ids
+from datamodules.rows.mixture_counts import MixtureCounts
+from datamodules.rows.packed_rows import PackedRows
+from datamodules.rows.packing import pack, pack_first
+from datamodules.rows.tokenizer import load_tokenizer
+from datamodules.rows.windows import ROWS, STRIDE, Windows
 
 LENGTH = 128
 

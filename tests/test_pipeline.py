@@ -11,11 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import main
-from datamodules.splits import canonical_hash
+from datamodules.problems.splits import canonical_hash
 from grammar import parse_problem
-from lightning_modules.language_model import load_language_model
-from recipes.recipe import load_recipe
-from recipes.table import result_table
+from lightning_modules.models.language_model import load_language_model
+from recipes.planning.recipe import load_recipe
+from recipes.text_tables import result_table
 from tests_support import TINY
 
 ROOT = Path(__file__).parent.parent

@@ -10,13 +10,13 @@ from policy_runs import LONGEST, LengthReward, Watch, build, fit, problems, star
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from datamodules.reinforcement import ExperienceLoader
-from grammar.pool import Verifier
+from grammar.checking.pool import Verifier
 from lightning_modules import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
-from lightning_modules.algorithms import group_advantages
-from lightning_modules.clip import Clip
-from lightning_modules.kl_penalty import KLPenalty
-from lightning_modules.language_model import build_language_model, disable_dropout
-from lightning_modules.policy import PolicyModule
+from lightning_modules.formulas import group_advantages
+from lightning_modules.models.language_model import build_language_model, disable_dropout
+from lightning_modules.policy.clip import Clip
+from lightning_modules.policy.kl_penalty import KLPenalty
+from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.rewards import OutcomeReward
 from lightning_modules.rollout import SamplingParams
 

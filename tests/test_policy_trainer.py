@@ -13,10 +13,10 @@ from policy_runs import Descent, HalfwayCredit, LengthReward, Ragged, Watch, all
 from processes import run
 
 from lightning_modules import GRPOModule, PPOModule
-from lightning_modules.critic import SeparateCritic, SharedCritic
-from lightning_modules.kl_penalty import KLPenalty
-from lightning_modules.policy import PolicyModule
-from lightning_modules.ppo import ValueLearning
+from lightning_modules.models.critic import SeparateCritic, SharedCritic
+from lightning_modules.policy.kl_penalty import KLPenalty
+from lightning_modules.policy.policy_module import PolicyModule
+from lightning_modules.policy.ppo import ValueLearning
 from lightning_modules.precision import SLOW, bf16_slowdown
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.rollout.sampling import uniform_points

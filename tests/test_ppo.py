@@ -6,14 +6,14 @@ from jsonargparse import ArgumentParser
 from policy_runs import HalfwayCredit, LengthReward, Watch, all_weights, build, fit, start_weights, weights
 
 from lightning_modules import PPOModule
-from lightning_modules.algorithms import generalised_advantages
-from lightning_modules.critic import SeparateCritic, SharedCritic
 from lightning_modules.evaluation import Evaluation
-from lightning_modules.kl_penalty import KLPenalty
-from lightning_modules.language_model import load_language_model
+from lightning_modules.formulas import generalised_advantages
+from lightning_modules.models.critic import SeparateCritic, SharedCritic
+from lightning_modules.models.language_model import load_language_model
 from lightning_modules.optimizers import AdamW, Chained, Muon
-from lightning_modules.policy import PolicyModule
-from lightning_modules.ppo import ValueLearning
+from lightning_modules.policy.kl_penalty import KLPenalty
+from lightning_modules.policy.policy_module import PolicyModule
+from lightning_modules.policy.ppo import ValueLearning
 from lightning_modules.rewards import Credit, Earned, OutcomeReward
 from lightning_modules.rollout import SamplingParams
 
@@ -140,7 +140,7 @@ def test_ppo_is_made_from_a_config():
     parser.add_subclass_arguments(PolicyModule, "model")
     settings = {
         "init_from": "start", "reward": {"class_path": "lightning_modules.rewards.OutcomeReward"}, "epochs": 2,
-        "critic": {"class_path": "lightning_modules.critic.SeparateCritic", "init_args": {"init_from": "other"}},
+        "critic": {"class_path": "lightning_modules.models.critic.SeparateCritic", "init_args": {"init_from": "other"}},
         "values": {"decay": 0.9}, "credit": {"class_path": "lightning_modules.rewards.StepCredit", "init_args": {"wrong": 0.0}},
     }  # fmt: skip
     config = {"class_path": "lightning_modules.PPOModule", "init_args": settings}

@@ -8,8 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import main
-from lightning_modules import reasoner
-from lightning_modules.language_model import build_language_model
+from lightning_modules import stage as stage_module
+from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "dot", "_scaled_dot_product_flash_attention_for_cpu"} | {
@@ -78,7 +78,7 @@ def validate(start, tmp_path, precision):
 
 @pytest.mark.filterwarnings("default:precision bf16-mixed")
 def test_bfloat16_on_a_cpu_without_units_is_warned_of_once_with_what_it_costs(start, tmp_path, monkeypatch, recwarn):
-    monkeypatch.setattr(reasoner, "bf16_slowdown", lambda: 52.4)
+    monkeypatch.setattr(stage_module, "bf16_slowdown", lambda: 52.4)
     assert validate(start, tmp_path, "bf16-mixed") == 0
     told = [str(w.message) for w in recwarn if "bfloat16" in str(w.message)]
     assert len(told) == 1
@@ -87,6 +87,6 @@ def test_bfloat16_on_a_cpu_without_units_is_warned_of_once_with_what_it_costs(st
 
 @pytest.mark.parametrize(("precision", "slowdown"), [("bf16-mixed", 0.4), ("32-true", 52.4)])
 def test_bfloat16_where_it_is_fast_and_float32_are_not_warned_of(start, tmp_path, monkeypatch, recwarn, precision, slowdown):
-    monkeypatch.setattr(reasoner, "bf16_slowdown", lambda: slowdown)
+    monkeypatch.setattr(stage_module, "bf16_slowdown", lambda: slowdown)
     assert validate(start, tmp_path, precision) == 0
     assert not [w for w in recwarn if "bfloat16" in str(w.message)]

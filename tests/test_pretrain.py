@@ -8,15 +8,15 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from datamodules import MidtrainDataModule, PretrainDataModule
-from datamodules.batch import IGNORE
-from datamodules.gold_documents import LABEL_KINDS, GoldDocuments
 from datamodules.midtraining import with_replay
-from datamodules.mixture import Component
+from datamodules.problems.mixture import Component
 from datamodules.reasoning import HeldOut
-from datamodules.token_kinds import response_token_kinds
+from datamodules.rows.batch import IGNORE
+from datamodules.rows.gold_documents import LABEL_KINDS, GoldDocuments
+from datamodules.rows.token_kinds import response_token_kinds
 from lightning_modules import MidtrainModule, PretrainModule
-from lightning_modules.language_model import build_language_model
 from lightning_modules.metrics import GoldLoss, gold_loss_table
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
 from tests_support import PLAIN, TINY
 

@@ -7,7 +7,7 @@ import yaml
 from minute_recipe import write_recipe
 
 import main
-from recipes.recipe import load_recipe
+from recipes.planning.recipe import load_recipe
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,13 +12,13 @@ import yaml
 from minute_recipe import minute_config, write_recipe
 
 import main
-from recipes.dry_run import describe
-from recipes.estimate import estimate
-from recipes.index import write_index
-from recipes.plan import make_plan, only
-from recipes.recipe import load_recipe
-from recipes.resolve import digest, resolve
-from recipes.workplace import Workplace
+from recipes.planning.estimate import estimate
+from recipes.planning.plan import make_plan, only
+from recipes.planning.recipe import load_recipe
+from recipes.planning.resolve import digest, resolve
+from recipes.running.arm_index import write_index
+from recipes.running.dry_run import describe
+from recipes.running.stage_folders import Workplace
 
 ROOT = Path(__file__).parent.parent
 RECIPES = sorted(path for path in (ROOT / "configs/recipe").glob("*.yaml") if "arms" in yaml.safe_load(path.read_text()))
@@ -129,7 +129,7 @@ def test_two_runs_of_one_recipe_keep_each_others_arms(tmp_path, fake, monkeypatc
             sleep(0.3)
         return found
 
-    monkeypatch.setattr("recipes.index.json.loads", slow)
+    monkeypatch.setattr("recipes.running.arm_index.json.loads", slow)
     other = Thread(target=write_index, args=(plans[1], out, set()))
     other.start()
     assert busy.wait(timeout=20)
@@ -181,7 +181,7 @@ def test_the_presets_of_a_stage_are_part_of_it(tmp_path, monkeypatch):
     named = set()
     for ops in ("2-3", "2-4"):
         (tmp_path / f"{ops}.yaml").write_text(yaml.safe_dump({"mine": [{"ops": ops, "contexts": ["garden"]}]}))
-        monkeypatch.setattr("datamodules.mixture.PRESETS", tmp_path / f"{ops}.yaml")
+        monkeypatch.setattr("datamodules.problems.mixture.PRESETS", tmp_path / f"{ops}.yaml")
         named.add(digest(resolve([tmp_path / "one.yaml"], {"data.init_args.mixture": "mine"}), None))
     assert len(named) == 2
 
@@ -288,7 +288,10 @@ def test_the_estimate_counts_a_critic_of_its_own(plan):
     rl, costs = plan.arms[1].stages[1], {}
     for critic in (None, "SharedCritic", "SeparateCritic"):
         config = deepcopy(rl.config)
-        config["model"]["init_args"] |= {"values": {}, "critic": critic and {"class_path": f"lightning_modules.critic.{critic}"}}
+        config["model"]["init_args"] |= {
+            "values": {},
+            "critic": critic and {"class_path": f"lightning_modules.critic.{critic}"},
+        }
         costs[critic] = estimate(replace(rl, config=config)).flops
     once = costs[None] - estimate(rl).flops  # the look back for values
     assert costs["SharedCritic"] == costs[None]

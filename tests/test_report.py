@@ -13,10 +13,10 @@ from minute_recipe import write_configs
 
 import main
 from recipes.report.chart import Line, Panel, draw_panel, plt
-from recipes.report.command import charts_of
-from recipes.report.numbers import Files, Number, Term, pointer, t_quantile
+from recipes.report.report_command import charts_of
+from recipes.report.sourced_numbers import Files, Number, Term, pointer, t_quantile
 from recipes.report.studies import find_studies
-from recipes.report.values import Values
+from recipes.report.study_values import Values
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SIZES = {"phone": (390, 3000), "desk": (1280, 3000)}

@@ -13,8 +13,8 @@ from processes import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import main
-from callbacks.stop_signals import command_to_go_on
-from lightning_modules.language_model import build_language_model
+from callbacks.records.stop_signals import command_to_go_on
+from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 ROOT = Path(__file__).parent.parent

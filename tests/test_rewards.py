@@ -6,8 +6,8 @@ import pytest
 from jsonargparse import ArgumentParser
 
 from grammar import Report, parse_response, verify
-from grammar.report import NodeVerdict
-from grammar.trace import StepError
+from grammar.checking.report import NodeVerdict
+from grammar.reading.trace import StepError
 from lightning_modules.rewards import (
     FormatPenalty,
     LengthPenalty,

@@ -14,10 +14,10 @@ from simulated_policy import LOGP, Simulated, SimulatedPolicy, hacked, wrong
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks import EdgeOfCompetence, EntropyMonitor, KLControl, RewardHacking, SampleLog, TensorBoard, ZeroVariance
-from callbacks.reward_hacking import KINDS
+from callbacks.monitors.reward_hacking import KINDS
 from grammar import parse_response, verify
 from lightning_modules import PPOModule
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.rewards import StrictReward
 from tests_support import TINY
 

@@ -8,11 +8,11 @@ from lightning import Trainer
 
 import main
 from datamodules import MidtrainDataModule, PretrainDataModule, PromptDataModule
-from datamodules.jsonl import to_row
-from datamodules.mixture import Cell, Component, Mixture
-from datamodules.row_source import Files, ProblemSource, RowSource
-from datamodules.splits import canonical_hash
-from datamodules.synthesis import Synthesis
+from datamodules.files.jsonl import to_row
+from datamodules.files.row_source import Files, ProblemSource, RowSource
+from datamodules.problems.mixture import Cell, Component, Mixture
+from datamodules.problems.splits import canonical_hash
+from datamodules.problems.synthesis import Synthesis
 from tests_support import PLAIN, TINY
 
 HARBOUR = {  # a row as people have it: no op, mode, template, id

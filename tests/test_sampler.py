@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.context import load_context
-from datamodules.graph_spec import GraphSpec
-from datamodules.sampler import sample_graph
+from datamodules.problems.context import load_context
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.sampler import sample_graph
 from grammar import Graph, parse_problem, render_problem
 
 PLACED = (

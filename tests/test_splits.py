@@ -11,12 +11,20 @@ from random import Random
 import pytest
 
 from benchmarks.split_report import SPECS
-from datamodules.context import Context, load_context
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import MODES, Cell, Component, Mixture
-from datamodules.sampler import sample_graph
-from datamodules.splits import ENOUGH_STRUCTURES, SPLITS, canonical_hash, names_count, split_of, structure_hash, structures
-from datamodules.synthesis import Synthesis
+from datamodules.problems.context import Context, load_context
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import MODES, Cell, Component, Mixture
+from datamodules.problems.sampler import sample_graph
+from datamodules.problems.splits import (
+    ENOUGH_STRUCTURES,
+    SPLITS,
+    canonical_hash,
+    names_count,
+    split_of,
+    structure_hash,
+    structures,
+)
+from datamodules.problems.synthesis import Synthesis
 from grammar import Graph, Quantity, parse_problem, render_problem
 
 PUBLISHED = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")

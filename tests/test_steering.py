@@ -10,7 +10,7 @@ import torch
 
 import main
 from benchmarks import curriculum
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 ROOT = Path(__file__).parent.parent

@@ -8,9 +8,9 @@ import torch
 import yaml
 
 import main
-from datamodules.tokenizer import load_tokenizer
+from datamodules.rows.tokenizer import load_tokenizer
 from docs.reinforcement import study
-from lightning_modules.language_model import build_language_model
+from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 ROOT = Path(__file__).parent.parent

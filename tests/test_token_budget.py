@@ -8,9 +8,9 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from callbacks import TokenBudget
-from callbacks.token_budget import accumulation
+from callbacks.steering.token_budget import accumulation
 from datamodules import PretrainDataModule
-from datamodules.mixture import Component
+from datamodules.problems.mixture import Component
 from lightning_modules import PretrainModule
 from lightning_modules.optimizers import AdamW, Muon
 from lightning_modules.schedules import WSD, Constant, Cosine

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 from grammar_cases import spread
 
-from datamodules.token_kinds import TOKEN_KINDS, kind_spans, kinds_of_tokens, response_token_kinds
+from datamodules.rows.token_kinds import TOKEN_KINDS, kind_spans, kinds_of_tokens, response_token_kinds
 from grammar import TraceSyntaxError, parse_response
 
 FORWARD = (

@@ -6,10 +6,10 @@ from random import Random
 import pytest
 
 import main
-from datamodules.context import PUBLISHED
-from datamodules.mixture import MODES, Cell, Component, Mixture
-from datamodules.synthesis import Synthesis
-from datamodules.tokenizer import SHIPPED, SPECIAL_TOKENS, count_pieces, load_tokenizer, train_tokenizer
+from datamodules.problems.context import PUBLISHED
+from datamodules.problems.mixture import MODES, Cell, Component, Mixture
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.tokenizer import SHIPPED, SPECIAL_TOKENS, count_pieces, load_tokenizer, train_tokenizer
 
 NAMES = sorted(path.name for path in SHIPPED.iterdir())
 FILES = ("tokenizer.json", "tokenizer_config.json", "words.json")

@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import SimpleProfiler
 from transformers import AutoModelForCausalLM
 
-import callbacks.throughput as rates
+import callbacks.monitors.throughput as rates
 from callbacks import (
     Checkpoint,
     GradientNorm,
@@ -23,10 +23,10 @@ from callbacks import (
     RewindLogs,
     Throughput,
 )
-from callbacks.run_record import environment
+from callbacks.records.run_record import environment
 from datamodules import PretrainDataModule
-from datamodules.mixture import Component
-from datamodules.packed_rows import PackedRows
+from datamodules.problems.mixture import Component
+from datamodules.rows.packed_rows import PackedRows
 from lightning_modules import PretrainModule
 from lightning_modules.optimizers import AdamW
 from tests_support import PLAIN, TINY

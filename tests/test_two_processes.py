@@ -13,13 +13,13 @@ from processes import run
 
 from callbacks import Checkpoint, GradientNorm, HuggingFaceExport, MixtureRecord, RandomState, Throughput
 from datamodules import PretrainDataModule
-from datamodules.mixture import Component
+from datamodules.problems.mixture import Component
 from datamodules.reasoning import HeldOut
 from lightning_modules import PretrainModule
-from lightning_modules.language_model import load_language_model
+from lightning_modules.models.language_model import load_language_model
 from lightning_modules.optimizers import AdamW, Muon
-from lightning_modules.reasoner import Evaluation
 from lightning_modules.rollout import SamplingParams
+from lightning_modules.stage import Evaluation
 from tests_support import PLAIN, TINY
 
 UPDATES, HALFWAY = 6, 3

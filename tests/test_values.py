@@ -5,7 +5,7 @@ from statistics import pvariance
 import pytest
 import torch
 
-from lightning_modules.algorithms import (
+from lightning_modules.formulas import (
     clipped_value_loss,
     explained_variance,
     generalised_advantages,

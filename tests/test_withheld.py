@@ -2,10 +2,10 @@
 
 import pytest
 
-from datamodules.graph_spec import GraphSpec
-from datamodules.mixture import Component, Mixture
-from datamodules.synthesis import Synthesis
-from grammar.skills import compositions
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import Component, Mixture
+from datamodules.problems.synthesis import Synthesis
+from grammar.problem.skills import compositions
 
 PAIR = "copy > sum of 2"
 SPEC = GraphSpec(max_terms=2, differences=0.0, constants=0.0, distractors=(0, 0), copies=0.17, end_copies=0.3)

@@ -1,6 +1,6 @@
 """Values that several tests share."""
 
-from datamodules.graph_spec import GraphSpec
+from datamodules.problems.graph_spec import GraphSpec
 
 TINY = {
     "model_type": "qwen2", "vocab_size": 576, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from callbacks.files import write_text
 from grammar import parse_trace
-from grammar.gold import graph_of
-from recipes.table import align
+from grammar.reading.gold_graph import graph_of
+from recipes.text_tables import align
 
 HERE = Path(__file__).parent
 STAGES = ("midtrain", "grpo")

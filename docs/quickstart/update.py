@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from shutil import copyfile
 
-from recipes.table import read_json, result_table
+from recipes.text_tables import read_json, result_table
 
 HERE = Path(__file__).parent
 README = HERE.parents[1] / "README.md"

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 import yaml
 
-from datamodules.mixture import parse_ops
+from datamodules.problems.mixture import parse_ops
 from lightning_modules.metrics.pass_at_k import pass_at_k
-from recipes.pipeline import run_and_evaluate
-from recipes.table import align
+from recipes.running.pipeline import run_and_evaluate
+from recipes.text_tables import align
 
 HERE = Path(__file__).parent
 START = "start"

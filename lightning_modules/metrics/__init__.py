@@ -5,9 +5,9 @@ from lightning_modules.metrics.gold_loss import GoldLoss, gold_loss_table, mean_
 from lightning_modules.metrics.likelihood import LikelihoodByKind, summarise_likelihood
 from lightning_modules.metrics.pass_at_k import pass_at_k, powers_of_two
 from lightning_modules.metrics.problem_table import COLUMNS, ProblemTable, problem_row
-from lightning_modules.metrics.skills import SKILLS, SkillAccuracy, summarise_skills
+from lightning_modules.metrics.skill_accuracy import SKILLS, SkillAccuracy, summarise_skills
+from lightning_modules.metrics.structure_similarity import TopologyRows, summarise_topology
 from lightning_modules.metrics.summary import Intervals, group_rows, summarise
-from lightning_modules.metrics.topology import TopologyRows, summarise_topology
 
 __all__ = [
     "COLUMNS",

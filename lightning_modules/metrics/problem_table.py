@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from grammar import GRADERS, Report, grade
-from grammar.report import Status
-from grammar.trace import ErrorKind
+from grammar.checking.report import Status
+from grammar.reading.trace import ErrorKind
 from lightning_modules.metrics.joined_rows import JoinedRows
 
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)

@@ -1,4 +1,4 @@
-"""What a reward is. Facts come from `grammar.verify`; a reward prices them and looks at nothing else but the response."""
+"""What a reward is. Facts come from `grammar.verify`; a reward scores them, and looks at nothing else but the response."""
 
 from abc import ABC, abstractmethod
 

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from recipes.report.numbers import Number
+from recipes.report.sourced_numbers import Number
 
 # Okabe and Ito's colours, which people with any colour vision tell apart (jfly.uni-koeln.de/color), darkest first
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")

@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from recipes.report.chart import Chart, Line, Panel
-from recipes.report.numbers import Number, pointer
+from recipes.report.sourced_numbers import Number, pointer
 from recipes.report.studies import Group
-from recipes.report.values import GRADER, Values
+from recipes.report.study_values import GRADER, Values
 
 RIGHT = "every step right"
 SHADES = "Problems solved with every step right. Shades, whiskers: 95% intervals (over seeds; with one seed over problems)."

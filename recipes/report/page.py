@@ -11,9 +11,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from callbacks.files import write_text
-from callbacks.run_record import environment
+from callbacks.records.run_record import environment
 from recipes.report.chart import Chart, panel_image
-from recipes.report.numbers import Files
+from recipes.report.sourced_numbers import Files
 from recipes.report.studies import StageFiles, Study
 from recipes.report.tables import Shown, Table, show
 

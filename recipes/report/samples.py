@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.report.studies import Group, StageFiles
-from recipes.report.values import Values
+from recipes.report.study_values import Values
 
 PER_BAND = 6  # problems of a band and stage
 PER_PROBLEM = 3  # responses of a problem, wrong ones first

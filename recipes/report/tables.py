@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from recipes.report.numbers import Number, Term
+from recipes.report.sourced_numbers import Number, Term
 from recipes.report.studies import Group, Run
+from recipes.report.study_values import GRADER, Values
 from recipes.report.training_figures import reward_parts
-from recipes.report.values import GRADER, Values
 
 Form = Literal["share", "count", "flops", "plain"]
 FORMATS: dict[Form, str] = {"share": ".3f", "count": ",.0f", "flops": ".2e", "plain": ".3g"}

@@ -21,9 +21,9 @@ from recipes.report.figures import (
     statuses,
     topology,
 )  # fmt: skip
-from recipes.report.numbers import Term
+from recipes.report.sourced_numbers import Term
 from recipes.report.studies import Group, Run, StageFiles
-from recipes.report.values import GRADER, Terms, Values
+from recipes.report.study_values import GRADER, Terms, Values
 
 MOST_STEPS = 50  # points of a training curve
 

@@ -1,0 +1,1 @@
+"""Callbacks that keep what an evaluation finds."""

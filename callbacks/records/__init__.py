@@ -1,0 +1,1 @@
+"""Callbacks that keep what a run leaves."""

@@ -1,0 +1,87 @@
+"""What a run was made with and what it cost."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from callbacks.files import run_folder, write_text
+
+PACKAGES = ("torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
+
+
+def environment() -> dict[str, Any]:
+    """Versions, commit and hardware of this process."""
+    root = Path(__file__).parents[2]
+    git = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "commit": git.stdout.strip() or None,
+        "platform": platform.platform(),
+        "cpu": {"name": _cpu_name(), "capability": torch.backends.cpu.get_cpu_capability(), "cores": os.cpu_count()},
+        "threads": torch.get_num_threads(),
+        "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def _cpu_name() -> str:
+    """What the system calls its processor."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+class RunRecord(Callback):
+    """Write `environment.json` when a run starts, and `training.json` (steps, tokens, seconds) when training ends.
+
+    Seconds are those of all parts of a run that was resumed, up to the checkpoint that each part left.
+    """
+
+    def __init__(self) -> None:
+        """The clock starts with training."""
+        self.started = self.before = 0.0
+
+    def state_dict(self) -> dict[str, float]:
+        """Seconds so far."""
+        return {"seconds": self.before + perf_counter() - self.started}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Go on from there."""
+        self.before = state["seconds"]
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the environment."""
+        folder = run_folder(trainer)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            write_text(folder / "environment.json", json.dumps(environment(), indent=1))
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self.started = perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write what training cost."""
+        folder = run_folder(trainer)
+        if trainer.is_global_zero and not trainer.fast_dev_run:
+            cost = {
+                "steps": trainer.global_step,
+                "tokens": int(pl_module.tokens_seen),
+                "seconds": round(self.state_dict()["seconds"], 1),
+            }
+            write_text(folder / "training.json", json.dumps(cost, indent=1))

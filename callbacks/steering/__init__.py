@@ -1,0 +1,1 @@
+"""Callbacks that change the course of a run."""

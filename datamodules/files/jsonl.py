@@ -1,0 +1,114 @@
+"""Problems as JSONL rows in the published schema: problem, question, solution, op, id, template, mode, length, d.
+
+Rows that people already have are read as well: `problem` and `question` suffice; `modulus` is for a context of theirs that
+computes modulo something, and is written for such. The problem's text is the authority; where it determines no answer, the gold
+solution is.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from datamodules.files.line_files import find_files, lines_of
+from datamodules.problems.context import context_names, load_context
+from datamodules.problems.mixture import MODES, Cell
+from datamodules.problems.synthesis import Example
+from grammar import parse_trace
+from grammar.judge import authority
+
+BadRows = Literal["raise", "skip"]
+
+
+def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
+    """Write an example as a row; `depth` is the published `d`."""
+    cell = example.cell
+    return {
+        "problem": example.problem, "question": example.question, "solution": example.solution, "op": cell.op, "id": example.id,
+        "template": cell.context, "mode": cell.mode, "length": "zero_context", "d": depth, **own_modulus(example),
+    }  # fmt: skip
+
+
+def own_modulus(example: Example) -> dict[str, int]:
+    """The column `modulus`, for a context that no reader knows by its name."""
+    modulus = example.graph.modulus
+    return {} if modulus is None or example.cell.context in context_names() else {"modulus": modulus}
+
+
+def check_bad_rows(word: str) -> None:
+    """Refuse what is no BadRows.
+
+    Raises:
+        ValueError: says which there are.
+    """
+    if word not in get_args(BadRows):
+        raise ValueError(f"bad_rows {word!r} is unknown; choose from {list(get_args(BadRows))}.")
+
+
+class JsonlProblems:
+    """The problems of JSONL files, in order; iterating reads them, `skipped` then counts the bad rows left out."""
+
+    def __init__(self, sources: Sequence[str | Path], *, bad_rows: BadRows = "raise") -> None:
+        """Name the files.
+
+        Args:
+            sources: see `find_files`.
+            bad_rows: "raise" at the first row that is no problem, or "skip" and count.
+
+        Raises:
+            ValueError: a source that names no file, or another word for `bad_rows`.
+        """
+        check_bad_rows(bad_rows)
+        self.files, self.bad_rows, self.skipped = find_files(sources), bad_rows, 0
+
+    def __iter__(self) -> Iterator[Example]:
+        """Read.
+
+        Raises:
+            ValueError: a bad row under "raise"; names file and line.
+        """
+        self.skipped = 0
+        for path in self.files:
+            for number, line in lines_of(path):
+                if not line.strip():
+                    continue
+                try:
+                    example = to_example(json.loads(line), path.name.split(".")[0], number)
+                except ValueError as err:
+                    if self.bad_rows == "raise":
+                        raise ValueError(f"{path}, line {number}: {err}") from err
+                    self.skipped += 1
+                else:
+                    yield example
+
+
+def to_example(row: object, stem: str, number: int) -> Example:
+    """Read a row; without `template` and `id`, its context is `stem` and its id has its line's number.
+
+    A solution that is not in the language is left out: nothing can be measured on it.
+
+    Raises:
+        ValueError: not a row with a problem, a field of the wrong type, or a problem that determines no answer.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {type(row).__name__}")
+    problem, question, solution, template = (_text(row, key) for key in ("problem", "question", "solution", "template"))
+    if not problem:
+        raise ValueError("expected a `problem`, found none")
+    modulus = load_context(template).modulus if template in context_names() else row.get("modulus")
+    if modulus is not None and type(modulus) is not int:
+        raise ValueError(f"expected `modulus` to be a whole number, found {modulus!r}")
+    graph, _, _ = authority(row, modulus)
+    mode = _text(row, "mode") or MODES[graph.unknown is not None]
+    op = row.get("op") or graph.op
+    if type(op) is not int:
+        raise ValueError(f"expected `op` to be a whole number, found {op!r}")
+    name, cell = str(row.get("id") or f"{stem}-{number}"), Cell(op, template or stem, mode)
+    return Example(name, problem, question, "" if parse_trace(solution).errors else solution, cell, graph)
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    value = row.get(key) or ""
+    if not isinstance(value, str):
+        raise ValueError(f"expected `{key}` to be text, found {type(value).__name__}")
+    return value

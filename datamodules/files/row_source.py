@@ -1,0 +1,155 @@
+"""Rows of JSONL files as examples by number: `example(split, index)`, again and again, each time in another order.
+
+Files are read once to find and check their rows; after that a row is read from the disk when it is asked for. Rows of
+compressed files stay in memory, decompressed.
+"""
+
+import json
+import re
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datamodules.files.jsonl import BadRows, check_bad_rows, to_example
+from datamodules.files.line_files import find_files, is_compressed, lines_of
+from datamodules.problems.mixture import MODES, Cell
+from datamodules.problems.synthesis import Example
+from datamodules.problems.training_text import GOLD_ANSWER, TrainingText
+from grammar import parse_problem
+
+_ANSWERED = re.compile(rf"{GOLD_ANSWER}-?\d+\.\s*$")
+
+
+@dataclass(frozen=True)
+class Files:
+    """JSONL files of problems to train on, in place of synthetic ones (`jsonl.py` says what a row needs).
+
+    train:      files, folders or globs. Each row is read once before any is read again.
+    validation: likewise, for the validation loss; without them it is measured on the mixture, where there is one.
+    bad_rows:   "raise" at the first, or "skip" and say how many.
+    """
+
+    train: Sequence[str] = ()
+    validation: Sequence[str] = ()
+    bad_rows: BadRows = "raise"
+
+
+@dataclass(frozen=True, slots=True)
+class Solved(TrainingText):
+    """A problem with a solution, as text: nobody has checked the one against the other."""
+
+    problem: str
+    question: str
+    solution: str
+    cell: Cell
+
+
+def to_solved(row: object, stem: str, number: int) -> Solved:
+    """Read a row to learn from. Its problem is parsed only where the row does not say `op` and `mode`.
+
+    Raises:
+        ValueError: no problem, or no solution that ends in an answer.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, found {type(row).__name__}")
+    texts = {key: row.get(key) for key in ("problem", "question", "solution")}
+    for key, text in texts.items():
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"expected `{key}` to be text, found {text!r}")
+    if not _ANSWERED.search(texts["solution"]):
+        raise ValueError(f"expected a `solution` that ends in `Answer: N.`, found {texts['solution'][-30:]!r}")
+    op, mode = row.get("op"), row.get("mode")
+    if type(op) is not int or mode not in MODES:
+        graph = parse_problem(texts["problem"], texts["question"])
+        op, mode = graph.op, MODES[graph.unknown is not None]
+    return Solved(**texts, cell=Cell(op, str(row.get("template") or stem), mode))
+
+
+class RowSource:
+    """The rows of files, endlessly."""
+
+    def __init__(
+        self, sources: Sequence[str | Path], *, seed: int = 0, bad_rows: BadRows = "raise",
+        read: Callable[[object, str, int], Any] = to_solved,
+    ) -> None:  # fmt: skip
+        """Find and check all rows.
+
+        Args:
+            sources: files, folders or globs.
+            seed: of the order.
+            bad_rows: "raise" at the first row that `read` refuses, or "skip" and count (`skipped`).
+            read: makes an example of a row; `to_solved`, or `to_example` for one whose graph is wanted too.
+
+        Raises:
+            ValueError: a source that names no file, a bad row under "raise", or no row at all.
+        """
+        check_bad_rows(bad_rows)
+        self.files, self.seed, self.read, self.skipped = find_files(sources), seed, read, 0
+        self.held: dict[int, bytearray] = {}  # number of a compressed file -> its rows
+        self.places = array("q")  # of each row: file, line, first byte, bytes
+        cells: set[Cell] = set()
+        for file, path in enumerate(self.files):
+            for line, start, text in self._rows(file):
+                try:
+                    cells.add(self._example(file, line, text).cell)
+                    self.places.extend((file, line, start, len(text)))
+                except ValueError as err:
+                    if bad_rows == "raise":
+                        raise ValueError(f"{path}, line {line}: {err}") from err
+                    self.skipped += 1
+        if not self.places:
+            raise ValueError(f"{[str(file) for file in self.files]} hold no row that can be used; {self.skipped} were skipped.")
+        self.cells = sorted(cells, key=lambda cell: (cell.op, cell.context, cell.mode))
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.places) // 4
+
+    def _rows(self, file: int) -> Iterator[tuple[int, int, bytes]]:
+        """Line numbers, first bytes and lines that are not blank."""
+        start, compressed = 0, is_compressed(self.files[file])
+        held = self.held.setdefault(file, bytearray()) if compressed else None
+        for number, line in lines_of(self.files[file]):
+            if line.strip():
+                yield number, start, line
+            if held is not None:
+                held += line
+            start += len(line)
+
+    def _example(self, file: int, line: int, text: bytes) -> Any:
+        return self.read(json.loads(text), self.files[file].name.split(".")[0], line)
+
+    def example(self, split: str, index: int) -> Any:
+        """Row number `index` of endless passes, each in an order of its own."""
+        row = int(_order(self.seed, index // len(self), len(self))[index % len(self)])
+        file, line, start, size = self.places[4 * row : 4 * row + 4]
+        if file in self.held:
+            return self._example(file, line, self.held[file][start : start + size])
+        with self.files[file].open("rb") as opened:
+            opened.seek(start)
+            return self._example(file, line, opened.read(size))
+
+
+class ProblemSource(RowSource):
+    """Rows as problems to be solved: with the graph that their text describes, and a solution only where they have one."""
+
+    def __init__(self, sources: Sequence[str | Path], *, seed: int = 0, bad_rows: BadRows = "raise") -> None:
+        """As RowSource."""
+        super().__init__(sources, seed=seed, bad_rows=bad_rows, read=to_example)
+
+    def example(self, split: str, index: int) -> Example:
+        """Row number `index` of endless passes, each in an order of its own."""
+        return super().example(split, index)
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, times: int, rows: int) -> torch.Tensor:
+    """The order of rows when they are read for the `times`-th time."""
+    key = int.from_bytes(blake2b(f"{seed}/{times}".encode(), digest_size=7).digest(), "big")
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(key))

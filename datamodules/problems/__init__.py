@@ -1,0 +1,1 @@
+"""Endless problems: contexts, structures, numbers, splits, mixtures."""

@@ -1,0 +1,168 @@
+"""A mixture: weights over operations x contexts x modes, checked when it is built.
+
+Not here: drawing the problem of a cell (`synthesis.py`).
+"""
+
+import re
+from bisect import bisect
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import accumulate, product
+from math import isclose
+from pathlib import Path
+from random import Random
+from typing import Self
+
+import yaml
+
+from datamodules.problems.context import load_context
+
+MODES = ("normalforward", "forwardreverse")  # the question asks for what the sentences lead to; for an unknown among them
+PRESETS = Path(__file__).parents[1] / "mixtures.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One kind of problem: what a mixture gives weight to."""
+
+    op: int
+    context: str
+    mode: str = "normalforward"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A block of cells that share a weight evenly.
+
+    ops:      "5", "2-4" or "2-4,8": operation counts, both ends included.
+    contexts: names of contexts (`datamodules/contexts/`).
+    modes:    names of modes.
+    weight:   share of the mixture.
+    """
+
+    ops: str
+    contexts: Sequence[str]
+    modes: Sequence[str] = ("normalforward",)
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse a weight or a mode that no mixture can hold."""
+        for key, example in (("contexts", "garden"), ("modes", MODES[0])):
+            names = getattr(self, key)
+            if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"mixture: {key}={names!r} is no list of names; write e.g. {key}: [{example}].")
+        if not isinstance(self.weight, int | float):
+            raise ValueError(f"mixture: weight {self.weight!r} of ops {self.ops} is no number; write e.g. weight: 0.5.")
+        if self.weight < 0:
+            raise ValueError(f"mixture: weight {self.weight} of ops {self.ops} is negative; set it to 0 or more.")
+        for mode in self.modes:
+            if mode not in MODES:
+                raise ValueError(f"mixture: mode {mode!r} is unknown; choose from {list(MODES)}.")
+
+    def cells(self) -> list[Cell]:
+        """Return the cells of this block, each once."""
+        blocks = product(parse_ops(self.ops), self.contexts, self.modes)
+        return list(dict.fromkeys(Cell(op, context, mode) for op, context, mode in blocks))
+
+
+def parse_ops(text: str | int) -> list[int]:
+    """Read "2-4,8" as [2, 3, 4, 8]; what is named twice counts once.
+
+    Raises:
+        ValueError: not of that form, or a range that runs backwards.
+    """
+    ops: list[int] = []
+    for part in str(text).split(","):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip())
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if low > high:
+            raise ValueError(f"ops {text!r}: expected a number or a range such as 2-4 or 2-4,8.")
+        ops.extend(range(low, high + 1))
+    return list(dict.fromkeys(ops))
+
+
+class Mixture:
+    """A probability for each cell; `draw` picks one."""
+
+    def __init__(self, components: Sequence[Component]) -> None:
+        """Check weights, contexts and emptiness, and flatten the components into cells.
+
+        Raises:
+            ValueError: weights that do not sum to 1, an unknown context, or a component without cells.
+        """
+        total = sum(component.weight for component in components)
+        if not isclose(total, 1.0, abs_tol=1e-6):
+            raise ValueError(f"mixture: weights sum to {total:g}, not 1; mend `data.init_args.mixture`.")
+        weights: dict[Cell, float] = {}
+        for component in components:
+            cells = component.cells()
+            if not cells:
+                raise ValueError(f"mixture: component {component} holds no cell; give it ops, contexts and modes.")
+            for cell in cells:
+                load_context(cell.context)
+                weights[cell] = weights.get(cell, 0.0) + component.weight / len(cells)
+        self.weights = weights
+        self._cells = list(weights)
+        self._cumulative = list(accumulate(weights.values()))
+
+    def draw(self, rng: Random) -> Cell:
+        """Pick a cell by weight."""
+        return self._cells[min(bisect(self._cumulative, rng.random() * self._cumulative[-1]), len(self._cells) - 1)]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells, in the order of the components."""
+        return self._cells
+
+    def by_tokens(self, tokens: Mapping[Cell, float]) -> Self:
+        """The mixture of examples whose tokens have this mixture's shares.
+
+        Args:
+            tokens: mean length of an example of each cell.
+        """
+        return self.reweighted({cell: weight / tokens[cell] for cell, weight in self.weights.items()})
+
+    def only(self, cells: Collection[Cell]) -> Self:
+        """The mixture of these cells alone, by the proportions of their weights.
+
+        Raises:
+            ValueError: a cell that the mixture does not hold, or none of them has weight.
+        """
+        strangers = [cell for cell in cells if cell not in self.weights]
+        if strangers or not any(self.weights[cell] for cell in cells):
+            raise ValueError(f"mixture: no weight to share between {list(cells)}; {strangers} are none of its cells.")
+        return self.reweighted({cell: weight for cell, weight in self.weights.items() if cell in cells})
+
+    def reweighted(self, weights: Mapping[Cell, float]) -> Self:
+        """The mixture with these weights, scaled to sum to 1."""
+        total = sum(weights.values())
+        return type(self)([Component(str(c.op), (c.context,), (c.mode,), weight / total) for c, weight in weights.items()])
+
+
+def components_of(mixture: str | Sequence[Component]) -> Sequence[Component]:
+    """Components as they are, or those of a preset or file by its name (`read_mixture`)."""
+    return read_mixture(mixture) if isinstance(mixture, str) else mixture
+
+
+def read_mixture(source: str | Path) -> list[Component]:
+    """Read components: those of a preset (`mixtures.yaml`) by its name, or a YAML file with a list of them.
+
+    Raises:
+        ValueError: neither a preset nor a file, or an entry that is no component.
+    """
+    presets, path = yaml.safe_load(PRESETS.read_text(encoding="utf-8")), Path(source)
+    if str(source) in presets:
+        entries = presets[str(source)]
+    elif path.is_file():
+        try:
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except yaml.YAMLError as err:
+            raise ValueError(f"mixture {str(source)!r} is not YAML: {err}") from err
+    else:
+        raise ValueError(f"mixture {str(source)!r} is neither a file nor one of {', '.join(presets)}.")
+    known = {field.name for field in fields(Component)}
+    if not isinstance(entries, list) or not all(
+        isinstance(e, dict) and {"ops", "contexts"} <= e.keys() <= known for e in entries
+    ):
+        raise ValueError(f"mixture {str(source)!r}: expected a list of components with the keys {', '.join(sorted(known))}.")
+    return [Component(**entry) for entry in entries]

@@ -1,0 +1,135 @@
+"""Which split a problem may stand in: a partition of hashes of problems, so that what is held out is never trained on.
+
+Two hashes. `canonical_hash` does not see the order of sentences. `structure_hash` does not see names either: problems that
+say the same of quantities called otherwise share it, so where it decides, look-alikes stand in one split. That needs a cell
+with many structures, or a split would be left with few kinds of problems or none; `names_count` says which cells are too
+small for it.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import blake2b
+from math import comb, factorial
+
+from datamodules.problems.context import Context
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.structure import MAX_TERMS, MAX_TOTAL
+from grammar import Graph
+
+SPLITS = {"train": 0.9, "validation": 0.05, "test": 0.05}  # shares of the space of hashes
+ENOUGH_STRUCTURES = 10_000
+
+
+def canonical_hash(graph: Graph) -> bytes:
+    """Digest of a problem that does not depend on the order of its sentences."""
+    statements = sorted(repr((s.name, s.rule, s.parents, s.constant, s.scale)) for s in graph.statements)
+    return _digest("\n".join((*statements, graph.question)).encode())
+
+
+def structure_hash(graph: Graph) -> bytes:
+    """Digest of a problem that depends neither on the order of its sentences, nor on that of summands, nor on names.
+
+    Each quantity is marked by its definition and the marks of its parents, then by that and the marks of what it is used
+    for. Equal problems up to renaming have equal digests; others hardly ever do.
+    """
+    quantities, undefined = graph.quantities, _digest(b"undefined")
+    marks = dict.fromkeys(graph.undefined, undefined)
+    users: dict[str, list[bytes]] = {}
+    for name in graph.sorted_names:
+        quantity = quantities[name]
+        parents = [marks[parent] for parent in quantity.parents]
+        if quantity.rule == "products":
+            parents = [a + b for a, b in zip(parents[::2], parents[1::2], strict=True)]
+        if quantity.rule != "difference":
+            parents.sort()
+        said = f"{quantity.rule} {quantity.scale} {quantity.constant} "
+        mark = marks[name] = _digest(said.encode() + b"".join(parents))
+        for parent in quantity.parents:
+            if parent in users:
+                users[parent].append(mark)
+            else:
+                users[parent] = [mark]
+    whole = {name: mark + b"<" + b"".join(sorted(users[name])) if name in users else mark + b"<" for name, mark in marks.items()}
+    known = [whole.get(s.name, b"") + str(s.constant).encode() for s in graph.restated]
+    asked = whole.get(graph.question, b"") + str(graph.modulus).encode()
+    return _digest(b"|".join((*sorted(whole.values()), b"known", *sorted(known), b"asked", asked)))
+
+
+def _digest(said: bytes) -> bytes:
+    return blake2b(said, digest_size=8).digest()
+
+
+def split_of(digest: bytes) -> str:
+    """Name the only split that a problem with this hash may stand in."""
+    point, edge = int.from_bytes(digest, "big") / 2**64, 0.0
+    for split, share in SPLITS.items():
+        edge += share
+        if point < edge:
+            return split
+    return split
+
+
+@lru_cache(maxsize=4096)
+def names_count(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> bool:
+    """Whether a cell is so small that problems which differ in names alone count as different, so may stand in two splits.
+
+    That is where `structures` finds less than ENOUGH_STRUCTURES. As it finds at least as many as there are, every cell that
+    has enough ignores names; one that has nearly enough may ignore them too.
+    """
+    return structures(op, context, spec, reverse=reverse) < ENOUGH_STRUCTURES
+
+
+def structures(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> int:
+    """How many problems a cell has at the most, up to names and the order of sentences; ENOUGH_STRUCTURES or more is enough.
+
+    Counts all ways to put definitions one after the other, each referring to earlier ones, that spend `op` operations and
+    leave one quantity unused; then all ways to add distractors. The same problem is counted once for each order that its
+    definitions can stand in, so the number is an upper bound.
+    """
+    leaf = context.modulus or spec.number_range - 1
+    unknowns = spec.unknown_range[1] - spec.unknown_range[0] + 1
+    ways: list[Counter[tuple[int, int]]] = [Counter() for _ in range(op + MAX_TOTAL + 1)]  # by operations spent:
+    ways[0][0, 0] = 1  # (quantities, unused ones) -> ways
+    found = 0
+    for spent in range(op + 1):
+        ends = {nodes: count for (nodes, unused), count in ways[spent].items() if unused == 1}
+        found = sum(
+            count * _distracted(nodes, leaf, context, spec) * (nodes * unknowns if reverse else 1)  # any leaf may be unknown
+            for nodes, count in ends.items()
+        )
+        if found >= ENOUGH_STRUCTURES:  # copying the last quantity leads from every problem to one with an operation more
+            return ENOUGH_STRUCTURES
+        for (nodes, unused), count in ways[spent].items():
+            for cost, left, choices in _definitions(nodes, unused, leaf, context, spec):
+                ways[spent + cost][nodes + 1, left] += count * choices
+    return found
+
+
+def _definitions(nodes: int, unused: int, leaf: int, context: Context, spec: GraphSpec) -> Iterable[tuple[int, int, int]]:
+    """What one more definition may be: (its operations, quantities unused then, choices)."""
+    yield 1, unused + 1, leaf
+    for terms in range(1, MAX_TOTAL + 1):
+        for fresh in range(max(0, terms - nodes + unused), min(terms, unused) + 1):
+            sets = comb(unused, fresh) * comb(nodes - unused, terms - fresh)
+            left = unused - fresh + 1
+            if context.places:
+                yield terms, left, sets
+                if spec.depth == 3 and terms % 2 == 0:
+                    yield terms, left, sets * factorial(terms)
+            if terms > spec.max_terms:
+                continue
+            orders = factorial(terms) * (2 if terms == 2 and spec.differences else 1)
+            yield terms, left, sets * orders
+            if spec.constants and terms < MAX_TERMS:
+                yield terms + 1, left, sets * orders * (2 * spec.number_range - 3)
+
+
+def _distracted(nodes: int, leaf: int, context: Context, spec: GraphSpec) -> int:
+    """Ways to add distractors to a problem of so many quantities."""
+    fewest, most = spec.distractors
+    total, ways = 0, 1
+    for count in range(most + 1):
+        total += ways if count >= fewest else 0
+        ways *= sum(choices for _, _, choices in _definitions(nodes + count, 0, leaf, context, spec))
+    return min(total, ENOUGH_STRUCTURES)

@@ -1,0 +1,260 @@
+"""The structure of a problem without its numbers, grown from the goal towards the leaves.
+
+A quantity that is waiting for its definition may only refer to quantities that are waiting too, or are new. So the graph is
+acyclic, and the goal needs every quantity. `need` counts the operations that the waiting quantities cost at the least; a
+move is allowed while the budget covers it. A total fixes what its place holds when it is mentioned; the items it sums wait
+until it is defined. Every move takes constant time.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+from datamodules.problems.context import Context
+from datamodules.problems.graph_spec import GraphSpec, OutOfRoom
+from datamodules.problems.vocabulary import Place, Vocabulary
+from grammar.problem.quantity import Rule
+
+MAX_TERMS = 4  # operands of any other definition, a constant among them
+MAX_TOTAL = 5  # operands of a total in the published data
+LEAF_FACTORS = 0.5  # the same chance as GraphSpec.early_leaves for factors of products, which must stay small
+CROWDED = 1.6  # operations per name left from which on definitions are made as long as can be
+_TOTAL_SIZES = (0.33, 0.78, 0.97)  # chances of at most 1, 2, 3 operands, else 4 (published data)
+_TERMS = (0.52, 0.91)  # chances of at most 2, 3 operands where there is more than one, else 4 (published data)
+_PLACES_TRIED = 3
+
+
+@dataclass(slots=True)
+class Draft:
+    """A definition without numbers. `scaled`: it gets a constant. A sum of two may yet become a difference."""
+
+    name: str
+    rule: Rule
+    parents: tuple[str, ...] = ()
+    scaled: bool = False
+
+
+def rule_of(parents: tuple[str, ...]) -> Rule:
+    """The rule of a definition with these operands, before a sum of two may become a difference."""
+    return "given" if not parents else "copy" if len(parents) == 1 else "sum"
+
+
+class Bag:
+    """A set from which random elements are drawn in constant time."""
+
+    def __init__(self) -> None:
+        self.items: list[str] = []
+        self._at: dict[str, int] = {}
+
+    def add(self, name: str) -> None:
+        """Put in."""
+        self._at[name] = len(self.items)
+        self.items.append(name)
+
+    def discard(self, name: str) -> None:
+        """Take out, if it is in."""
+        at = self._at.pop(name, None)
+        if at is None:
+            return
+        last = self.items.pop()
+        if last != name:
+            self.items[at] = last
+            self._at[last] = at
+
+    def draw(self, rng: Random) -> str:
+        """Any element; it stays in."""
+        return self.items[int(rng.random() * len(self.items))]
+
+
+class Plan:
+    """Definitions in the order goal first, leaves last.
+
+    drafts: what is defined so far.   uses: name -> references to it.
+    """
+
+    def __init__(self, op: int, context: Context, spec: GraphSpec, rng: Random, *, names: int) -> None:
+        self.vocabulary = Vocabulary(context, rng, depth=spec.depth, wanted=names)
+        self.budget, self.spec, self.rng = op, spec, rng
+        self.placed = bool(context.places)
+        self.waiting, self.ready = Bag(), Bag()  # named but not defined; those of them that no waiting total sums
+        self.holds: dict[str, int] = {}  # name -> waiting totals that sum it
+        self.parts: dict[str, tuple[str, ...]] = {}  # total -> what it sums
+        self.factors: set[str] = set()  # what products are made of
+        self.uses: dict[str, int] = {}
+        self.drafts: list[Draft] = []
+        self.need = 0
+
+    def grow(self, chance_of_total: float) -> "Plan":
+        """Define waiting quantities until the budget is spent.
+
+        Raises:
+            OutOfRoom: names ran out before.
+        """
+        if not (self.placed and self.rng.random() < chance_of_total and self._new_total(self.budget)):
+            self._new_item()
+        while self.ready.items:
+            name = self.ready.draw(self.rng)
+            self.ready.discard(name)
+            self.waiting.discard(name)
+            if name in self.parts:
+                self._define_total(name)
+            else:
+                self._define_item(name)
+        if self.budget:
+            raise OutOfRoom
+        return self
+
+    # --- naming: each new quantity raises `need` by what it costs at the least
+
+    def _wait(self, name: str, cost: int) -> str:
+        self.need += cost
+        self.uses[name] = 0
+        self.waiting.add(name)
+        self.ready.add(name)
+        return name
+
+    def _new_item(self) -> str:
+        return self._wait(self.vocabulary.anywhere(), 1)
+
+    def _new_total(self, room: int) -> str | None:
+        """Mention the total of some place, where `room` pays for it and what it sums; None where not."""
+        places, kinds = self.vocabulary.places, self.vocabulary.kinds
+        for _ in range(_PLACES_TRIED):
+            place = places[int(self.rng.random() * len(places))]
+            kind = kinds[int(self.rng.random() * len(kinds))]
+            if kind in place.sealed or place.touched:
+                continue
+            items = self._items_to_sum(kind, place, room)
+            if items:
+                return self._mention(kind, place, items)
+        return None
+
+    def _items_to_sum(self, kind: str, place: Place, room: int) -> list[str]:
+        """The items a total is to sum: those the place has, and new ones as chance and `room` allow; empty where none fit."""
+        held = [*place.of(kind)]
+        ceiling = self.spec.fan_out
+        if any(self.uses[name] >= ceiling for item in held for name in self._summed(item, kind, place)):
+            return []
+        size = self._total_size()
+        fixed = kind == "average" and "count" in place.sealed  # no new counts: only those there can be multiplied
+        if fixed and any(item not in place.counts for item in held):
+            return []
+        others = self.vocabulary.free_items(place) if size > len(held) and not fixed else []
+        if kind == "average":
+            others += [item for item, name in place.counts.items() if item not in held and self.uses[name] < ceiling]
+        chosen = held + others[: max(0, size - len(held))]
+        while len(chosen) > max(1, len(held)) and self._price(kind, place, chosen) > room:
+            chosen.pop()
+        return chosen if chosen and len(chosen) <= MAX_TOTAL and self._price(kind, place, chosen) <= room else []
+
+    def _summed(self, item: str, kind: str, place: Place) -> list[str]:
+        """The names at hand that the total's summand for `item` is made of."""
+        kinds = ("count", "average") if kind == "average" else ("count",)
+        return [place.of(k)[item] for k in kinds if item in place.of(k)]
+
+    def _total_size(self) -> int:
+        draw = self.rng.random()
+        return 1 + sum(draw >= edge for edge in _TOTAL_SIZES)
+
+    def _price(self, kind: str, place: Place, items: list[str]) -> int:
+        """Operations of the total, and of the quantities it brings with it at the least."""
+        new = sum(item not in place.of(kind) for item in items)
+        if kind == "count":
+            return len(items) + new
+        return 2 * len(items) + new + sum(item not in place.counts for item in items)
+
+    def _mention(self, kind: str, place: Place, items: list[str]) -> str:
+        """Name the total and what it sums, and let that wait for it."""
+        parts: list[str] = []
+        for item in items:
+            for each in ("count", "average") if kind == "average" else ("count",):
+                if item not in place.of(each):
+                    self._wait(self.vocabulary.take(each, item, place), 1)
+                parts.append(place.of(each)[item])
+        place.sealed.add(kind)
+        name = self._wait(self.vocabulary.total(kind, place), len(parts))
+        self.parts[name] = tuple(parts)
+        if kind == "average":
+            self.factors.update(parts)
+        for part in parts:
+            self.uses[part] += 1
+            self.holds[part] = self.holds.get(part, 0) + 1
+            self.ready.discard(part)
+        return name
+
+    # --- defining
+
+    def _define_total(self, name: str) -> None:
+        parts = self.parts[name]
+        self.need -= len(parts)
+        self.budget -= len(parts)
+        for part in parts:
+            self.holds[part] -= 1
+            if not self.holds[part]:
+                self.ready.add(part)
+        rule: Rule = "products" if len(parts) > 1 and parts[1].startswith("average ") else "total"
+        self.drafts.append(Draft(name, rule, parts))
+
+    def _define_item(self, name: str) -> None:
+        """Give `name` a definition; `slack` is what the budget holds beyond the bare need."""
+        self.need -= 1
+        self.vocabulary.place_of[name].touched = True
+        slack = self.budget - 1 - self.need
+        crowded = self.budget > CROWDED * (len(self.waiting.items) + 1 + len(self.vocabulary))
+        parents: list[str] = []
+        scaled = False
+        if not self._is_leaf(name, slack, crowded=crowded) and self._refer(slack, parents, crowded=crowded):
+            left = self.budget - self.need - 1
+            scaled = left > 0 and (crowded or self.rng.random() < self.spec.constants) and self.spec.constants > 0
+            limit = MAX_TERMS if crowded else self.draw_terms()
+            limit = min(limit, self.spec.max_terms, MAX_TERMS - scaled)
+            while len(parents) < limit:
+                if not self._refer(self.budget - self.need - len(parents) - scaled - 1, parents, crowded=crowded):
+                    break
+        if not parents and slack and not self.waiting.items:
+            raise OutOfRoom
+        self.budget -= len(parents) + scaled or 1
+        self.drafts.append(Draft(name, rule_of(tuple(parents)), tuple(parents), scaled))
+
+    def _is_leaf(self, name: str, slack: int, *, crowded: bool) -> bool:
+        """Whether a quantity becomes a leaf by choice; one of those waiting can take what the budget has left."""
+        if not slack:
+            return not self.waiting.items or self.rng.random() >= self.spec.end_copies
+        chance = LEAF_FACTORS if name in self.factors else self.spec.early_leaves
+        return bool(self.waiting.items) and not crowded and self.rng.random() < chance
+
+    def draw_terms(self) -> int:
+        """How many operands a definition is to have."""
+        if self.rng.random() < self.spec.copies:
+            return 1
+        draw = self.rng.random()
+        return 2 + sum(draw >= edge for edge in _TERMS)
+
+    def _refer(self, room: int, parents: list[str], *, crowded: bool) -> bool:
+        """Add an operand to a definition; false where there is none."""
+        operand = self._operand(room, parents, crowded=crowded)
+        if operand is None:
+            return False
+        self.uses[operand] += 1
+        parents.append(operand)
+        return True
+
+    def _operand(self, room: int, taken: list[str], *, crowded: bool) -> str | None:
+        """Pick a waiting quantity or a new one; None where `room` operations do not pay for it."""
+        if room < 0:
+            return None
+        waits = len(self.waiting.items) > len(taken)
+        if waits and (room == 0 or crowded or self.rng.random() < self.spec.reuse) and (known := self._known(taken)):
+            return known
+        if room == 0:
+            return None
+        if self.placed and self.rng.random() < self.spec.totals and (total := self._new_total(room)):
+            return total
+        return self._new_item() if len(self.vocabulary) or not waits else self._known(taken)
+
+    def _known(self, taken: list[str]) -> str | None:
+        """A waiting quantity that is not among `taken` and may be referred to once more, if one of a few draws gives it."""
+        for _ in range(4):
+            name = self.waiting.draw(self.rng)
+            if name not in taken and self.uses[name] < self.spec.fan_out:
+                return name
+        return None

@@ -1,0 +1,104 @@
+"""Example = f(split, seed, index): random access to endless data, without state and without a corpus.
+
+No problem stands in two splits, whatever the order of its sentences, nor in large cells its names (`splits.py`).
+Gold solutions are checked against their problem text, one in a hundred here, every one in the tests.
+"""
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from random import Random
+
+from datamodules.problems.context import load_context
+from datamodules.problems.graph_spec import Drawn, GraphSpec
+from datamodules.problems.mixture import MODES, Cell, Mixture
+from datamodules.problems.sampler import sample_graph
+from datamodules.problems.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
+from datamodules.problems.training_text import TrainingText
+from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
+from grammar.problem.skills import compositions
+from grammar.writing.solution import variables
+
+REDRAWS = 2000  # problems drawn before a cell counts as having none in a split
+CHECK_EVERY = 100
+REVERSE = MODES[1]
+SINGLES = 52  # one-letter variables; in reverse mode x and X are none
+_VARIABLES = {reverse: tuple(variables(reverse=reverse)) for reverse in (False, True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Example(TrainingText):
+    """One problem with its gold solution; `graph` is what the problem says."""
+
+    id: str
+    problem: str
+    question: str
+    solution: str
+    cell: Cell
+    graph: Graph = field(repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Synthesis:
+    """The endless data of a mixture.
+
+    mixture:        which cells, how often; None where every example is asked for by its cell.
+    graph:          the shape of the graphs.
+    random_letters: name steps by random letters, as the published data does; false: A, B, C ... in order.
+    seed:           another seed, other examples.
+    """
+
+    mixture: Mixture | None
+    graph: GraphSpec = GraphSpec()
+    random_letters: bool = True
+    seed: int = 0
+
+    def example(self, split: str, index: int, cell: Cell | None = None) -> Example:
+        """Return example number `index` of `split`, from `cell` or else from a cell drawn by the mixture.
+
+        Raises:
+            ValueError: an unknown split, or a cell that cannot be built or has no problem in the split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split {split!r} is unknown; choose one of {list(SPLITS)}.")
+        where = cell or "mixture"
+        rng = Random(blake2b(f"{split}/{self.seed}/{index}/{where}".encode(), digest_size=16).digest())
+        cell = cell or self.mixture.draw(rng)
+        context, reverse = load_context(cell.context), cell.mode == REVERSE
+        key = canonical_hash if names_count(cell.op, context, self.graph, reverse=reverse) else structure_hash
+        withheld = set(self.graph.withheld) if split == "train" else set()
+        for _ in range(REDRAWS):
+            drawn = sample_graph(cell.op, context, self.graph, rng, reverse=reverse)
+            if withheld and withheld & compositions(drawn.graph):
+                continue
+            if split_of(key(drawn.graph)) == split:
+                return self._write(drawn, cell, f"{split}-{self.seed}-{index}-op{cell.op}", rng, check=index % CHECK_EVERY == 0)
+        raise ValueError(
+            f"no problem of {cell} falls into split {split!r} in {REDRAWS} draws: the cell has too few problems; raise its `op`, "
+            "allow distractors, or use a context with more names."
+        )
+
+    def _write(self, drawn: Drawn, cell: Cell, name: str, rng: Random, *, check: bool) -> Example:
+        letters = shuffled_letters(cell.op, rng, reverse=cell.mode == REVERSE) if self.random_letters else None
+        problem, question = render_problem(drawn.graph)
+        solution = write_solution(drawn.graph, order=drawn.order, letters=letters)
+        example = Example(name, problem, question, solution, cell, drawn.graph)
+        if check:
+            check_gold(example)
+        return example
+
+
+def shuffled_letters(count: int, rng: Random, *, reverse: bool) -> list[str]:
+    """`count` variables in random order: one letter each while those last, then two."""
+    names = _VARIABLES[reverse]
+    singles = SINGLES - 2 * reverse
+    letters = rng.sample(names[:singles], min(count, singles))
+    return letters + rng.sample(names[singles:], count - singles) if count > singles else letters
+
+
+def check_gold(example: Example) -> None:
+    """Hold an example to the grammar: its text alone must give its op and accept its solution. A failure is our bug."""
+    graph = parse_problem(example.problem, example.question, modulus=example.graph.modulus)
+    report = verify(parse_trace(example.solution), graph)
+    assert graph.well_posed, f"{example.id}: the text determines no answer: {graph.why_not}"
+    assert graph.op == example.cell.op, f"{example.id}: {graph.op} operations, not {example.cell.op}"
+    assert grade(report, "executable"), f"{example.id}: gold solution rejected: {report.errors}"

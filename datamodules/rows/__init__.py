@@ -1,0 +1,1 @@
+"""Examples as tokens: documents, packed rows, batches."""

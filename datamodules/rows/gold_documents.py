@@ -1,0 +1,109 @@
+"""Held-out problems with their gold solutions as packed documents, each token labelled: operations, context, kind.
+
+Not here: the loss by these labels (`lightning_modules/metrics/gold_loss.py`), sampling solutions (`reasoning.py`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from datamodules.problems.synthesis import Example
+from datamodules.rows.batch import PackedBatch
+from datamodules.rows.documents import Document, collate, encode
+from datamodules.rows.packing import pack
+from datamodules.rows.token_kinds import TOKEN_KINDS, response_token_kinds
+
+LABEL_KINDS = (*TOKEN_KINDS, "prompt")
+
+
+@dataclass(slots=True, kw_only=True)
+class GoldBatch(PackedBatch):
+    """Packed documents whose positions are labelled by what they predict.
+
+    op_BT:      operations of the problem.
+    context_BT: number of its context.
+    kind_BT:    number of the kind (`LABEL_KINDS`) of the token to predict.
+    """
+
+    op_BT: Tensor
+    context_BT: Tensor
+    kind_BT: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    document: Document
+    op: int
+    context: int
+    kinds: list[int]
+
+
+class GoldDocuments:
+    """A loader of GoldBatches; every process gets as many, the last ones filled up with empty rows."""
+
+    def __init__(
+        self, examples: Sequence[Example], contexts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, row_length: int,
+        batch_rows: int, solution_only: bool, rank: int = 0, world: int = 1,
+    ) -> None:  # fmt: skip
+        """Pack the documents.
+
+        Args:
+            examples: problems; those without a gold solution are left out.
+            contexts: names of their contexts, by number.
+            tokenizer: turns them into ids.
+            row_length: tokens of a row; longer where a document needs it.
+            batch_rows: rows of a batch.
+            solution_only: only tokens after the prompt carry a loss.
+            rank: number of this process.
+            world: how many there are.
+        """
+        examples = [example for example in examples if example.solution]
+        documents = encode(examples, tokenizer)
+        labelled = [
+            _Labelled(d, e.cell.op, contexts.index(e.cell.context), _label_kinds(e, d, tokenizer))
+            for e, d in zip(examples, documents, strict=True)
+        ]
+        self.row_length = max([row_length, *(len(d.ids) for d in documents)])
+        self.pad_id, self.solution_only = tokenizer.pad_token_id, solution_only
+        rows = [[labelled[i] for i in row] for row in pack([len(d.ids) for d in documents], self.row_length)]
+        rows += [[] for _ in range(-len(rows) % (world * batch_rows))]
+        own = rows[rank::world]
+        self.batches = [self._collate(own[i : i + batch_rows]) for i in range(0, len(own), batch_rows)]
+
+    def __iter__(self) -> Iterator[GoldBatch]:
+        """Yield the batches."""
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        """Number of batches."""
+        return len(self.batches)
+
+    def _collate(self, rows: Sequence[Sequence[_Labelled]]) -> GoldBatch:
+        documents = [[item.document for item in row] for row in rows]
+        packed = collate(documents, self.row_length, self.pad_id, solution_only=self.solution_only)
+
+        def lay(name: str) -> Tensor:
+            columns = [[v for item in row for v in _spread(item, name)] for row in rows]
+            return torch.tensor([values + [0] * (self.row_length - len(values)) for values in columns])
+
+        return GoldBatch(
+            tokens_BT=packed.tokens_BT, labels_BT=packed.labels_BT, document_BT=packed.document_BT,
+            position_BT=packed.position_BT, op_BT=lay("op"), context_BT=lay("context"), kind_BT=lay("kinds"),
+        )  # fmt: skip
+
+
+def _spread(item: _Labelled, name: str) -> list[int]:
+    value = getattr(item, name)
+    return value if isinstance(value, list) else [value] * len(item.document.ids)
+
+
+def _label_kinds(example: Example, document: Document, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Kind of the token that each position predicts; EOS is fixed wording, and the last position predicts nothing."""
+    prompt, other = LABEL_KINDS.index("prompt"), LABEL_KINDS.index("other")
+    response = [LABEL_KINDS.index(kind) for kind in response_token_kinds(example, tokenizer)]
+    kinds = [prompt] * document.prompt_tokens + response + [other]
+    assert len(kinds) == len(document.ids)
+    return [*kinds[1:], other]

@@ -1,0 +1,132 @@
+"""Windows: documents packed together, a function of (source, split, number of the window) alone.
+
+Synthetic documents are endless: each window draws from numbers of its own until ROWS rows are full, so that row r of window w
+can be had without any other, and processes need not make each other's rows. What does not fit any more is not used. Rows of
+files are finite: each window packs the next `documents` of them, all of them, into as many rows as it takes.
+Not here: which process reads which row, and when (`packed_rows.py`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from random import Random
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from datamodules.problems.mixture import Cell
+from datamodules.rows.batch import PackedBatch
+from datamodules.rows.documents import Document, Text, collate, encode
+from datamodules.rows.packing import Fit, pack, pack_first
+
+ROWS = 32  # of a synthetic window: more are fuller, fewer let more processes share the work
+STRIDE = 1 << 20  # numbers of documents set aside for a synthetic window, far more than it can hold
+LongDocuments = Literal["raise", "drop"]
+MOST_DROPPED = 1000  # documents dropped before one fits: then none ever will
+NONE_FITS = "no document fits a row of {} tokens; raise `row_length`, or train on shorter problems."
+
+
+class CellText(Text, Protocol):
+    """A text that knows its cell."""
+
+    @property
+    def cell(self) -> Cell:
+        """What kind of problem it is."""
+
+
+class Source(Protocol):
+    """Where documents come from: `Synthesis`, or rows of files."""
+
+    @property
+    def seed(self) -> int:
+        """Another seed, other documents or another order."""
+
+    def example(self, split: str, index: int) -> CellText:
+        """Document number `index` of `split`."""
+
+
+@dataclass(slots=True)
+class Window:
+    """Rows packed together.
+
+    batch:   all of them.
+    placed:  int64 [documents, 3], for each its row, the number of its cell, its tokens.
+    dropped: documents left out because they are longer than a row.
+    """
+
+    batch: PackedBatch
+    placed: Tensor
+    dropped: int = 0
+
+
+class Windows(Dataset):
+    """Number of a window -> Window."""
+
+    def __init__(
+        self, source: Source, split: str, tokenizer: PreTrainedTokenizerBase, cells: Sequence[Cell], *, row_length: int,
+        solution_only: bool = False, documents: int | None = None, fit: Fit = "best", long_documents: LongDocuments = "raise",
+    ) -> None:  # fmt: skip
+        """Keep the settings.
+
+        Args:
+            source: of documents.
+            split: of the data.
+            tokenizer: turns them into ids.
+            cells: those that documents may have, in the order in which they are numbered.
+            row_length: T, tokens of a row.
+            solution_only: only tokens after the prompt carry a loss.
+            documents: of each window; None: as many as fill ROWS rows, for a source without end.
+            fit: see `pack`.
+            long_documents: "raise" where one is longer than a row, or "drop" it.
+        """
+        self.source, self.split, self.tokenizer, self.documents = source, split, tokenizer, documents
+        self.numbers = {cell: number for number, cell in enumerate(cells)}
+        self.row_length, self.solution_only, self.fit, self.long_documents = row_length, solution_only, fit, long_documents
+
+    @property
+    def rows(self) -> int | None:
+        """Rows of every window; None where they differ."""
+        return ROWS if self.documents is None else None
+
+    def __getitem__(self, number: int) -> Window:
+        """Draw, tokenize and pack."""
+        if self.documents is None:
+            drawn, taken = self._fill(number * STRIDE)
+            rows = pack_first([len(d.ids) for d, _ in drawn], self.row_length, ROWS, fit=self.fit)
+        else:
+            drawn, taken = self._read(number * self.documents, self.documents), self.documents
+            rows = pack([len(d.ids) for d, _ in drawn], self.row_length, fit=self.fit)
+        # packing puts the longest first: mix the rows, so that batches are alike
+        Random(blake2b(f"{self.split}/{self.source.seed}/{number}".encode(), digest_size=16).digest()).shuffle(rows)
+        laid = [[drawn[i][0] for i in row] for row in rows]
+        batch = collate(laid, self.row_length, self.tokenizer.pad_token_id, solution_only=self.solution_only)
+        placed = [(r, drawn[i][1], len(drawn[i][0].ids)) for r, row in enumerate(rows) for i in row]
+        return Window(batch, torch.tensor(placed, dtype=torch.int64).reshape(-1, 3), taken - len(drawn))
+
+    def _fill(self, first: int) -> tuple[list[tuple[Document, int]], int]:
+        """The fewest documents from number `first` on whose tokens are more than the rows hold, and how many were looked at."""
+        drawn: list[tuple[Document, int]] = []
+        taken, tokens, capacity = 0, 0, ROWS * self.row_length
+        while tokens <= capacity:
+            mean = tokens / len(drawn) if drawn else self.row_length
+            count = 1 + int((capacity - tokens) / mean)
+            found = self._read(first + taken, count)
+            drawn += found
+            taken += count
+            tokens += sum(len(document.ids) for document, _ in found)
+            if not drawn and taken > MOST_DROPPED:
+                raise ValueError(NONE_FITS.format(self.row_length))
+        while tokens - len(drawn[-1][0].ids) > capacity:
+            tokens -= len(drawn.pop()[0].ids)
+            taken -= 1
+        return drawn, taken
+
+    def _read(self, first: int, count: int) -> list[tuple[Document, int]]:
+        """Documents `first` ... `first + count - 1` and the numbers of their cells, without those to be dropped."""
+        texts = [self.source.example(self.split, index) for index in range(first, first + count)]
+        cells = [self.numbers[text.cell] for text in texts]
+        read = zip(encode(texts, self.tokenizer), cells, strict=True)
+        return [(d, cell) for d, cell in read if len(d.ids) <= self.row_length or self.long_documents == "raise"]

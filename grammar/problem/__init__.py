@@ -1,0 +1,1 @@
+"""What a problem is: names, quantities, their graph, and the answer that they determine."""

@@ -1,0 +1,1 @@
+"""Text to data, by the two Lark grammars."""

@@ -1,0 +1,247 @@
+"""Text to data: problems to graphs, solutions to traces.
+
+`trace.lark` and `problem.lark` define what is accepted; here texts are cut into sentences, so that one that is malformed
+becomes an error with its place while those around it are read. Any text is read in time linear in its length.
+"""
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from lark.exceptions import UnexpectedInput
+
+from grammar.problem.graph import Graph
+from grammar.problem.names import read_name
+from grammar.reading.reverse_endings import read_tail
+from grammar.reading.sentences import ProblemSyntaxError, read_question, read_sentence
+from grammar.reading.shapes import read_body, read_unknown
+from grammar.reading.trace import PRELUDE, Step, StepError, Tail, Trace, TraceSyntaxError
+from grammar.reading.words import KINDS, UNKNOWN_BODY, VARIABLE
+
+T = TypeVar("T")
+MAX_PROBLEM = 1_048_576  # characters of a problem
+MAX_TEXT = 65_536  # characters of a response; the longest published one has 2,600
+
+_DEFINE = re.compile(r"Define[ \t\r\n]")
+_HEAD = re.compile(r"\s*(\S.*?) +as +([A-Za-z]{1,2}) *;\s*", re.DOTALL)
+_ANSWER = re.compile(r"Answer:\s*(-?[0-9]{1,9})\s*\.\s*$")
+_INTEGER = re.compile(r"\s*(-?[0-9]{1,9})\s*\.?\s*")
+_TERMINALS = {
+    "_STOP": "'.'",
+    "_SEMI": "';'",
+    "_EQ": "'='",
+    "SIGN": "'+' or '-'",
+    "TIMES": "'*'",
+    "OPEN": "'('",
+    "CLOSE": "')'",
+    "VAR": "a variable",
+    "INT": "a number",
+    "NEG": "a negative number",
+    "TERM": "a term in x",
+    "SO": "'so'",
+    "UNKNOWN": repr(UNKNOWN_BODY),
+    "$END": "the end of the statement",
+}
+
+
+def parse_problem(problem: str, question: str = "", *, modulus: int | None = None) -> Graph:
+    """Reads a problem.
+
+    Args:
+        problem:  its sentences, each closed by a full stop.
+        question: the question; when empty, the problem's last sentence is.
+        modulus:  what its context computes modulo; None in ordinary arithmetic.
+
+    Returns:
+        The graph that the text states. Whether it determines an answer is `Graph.well_posed`.
+
+    Raises:
+        ProblemSyntaxError: at the first sentence that `problem.lark` does not accept.
+    """
+    if len(problem) > MAX_PROBLEM:
+        raise ProblemSyntaxError(f"problem: {len(problem)} characters; at most {MAX_PROBLEM} are read.")
+    text = problem.strip()
+    if not question:
+        text, stop, question = text.rpartition(". ")
+        text += stop.strip()
+    if text and not text.endswith("."):
+        raise ProblemSyntaxError(f"problem: expected '.' at its end, found {text[-20:]!r}; close each sentence.")
+    sentences = text[:-1].split(". ") if text else []
+    statements = tuple(_sentence(read_sentence, s, f"sentence {i}") for i, s in enumerate(sentences))
+    try:
+        return Graph(statements, _sentence(read_question, question.strip(), "question"), modulus)
+    except ProblemSyntaxError:
+        raise
+    except ValueError as error:
+        raise ProblemSyntaxError(f"problem: {error}") from error
+
+
+def _sentence(read: Callable[[str], T], text: str, where: str) -> T:
+    """What one sentence says, or a `ProblemSyntaxError` that says where it is wrong."""
+    try:
+        return read(text)
+    except UnexpectedInput as error:
+        place, expected, found = explain(error, text)
+        message = f"problem, {where}, character {place}: expected {expected}; found {found}"
+        raise ProblemSyntaxError(f"{message}\n    {text[:200]}") from error
+    except ValueError as error:
+        raise ProblemSyntaxError(f"problem, {where}: {error}") from error
+
+
+def parse_trace(text: str) -> Trace:
+    """Reads a solution: a gold one ("... Answer: 12."), or a response where an <answer> tag says so.
+
+    Whatever a model may have written is read; what `trace.lark` does not accept is in the trace's `errors`. A text in
+    which a bare "Answer: 12." must not count is read by `parse_response`.
+    """
+    match = None if "<answer>" in text or "</solution>" in text else _ANSWER.search(text, max(0, len(text) - 64))
+    if match is None or len(text) > MAX_TEXT:
+        return parse_response(text)
+    reader = _Reader(text)
+    reader.read(0, match.start())
+    return reader.trace(int(match[1]), gold=True)
+
+
+def parse_response(text: str) -> Trace:
+    """Reads what a model wrote after `<solution>`: only an <answer> tag states its answer.
+
+    The first closed tag counts, else the last open one; what follows a closed tag is not read.
+    """
+    reader = _Reader(text)
+    if len(text) > MAX_TEXT:
+        reader.error("syntax", None, f"the text has {len(text)} characters; at most {MAX_TEXT} are read", 0, len(text))
+        return reader.trace(None, gold=False)
+    closed, opened = text.find("</solution>"), text.find("<answer>")
+    if closed >= 0 and (opened < 0 or closed < opened):
+        reader.read(0, closed)
+        reader.junk(closed + 11, opened if opened >= 0 else len(text), "<answer>")
+    else:
+        reader.read(0, opened if opened >= 0 else len(text))
+    return reader.trace(reader.answer(opened), gold=False)
+
+
+class _Reader:
+    """Reads one text, keeping what it finds."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.steps: list[Step] = []
+        self.errors: list[StepError] = []
+        self.tail: Tail | None = None
+        self.prelude = False
+
+    def trace(self, answer: int | None, *, gold: bool) -> Trace:
+        """What was read."""
+        errors = tuple(self.errors)
+        return Trace(tuple(self.steps), self.prelude, self.tail, answer, gold, errors, len(self.text))
+
+    def error(self, kind: str, step: int | None, message: str, start: int, end: int) -> None:
+        """Notes an error."""
+        self.errors.append(StepError(kind, step, message, start, end))
+
+    def junk(self, start: int, end: int, expected: str) -> None:
+        """Notes an error if anything but blanks stands here."""
+        found = self.text[start:end]
+        if found and not found.isspace():
+            shown = found.strip()[:40]
+            self.error("syntax", None, f"expected {expected}, found {shown!r}", start, end)
+
+    def read(self, start: int, end: int) -> None:
+        """Reads prelude, steps and tail between two places."""
+        opening, *parts = _DEFINE.split(self.text[start:end])
+        at = start + len(opening)
+        stripped = opening.strip()
+        if stripped == PRELUDE:
+            self.prelude = True
+        elif stripped:
+            self.junk(start, at, "'Define NAME as LETTER; ...'")
+        for part in parts:
+            self.step(part, at)
+            at += len(part) + 7
+
+    def step(self, part: str, start: int) -> None:
+        """Reads one step, whose "Define " stands at `start` and is followed by `part`, and what comes after it."""
+        head, semicolon, rest = part.partition("; ")
+        name, as_, letter = head.rpartition(" as ")
+        if not (semicolon and as_ and KINDS[letter] == VARIABLE):
+            match = _HEAD.match(part)
+            if match is None or KINDS[match[2]] != VARIABLE:
+                message = f"expected 'NAME as LETTER; ...' after 'Define', found {part[:40].strip()!r}"
+                return self.error("syntax", None, message, start, start + 7 + len(part))
+            name, letter, rest = match[1], match[2], part[match.end() :]
+        name = name.lstrip(" \t\r\n").rstrip(" ")
+        offset = start + 7 + len(part) - len(rest)
+        body, stop, after = rest.partition(".")
+        end = offset + len(body) + len(stop)
+        shape, words = None, ()
+        try:
+            shape, words = (read_unknown(), ()) if body == UNKNOWN_BODY else read_body(body)
+        except UnexpectedInput as problem:
+            self.malformed(problem, body, offset, len(self.steps))
+        self.steps.append(Step(name, letter, shape, words, body, offset, start, end))
+        if self.tail is not None:
+            self.error("syntax", len(self.steps) - 1, "expected the end after 'Solution: ...', found another step", start, end)
+        try:
+            read_name(name)
+        except ValueError as problem:
+            self.error("syntax", len(self.steps) - 1, str(problem), start + 7, start + 7 + len(head))
+        if not stop:
+            self.error("syntax", len(self.steps) - 1, "expected '.' at the end of the step", end, end)
+        elif after != " " and after:
+            self.after(after, end)
+        return None
+
+    def malformed(self, problem: UnexpectedInput, text: str, offset: int, step: int | None) -> None:
+        """Notes what Lark did not accept, where, and what it expected."""
+        place, expected, found = explain(problem, text)
+        self.error("syntax", step, f"expected {expected}; found {found}", offset + place, offset + len(text))
+
+    def after(self, text: str, start: int) -> None:
+        """Reads what stands between a step and the next: blanks, or the tail."""
+        at = text.find("We know")
+        if at < 0 or self.tail is not None:
+            return self.junk(start, start + len(text), "'Define ...' or 'We know ...'")
+        self.junk(start, start + at, "'We know ...'")
+        tail = text[at:].rstrip()
+        try:
+            shape, words = read_tail(tail)
+        except UnexpectedInput as problem:
+            return self.malformed(problem, tail, start + at, None)
+        self.tail = Tail(shape, words, start + at, start + at + len(tail))
+        return None
+
+    def answer(self, opened: int) -> int | None:
+        """The answer in the first closed tag, else in the last open one; `opened` is where the first one stands."""
+        if opened < 0:
+            self.error("answer", None, "expected '<answer> N </answer>', found no <answer>", len(self.text), len(self.text))
+            return None
+        closed = self.text.find("</answer>", opened)
+        start = opened + 8 if closed >= 0 else self.text.rfind("<answer>") + 8
+        content = self.text[start : closed if closed >= 0 else len(self.text)]
+        match = _INTEGER.fullmatch(content)
+        if match is None:
+            self.error("answer", None, f"expected an integer in <answer>, found {content[:40]!r}", start, start + len(content))
+            return None
+        return int(match[1])
+
+
+def require(trace: Trace) -> Trace:
+    """The trace itself.
+
+    Raises:
+        TraceSyntaxError: if any of its text was not accepted.
+    """
+    if trace.errors:
+        error = trace.errors[0]
+        raise TraceSyntaxError(f"trace, step {error.step}, character {error.start}: {error.message}")
+    return trace
+
+
+def explain(error: UnexpectedInput, text: str) -> tuple[int, str, str]:
+    """Where Lark stopped, what it expected there, and what it found."""
+    place = error.pos_in_stream
+    if place is None or place < 0 or getattr(getattr(error, "token", None), "type", "") == "$END":
+        place = len(text)
+    names = getattr(error, "accepts", None) or getattr(error, "expected", None) or getattr(error, "allowed", None) or ()
+    expected = " or ".join(sorted({_TERMINALS.get(name, name.strip("_").lower()) for name in names}))
+    return place, expected or "nothing", repr(text[place : place + 20]) if text[place:] else "the end"

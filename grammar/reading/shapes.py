@@ -1,0 +1,249 @@
+"""Shapes of statements: each is parsed by `trace.lark` once, then known by its sequence of word kinds.
+
+A shape says which words of a statement carry values, which sides its chains of equalities have, and how to compute each
+side. Not here: what letters stand for (verify), how a text is cut into steps (parse).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from math import prod
+from operator import itemgetter
+
+from lark import Lark, Token, Tree
+
+from grammar.reading.words import INTEGER, KINDS, NEGATIVE, TERM, UNKNOWN_BODY, VALUE_KINDS, VARIABLE, cut, join
+
+_LIMIT = 4096  # shapes remembered; the published corpus has about 500
+Factor = list[tuple[int, int]]  # signs and places of values added up
+_SHAPES: "dict[tuple, Shape]" = {}
+
+
+@cache
+def parser(start: str) -> Lark:
+    """Plain Lark on `trace.lark`, from one of its rules: "trace", "body" or "tail"."""
+    return Lark.open("trace.lark", rel_to=__file__, parser="lalr", start=start, maybe_placeholders=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side of an equality; places count the values of its chain.
+
+    run:     computes it from the numbers that the chain's values stand for.
+    first, last: its values, `last` excluded.
+    letters: places of values that stand for quantities: variables, and terms in x.
+    plain:   whether it is a bare value, a number or a linear form as published, if its letter is x.
+    text:    its text without blanks, %s for each value.
+    filled:  `text` as published once values stand for letters in reverse: each in parentheses unless all are added.
+    """
+
+    run: Callable[[Sequence], float]
+    first: int
+    last: int
+    letters: tuple[int, ...]
+    plain: bool
+    text: str
+    filled: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One chain of equalities, "so C = A + B = 7 + 8 = 15".
+
+    target: place of the variable it defines among the statement's words.
+    values: picks the values of its sides out of the statement's words.
+    sides:  what follows its equals signs, at least one; `earlier` is all but the last.
+    substitutions: pairs of neighbouring sides where the second is to be the first with values for its letters (or a
+        bare value in x), and whether they have the same text but for values, the second without letters.
+    """
+
+    target: int
+    values: Callable[[Sequence[str]], tuple[str, ...]]
+    sides: tuple[Side, ...]
+    earlier: tuple[Side, ...]
+    substitutions: tuple[tuple[Side, Side, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A kind of statement.
+
+    chains: its chains of equalities; none in "we don't know its value yet ...".
+    text:   its text in published spacing, %s for each value.
+    values: picks all its values out of its words.
+    inner:  places of the variables that all chains but the last define; `final` is that of the last.
+    sample: a statement of this kind.
+    """
+
+    chains: tuple[Chain, ...]
+    text: str
+    values: Callable[[Sequence[str]], tuple[str, ...]]
+    inner: tuple[int, ...] = ()
+    final: int = 0
+    sample: str = ""
+
+    def __reduce__(self) -> tuple:
+        """Pickles as a statement of its kind: what computes its sides does not pickle."""
+        return _shape_of, (self.sample,)
+
+    def write(self, words: Sequence[str]) -> str:
+        """The statement in published spacing."""
+        return self.text % self.values(words)
+
+
+def _shape_of(sample: str) -> Shape:
+    return read_body(sample)[0]
+
+
+def read_body(body: str) -> tuple[Shape, Sequence[str]]:
+    """The shape of a statement and its words.
+
+    Raises:
+        lark.exceptions.UnexpectedInput: if `trace.lark` does not accept it.
+    """
+    words = cut(body)
+    shape = _SHAPES.get(tuple(map(KINDS.__getitem__, words)))
+    return (shape, words) if shape is not None else read_plainly(body)
+
+
+@cache
+def read_unknown() -> Shape:
+    """The shape of the statement that leaves a value open."""
+    return read_plainly(UNKNOWN_BODY)[0]
+
+
+def read_plainly(body: str) -> tuple[Shape, Sequence[str]]:
+    """`read_body` by Lark alone; it remembers the shape.
+
+    Raises:
+        lark.exceptions.UnexpectedInput: if `trace.lark` does not accept it.
+    """
+    return read_tree(parser("body").parse(body))
+
+
+def read_tree(tree: Tree) -> tuple[Shape, Sequence[str]]:
+    """`read_body` of what Lark made of it."""
+    words = list(_words(tree))
+    key = tuple(map(KINDS.__getitem__, words))
+    shape = _SHAPES.get(key)
+    if shape is None:
+        shape = _build(tree, words)
+        if len(_SHAPES) >= _LIMIT:
+            _SHAPES.clear()
+        _SHAPES[key] = shape
+    return shape, words
+
+
+def tokens_of(tree: Tree) -> list[Token]:
+    """The tokens of a tree in reading order."""
+    return [token for token in tree.scan_values(lambda value: isinstance(value, Token))]
+
+
+def _words(tree: Tree) -> Iterator[str]:
+    for number, child in enumerate(tree.children):
+        if isinstance(child, Token):
+            yield from child.split(" ")
+            continue
+        if number:
+            yield ";"
+        lead, variable, *sides = child.children
+        if lead is not None:
+            yield "so"
+        yield variable.value
+        for side in sides:
+            yield "="
+            yield from (token.value for token in tokens_of(side))
+
+
+def _build(tree: Tree, words: list[str]) -> Shape:
+    places = [i for i, word in enumerate(words) if KINDS[word] in VALUE_KINDS]
+    chains, at = [], 0
+    for equation in tree.children:
+        if isinstance(equation, Token):
+            return Shape((), equation.value, _picker([]), sample=equation.value)
+        sides: list[Side] = []
+        for side in equation.children[2:]:
+            sides.append(read_side(tokens_of(side), sides[-1].last if sides else 0))
+        pairs = tuple(
+            (a, b, a.text == b.text and not b.letters)
+            for a, b in pairwise(sides)
+            if a.letters and not (b.plain and not b.letters)
+        )
+        count = sides[-1].last
+        chains.append(Chain(places[at], _picker(places[at + 1 : at + 1 + count]), tuple(sides), tuple(sides[:-1]), pairs))
+        at += 1 + count
+    values, targets = frozenset(places), [chain.target for chain in chains]
+    text = join(["%s" if i in values else word for i, word in enumerate(words)])
+    return Shape(tuple(chains), text, _picker(places), tuple(targets[:-1]), targets[-1], join(words))
+
+
+def _picker(places: list[int]) -> Callable[[Sequence[str]], tuple[str, ...]]:
+    if len(places) < 2:
+        return lambda words: tuple(words[place] for place in places)
+    return itemgetter(*places)
+
+
+def read_side(tokens: list[Token], place: int) -> Side:
+    """The side made of these tokens, whose first value stands at `place` in its chain."""
+    first, kinds, text = place, [KINDS[token.value] for token in tokens], []
+    terms: list[tuple[int, list[Factor]]] = []
+    sign, inner_sign, group, times = 1, 1, None, False
+    for token, kind in zip(tokens, kinds, strict=True):
+        text.append("%s" if kind in VALUE_KINDS else token.value)
+        factor = None
+        if token.type == "SIGN" and group is None:
+            sign = 1 if token == "+" else -1
+        elif token.type == "SIGN":
+            inner_sign = 1 if token == "+" else -1
+        elif token.type == "OPEN":
+            group, inner_sign = [], 1
+        elif token.type == "CLOSE":
+            factor, group = group, None
+        elif token.type == "TIMES":
+            times = True
+        else:
+            place += 1
+            if group is None:
+                factor = [(1, place - 1)]
+            else:
+                group.append((inner_sign, place - 1))
+        if factor is not None and times:
+            terms[-1][1].append(factor)
+            times = False
+        elif factor is not None:
+            terms.append((sign, [factor]))
+    values = [kind for kind in kinds if kind in VALUE_KINDS]
+    letters = tuple(first + i for i, kind in enumerate(values) if kind in (VARIABLE, TERM))
+    adds = all(kind in VALUE_KINDS or kind in ("+", "(") for kind in kinds)
+    filled = text if adds or "(" in text else ["(%s)" if part == "%s" else part for part in text]
+    return Side(_runner(terms), first, place, letters, _is_plain(kinds), "".join(text), "".join(filled))
+
+
+def _is_plain(kinds: list[int | str]) -> bool:
+    """Whether the words of a side are a bare value as published: a, x, a*x, x + a, a*x - b, a - x, a - b*x."""
+    in_x, number = (VARIABLE, TERM), (INTEGER, NEGATIVE)
+    match kinds:
+        case [_]:
+            return True
+        case [first, "+" | "-", last]:
+            return (first in in_x and last == INTEGER) or (first in number and kinds[1] == "-" and last in in_x)
+    return False
+
+
+def _runner(terms: list[tuple[int, list[Factor]]]) -> Callable[[Sequence], float]:
+    """Computes a sum of terms, the usual forms without loops."""
+    flat = [(sign, [factor[0][1] for factor in factors]) for sign, factors in terms]
+    if all(len(factor) == 1 and factor[0][0] == 1 for _, factors in terms for factor in factors):
+        match flat:
+            case [(1, [i])]:
+                return itemgetter(i)
+            case [(1, [i]), (1, [j])]:
+                return lambda v: v[i] + v[j]
+            case [(1, [i]), (-1, [j])]:
+                return lambda v: v[i] - v[j]
+            case [(1, [i, j])]:
+                return lambda v: v[i] * v[j]
+            case [(1, [i]), (1, [j]), (1, [k])]:
+                return lambda v: v[i] + v[j] + v[k]
+    return lambda v: sum(sign * prod(sum(s * v[i] for s, i in factor) for factor in factors) for sign, factors in terms)

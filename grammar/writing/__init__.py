@@ -1,0 +1,1 @@
+"""Data to text: problems and gold solutions."""

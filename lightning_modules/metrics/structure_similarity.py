@@ -1,0 +1,104 @@
+"""How alike the structures of solved problems are between contexts (arXiv:2512.07783, Figure 5), names and numbers left out.
+
+The paper names no formula. Here a graph is its Weisfeiler-Lehman features (Shervashidze et al., 2011): how often each
+neighbourhood of up to `ROUNDS` steps occurs, words left out; two graphs are as alike as the cosine of their counts. Similarity
+of context B to context A at some number of operations is the mean over B's graphs of the most alike graph among A's.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+from grammar import Graph, Report
+from grammar.reading.gold_graph import graph_of
+from lightning_modules.metrics.joined_rows import JoinedRows
+
+ROUNDS = 3
+FEATURES = 512  # neighbourhoods are counted in so many buckets
+SOURCES = ("gold", "answer", "executable")  # which graphs: of all problems; of samples that a grader accepts
+PER_PROBLEM = 4  # accepted samples of a problem whose structure is read at most
+
+Parents = Mapping[str, Sequence[str]]
+
+
+def parents_of_problem(graph: Graph) -> Parents:
+    """Name -> the names it is made of, for what a gold solution defines."""
+    return {name: graph.quantities[name].parents for name in graph.order}
+
+
+def parents_of_solution(report: Report, modulus: int | None) -> Parents | None:
+    """Name -> the names it is made of, as a solution has it; None where it is not well formed."""
+    try:
+        graph = graph_of(report.trace, modulus=modulus)
+    except ValueError:  # a right answer may stand behind steps that no problem can state
+        return None
+    return {s.name: s.parents for s in graph.statements[: len(report.trace.steps)]}  # a known number may follow (reverse)
+
+
+def features(parents: Parents) -> Tensor:
+    """[FEATURES] counts of the neighbourhoods of a graph."""
+    children: dict[str, list[str]] = {name: [] for name in parents}
+    for name, above in parents.items():
+        for parent in above:
+            children.setdefault(parent, []).append(name)
+    label = dict.fromkeys(children, 0)
+    counts = torch.zeros(FEATURES, dtype=torch.float32)
+    for _ in range(ROUNDS):
+        label = {
+            name: crc32(
+                repr((label[name], sorted(label[p] for p in parents.get(name, ())), sorted(label[c] for c in below))).encode()
+            )
+            for name, below in children.items()
+        }
+        for value in label.values():
+            counts[value % FEATURES] += 1
+    return counts
+
+
+class TopologyRows(JoinedRows):
+    """Structures of problems and of accepted samples: rows of source, op, number of the context, then `FEATURES` counts."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        super().__init__(3 + FEATURES, torch.float32)
+
+    def update(self, graph: Graph, op: int, context: int, accepted: Mapping[str, Sequence[Report]]) -> None:
+        """Add a problem, and of its samples the first few that each grader in `SOURCES` accepts."""
+        found = [(0, features(parents_of_problem(graph)))]
+        for source, grader in enumerate(SOURCES[1:], start=1):
+            seen: set[str] = set()
+            for report in accepted.get(grader, ())[:PER_PROBLEM]:
+                parents = parents_of_solution(report, graph.modulus)
+                if parents is not None and (key := repr(sorted(parents.items()))) not in seen:
+                    seen.add(key)
+                    found.append((source, features(parents)))
+        rows = [torch.cat([torch.tensor([source, op, context], dtype=torch.float32), counts]) for source, counts in found]
+        self.add(torch.stack(rows))
+
+
+def similarity(a_MF: Tensor, b_NF: Tensor) -> float:
+    """Mean over b's graphs of the cosine with the most alike graph of a; nan where there are none."""
+    if not len(a_MF) or not len(b_NF):
+        return float("nan")
+    normed = [rows / rows.norm(dim=1, keepdim=True) for rows in (a_MF, b_NF)]
+    return (normed[1] @ normed[0].T).max(dim=1).values.clamp(max=1).mean().item()
+
+
+def summarise_topology(rows_MF: Tensor, contexts: Sequence[str]) -> dict[str, Any]:
+    """Source -> "B to A" -> op -> similarity, number of B's graphs; for every two contexts."""
+    source_M, op_M, context_M = rows_MF[:, 0], rows_MF[:, 1], rows_MF[:, 2]
+    result: dict[str, Any] = {}
+    for s, source in enumerate(SOURCES):
+        for a, reference in enumerate(contexts):
+            for b, other in enumerate(contexts):
+                if a == b:
+                    continue
+                for op in op_M.unique().tolist():
+                    of = [rows_MF[(source_M == s) & (op_M == op) & (context_M == c), 3:] for c in (a, b)]
+                    if len(of[0]) and len(of[1]):
+                        value = {"similarity": similarity(*of), "graphs": len(of[1])}
+                        result.setdefault(source, {}).setdefault(f"{other} to {reference}", {})[str(int(op))] = value
+    return result

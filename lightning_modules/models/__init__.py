@@ -1,0 +1,1 @@
+"""Language models: how they are built, attend, are sharded, and what running them costs."""

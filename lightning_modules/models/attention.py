@@ -1,0 +1,223 @@
+"""Attention within documents: packed documents do not see each other, whatever computes attention.
+
+A backend says how `transformers` is told where documents end. All give the same logits; they differ in what they need and cost:
+    sdpa               a [B, 1, T, T] mask; runs everywhere, in any precision
+    documents          documents and labels alone, no mask and no padding (document_forward.py); shapes change with each batch
+    flex_attention     a block mask; blocks between documents are skipped; GPU (on a CPU forward only)
+    varlen             document boundaries, for torch.nn.attention.varlen (PyTorch 2.10 or later); GPU, 16 bit
+    flash_attention_2  the same boundaries, for the `flash-attn` package; GPU, 16 bit
+Not here: what is learned from the logits (pretrain.py), sampling, which brings its own masks (rollout/).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.utils import is_flash_attn_2_available
+
+from lightning_modules.models.document_forward import DOCUMENTS, document_logits
+from lightning_modules.rollout.slots import unknown_attention
+
+AttentionName = Literal["auto", "sdpa", "documents", "flex_attention", "varlen", "flash_attention_2"]
+EDGES_MULTIPLE = 128  # lengths of `edges_D` are rounded up to it, so that compiled code sees few shapes
+
+
+def document_mask(document_BT: Tensor) -> Tensor:
+    """Let a token see earlier tokens of its own document only.
+
+    Args:
+        document_BT: [B, T] document numbers; 0 is padding, which sees itself and other padding.
+
+    Returns:
+        [B, 1, T, T] bool, true where the query (third axis) may look at the key (last axis).
+    """
+    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
+    return same_BTT.tril()[:, None]
+
+
+def document_edges(document_BT: Tensor) -> Tensor:
+    """Where documents begin in the flattened rows, and where the last one ends; a row's padding counts as a document.
+
+    Args:
+        document_BT: [B, T] document numbers.
+
+    Returns:
+        int32 [D], rising from 0 to B*T; the end is repeated (documents without tokens) up to a multiple of EDGES_MULTIPLE.
+    """
+    first_BT = torch.ones_like(document_BT, dtype=torch.bool)
+    first_BT[:, 1:] = document_BT[:, 1:] != document_BT[:, :-1]
+    starts_D = first_BT.flatten().nonzero().squeeze(1)
+    room = -(len(starts_D) + 1) % EDGES_MULTIPLE
+    ends = starts_D.new_full((1 + room,), document_BT.numel())
+    return torch.cat([starts_D, ends]).to(torch.int32)
+
+
+class Backend(ABC):
+    """Tells a model of `transformers` how to attend within documents."""
+
+    name: str
+    needs_edges = False
+
+    @abstractmethod
+    def arguments(self, document_BT: Tensor, edges_D: Tensor | None) -> dict[str, Any]:
+        """What `logits` is to be given besides; `edges_D`: see `document_edges`, where `needs_edges`."""
+
+    def logits(
+        self, model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any
+    ) -> tuple[Tensor, Tensor]:
+        """[N, V] logits and the [N] labels they are to predict, in the order of the rows; N = B T, or those with a label."""
+        logits_BTV = model(input_ids=tokens_BT, position_ids=position_BT, use_cache=False, **where).logits
+        return logits_BTV.flatten(0, 1), labels_BT.flatten()
+
+    @contextmanager
+    def of(self, model: PreTrainedModel) -> Iterator[None]:
+        """Make `model` attend by this backend for a while; its own way, which sampling relies on, comes back."""
+        own = model.config._attn_implementation
+        model.config._attn_implementation = self.name
+        try:
+            yield
+        finally:
+            model.config._attn_implementation = own
+
+
+class SDPA(Backend):
+    """scaled_dot_product_attention with a dense mask."""
+
+    name = "sdpa"
+
+    def arguments(self, document_BT: Tensor, edges_D: Tensor | None = None) -> dict[str, Any]:
+        """The mask."""
+        return {"attention_mask": document_mask(document_BT)}
+
+
+class Documents(Backend):
+    """The documents of each length as a batch of their own; what is neither document nor labelled is left out."""
+
+    name = DOCUMENTS
+
+    def arguments(self, document_BT: Tensor, edges_D: Tensor | None = None) -> dict[str, Any]:
+        """The numbers of the documents."""
+        return {"document_BT": document_BT}
+
+    def logits(
+        self, model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any
+    ) -> tuple[Tensor, Tensor]:
+        """[N, V] logits of positions with a label, and the [N] labels."""
+        return document_logits(model, tokens_BT, labels_BT, position_BT, **where)
+
+
+class Flex(Backend):
+    """FlexAttention with a block mask (arXiv:2412.05496)."""
+
+    name = "flex_attention"
+
+    def arguments(self, document_BT: Tensor, edges_D: Tensor | None = None) -> dict[str, Any]:
+        """The block mask."""
+        (rows, length), device = document_BT.shape, document_BT.device
+
+        def same_document(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            return (query >= key) & (document_BT[row, query] == document_BT[row, key])
+
+        return {"attention_mask": create_block_mask(same_document, rows, None, length, length, device=device)}
+
+
+class Flash(Backend):
+    """FlashAttention-2 on all documents of the batch side by side (arXiv:2307.08691)."""
+
+    name = "flash_attention_2"
+    needs_edges = True
+
+    def arguments(self, document_BT: Tensor, edges_D: Tensor | None) -> dict[str, Any]:
+        """The boundaries. The longest document is taken to be a row, which costs nothing and waits for nothing."""
+        longest = document_BT.shape[1]
+        return {"cu_seq_lens_q": edges_D, "cu_seq_lens_k": edges_D, "max_length_q": longest, "max_length_k": longest}
+
+
+class Varlen(Flash):
+    """The same by PyTorch's own kernels, registered with transformers."""
+
+    name = "varlen"
+
+
+def varlen_attention(
+    module: torch.nn.Module, query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, attention_mask: Tensor | None = None,
+    scaling: float | None = None, cu_seq_lens_q: Tensor | None = None, max_length_q: int = 0, **kwargs: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Causal attention within documents, as an attention function of `transformers`; shapes [B, heads, T, head size].
+
+    Raises:
+        ValueError: a mask or a cache, or no boundaries: this backend is for packed training rows only.
+    """
+    if cu_seq_lens_q is None or attention_mask is not None:
+        raise ValueError("attention `varlen` needs document boundaries and no mask; use `sdpa` outside of packed training rows.")
+    from torch.nn.attention.varlen import varlen_attn
+
+    rows, heads, length, size = query_BHTE.shape
+    dtype = value_BKTE.dtype  # under autocast rotated queries and keys are float32, values 16 bit
+    query, key, value = (x.transpose(1, 2).reshape(-1, x.shape[1], size).to(dtype) for x in (query_BHTE, key_BKTE, value_BKTE))
+    out = varlen_attn(
+        query, key, value, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q,
+        scale=scaling, window_size=(-1, 0), enable_gqa=heads != key.shape[1],
+    )  # fmt: skip
+    return out.view(rows, length, heads, size), None
+
+
+AttentionInterface.register("varlen", varlen_attention)
+
+BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (SDPA, Documents, Flex, Varlen, Flash)}
+PREFERRED = ("flash_attention_2", "varlen", "flex_attention", "documents", "sdpa")
+
+
+def missing(name: str, device: torch.device, *, half: bool) -> str | None:
+    """Why backend `name` cannot train on `device`, in 16 bit (`half`) or not; None: it can."""
+    if name in ("sdpa", DOCUMENTS):
+        return None
+    if device.type != "cuda":
+        return f"it trains on a CUDA device, not on {device.type}"
+    if name == "flex_attention":
+        return None
+    if not half:
+        return "it computes in 16 bit only; set `trainer.precision` to bf16-mixed"
+    if name == "varlen":
+        return None if find_spec("torch.nn.attention.varlen") else f"PyTorch {torch.__version__} has no torch.nn.attention.varlen"
+    return None if is_flash_attn_2_available() else "the package `flash-attn` is not installed"
+
+
+def why_not_documents(model: PreTrainedModel, *, compiled: bool) -> str | None:
+    """Why `documents` cannot train `model`; None: it can."""
+    if compiled:
+        return "its shapes change from batch to batch, and each would be compiled; leave out `compile`"
+    if what := unknown_attention(model):
+        return f"it knows full attention only, and {model.config.model_type} has {what}"
+    return "the model attends to a sliding window" if getattr(model.config, "sliding_window", None) else None
+
+
+def choose_backend(
+    name: AttentionName, device: torch.device, *, half: bool, model: PreTrainedModel | None = None, compiled: bool = False
+) -> Backend:
+    """Return a backend that works; `auto` takes the first of PREFERRED that does.
+
+    Args:
+        name: of a backend, or "auto".
+        device: that trains.
+        half: whether it computes in 16 bit.
+        model: that is trained; None: any.
+        compiled: whether the loss is compiled.
+
+    Raises:
+        ValueError: the backend asked for does not work here.
+    """
+    reasons = {other: missing(other, device, half=half) for other in PREFERRED}
+    if model is not None:
+        reasons[DOCUMENTS] = why_not_documents(model, compiled=compiled)
+    if name == "auto":
+        name = next(other for other, reason in reasons.items() if not reason)
+    elif reason := reasons[name]:
+        raise ValueError(f"`model.init_args.attention`: {name} cannot be used: {reason}. Choose `auto` or `sdpa`.")
+    return BACKENDS[name]()

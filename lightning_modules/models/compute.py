@@ -1,0 +1,113 @@
+"""What learning costs, as it was run and by the paper's nominal formula, so that stages and arms are compared at equal cost.
+
+As run: real tokens (no padding) that went through a model, phase by phase, and what they attended to; FLOPs are linear in both.
+Of sampling, all tokens of all completions count, and each prompt once. What an engine saves by sharing equal beginnings, or
+spends on passing a prompt again, does not: policies are charged for what they wrote, not for how.
+Nominal (arXiv:2512.07783, section 5): 6 P T for T tokens of supervised training, and for RL (8 + 2g) P N r L, which as supervised
+tokens is T_RL = (4/3 + g/3) N r L, (5/3) N r L with a reference; every completion is taken to be L tokens long, prompt included.
+N counts the problems that a policy learns from: groups that `resample` replaces, and further epochs, cost nothing by it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PretrainedConfig
+
+from lightning_modules.models.flops import forward_flops, matmul_parameters
+
+KEYS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "vocab_size")
+PASSES = {"update": 3, "critic update": 3}  # forward, and backward for activations and weights; all other phases 1
+
+
+def nominal_rl_tokens(prompts: float, rollouts: int, length: int, *, reference: bool = True) -> float:
+    """T_RL = (4/3 + g/3) N r L: the supervised training tokens that cost as much as RL on `prompts` problems.
+
+    Args:
+        prompts: N.
+        rollouts: r, completions per prompt.
+        length: L, tokens of prompt and completion together.
+        reference: g, whether a reference model scores each completion.
+    """
+    return (5 if reference else 4) / 3 * prompts * rollouts * length
+
+
+def packed_counts(position_BT: Tensor, document_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens of packed documents, and the tokens they attend to (their position within the document plus one)."""
+    real_BT = document_BT > 0
+    return real_BT.sum(), ((position_BT + 1) * real_BT).sum()
+
+
+def row_counts(mask_NT: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens of rows [N, T] whose last true entry is their last token, and the tokens they attend to (all before, and itself)."""
+    length_N = (mask_NT * torch.arange(1, mask_NT.shape[1] + 1, device=mask_NT.device)).amax(dim=1)
+    return length_N.sum(), (length_N * (length_N + 1) // 2).sum()
+
+
+def generation_counts(prompt_lengths: Sequence[int], length_N: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens fed while sampling N = B*G completions, each prompt prefilled once, and the tokens they attend to.
+
+    The last token of a completion is not fed.
+    """
+    prompt_B = torch.tensor(prompt_lengths, device=length_N.device)
+    prompt_N = prompt_B.repeat_interleave(len(length_N) // len(prompt_B))
+    fed_N = length_N - 1
+    attended = (prompt_B * (prompt_B + 1) // 2).sum() + (fed_N * prompt_N + fed_N * (fed_N + 1) // 2).sum()
+    return prompt_B.sum() + fed_N.sum(), attended
+
+
+class ComputeMeter:
+    """Adds up what a process has run; sums stay on the device until they are asked for."""
+
+    def __init__(self) -> None:
+        """Start at nothing."""
+        self.counts: dict[str, Tensor] = {}
+        self.nominal_tokens = 0.0
+
+    def add(self, phase: str, counts: tuple[Tensor, Tensor]) -> None:
+        """Add tokens, and tokens attended to, of a phase."""
+        added = torch.stack(counts).double()
+        self.counts[phase] = self.counts[phase] + added if phase in self.counts else added
+
+    def add_nominal(self, tokens: float) -> None:
+        """Add training tokens, or what counts as such by the nominal formula."""
+        self.nominal_tokens += tokens
+
+    def state(self) -> dict[str, Any]:
+        """The sums as plain numbers."""
+        phases = {phase: counts.tolist() for phase, counts in sorted(self.counts.items())}
+        return {"phases": phases, "nominal_tokens": self.nominal_tokens}
+
+
+def countable(config: PretrainedConfig) -> bool:
+    """Whether the FLOPs of a model with this config are known: a decoder with gated MLPs (Qwen2, Qwen3, Llama ...)."""
+    return all(getattr(config, key, None) is not None for key in KEYS)
+
+
+def ledger(state: Mapping[str, Any], config: PretrainedConfig) -> dict[str, Any]:
+    """The sums of all processes as a ledger.
+
+    Args:
+        state: see `ComputeMeter.state`.
+        config: of the language model.
+
+    Returns:
+        `phases` (name -> tokens, flops); `flops` in all; `token_equivalents`, the supervised tokens that cost as much at 6 P
+        each; `nominal_tokens` and `nominal_flops`; `parameters` (P, embeddings left out). None for FLOPs that are not known
+        (`countable`).
+    """
+    nominal, tokens = state["nominal_tokens"], {phase: int(counts[0]) for phase, counts in state["phases"].items()}
+    if not countable(config):
+        phases = {phase: {"tokens": count, "flops": None} for phase, count in tokens.items()}
+        unknown = dict.fromkeys(("flops", "token_equivalents", "nominal_flops", "parameters"))
+        return {"phases": phases, "nominal_tokens": nominal} | unknown
+    parameters, phases = matmul_parameters(config) - config.hidden_size * config.vocab_size, {}
+    for phase, (count, attended) in state["phases"].items():
+        flops = forward_flops(config, tokens=count, context=attended / count) if count else 0.0
+        phases[phase] = {"tokens": tokens[phase], "flops": flops * PASSES.get(phase, 1)}
+    flops = sum(phase["flops"] for phase in phases.values())
+    return {
+        "phases": phases, "flops": flops, "token_equivalents": flops / (6 * parameters), "nominal_tokens": nominal,
+        "nominal_flops": 6 * parameters * nominal, "parameters": parameters,
+    }  # fmt: skip

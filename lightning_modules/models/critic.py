@@ -1,0 +1,90 @@
+"""Critics: what a response is expected to earn from a token on."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from transformers import PreTrainedModel
+
+from lightning_modules.models.language_model import disable_dropout, load_language_model
+from lightning_modules.models.sharding import shard
+
+
+class Critic(nn.Module):
+    """A linear head on hidden states of a language model, in float32; it starts at 0. Subclasses say whose states.
+
+    shares: whether they are the policy's.
+    """
+
+    shares: bool
+    head: nn.Linear
+
+    def configure(self, policy: PreTrainedModel, init_from: str, mesh: DeviceMesh | None, *, half: bool = False) -> None:
+        """Build the parameters.
+
+        Args:
+            policy: the policy's model.
+            init_from: what it started from.
+            mesh: to shard parameters over; None: they are whole.
+            half: gather sharded weights as bfloat16.
+        """
+        self.head = nn.Linear(policy.config.hidden_size, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        if mesh is not None:
+            fully_shard(self.head, mesh=mesh["data_parallel"])
+
+    @abstractmethod
+    def forward(self, tokens_NT: Tensor, hidden_NTH: Tensor | None) -> Tensor:
+        """Values before the token that follows each position.
+
+        Args:
+            tokens_NT: [N, T] ids.
+            hidden_NTH: the policy's last hidden states where `shares`.
+
+        Returns:
+            [N, T], reward units.
+        """
+
+    def value(self, hidden_NTH: Tensor) -> Tensor:
+        """[N, T, H] states -> [N, T] values."""
+        with torch.autocast(hidden_NTH.device.type, enabled=False):
+            return self.head(hidden_NTH.float()).squeeze(-1)
+
+
+class SharedCritic(Critic):
+    """A head on the policy's states, whose loss also shapes them. Costs next to nothing."""
+
+    shares = True
+
+    def forward(self, tokens_NT: Tensor, hidden_NTH: Tensor | None) -> Tensor:
+        """See `Critic`."""
+        return self.value(hidden_NTH)
+
+
+class SeparateCritic(Critic):
+    """A model of its own, which starts from the policy's weights or from others. Costs as much as the policy.
+
+    init_from: weights to start from; None: the policy's.
+    """
+
+    shares = False
+
+    def __init__(self, init_from: str | None = None) -> None:
+        """Keep the settings."""
+        super().__init__()
+        self.init_from = init_from
+
+    def configure(self, policy: PreTrainedModel, init_from: str, mesh: DeviceMesh | None, *, half: bool = False) -> None:
+        """Build the parameters; see `Critic`."""
+        self.model = load_language_model(self.init_from or init_from).base_model  # a language model's head has no part in it
+        disable_dropout(self.model)
+        if mesh is not None:
+            shard(self.model, mesh, half=half)
+        super().configure(self.model, init_from, mesh, half=half)
+
+    def forward(self, tokens_NT: Tensor, hidden_NTH: Tensor | None) -> Tensor:
+        """See `Critic`."""
+        return self.value(self.model(input_ids=tokens_NT, use_cache=False).last_hidden_state)

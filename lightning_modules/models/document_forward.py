@@ -1,0 +1,108 @@
+"""Logits of packed documents with nothing else in the model: no padding, no mask, no logits without a label.
+
+The documents of a batch lie side by side in one row, those of a length next to each other. Only attention knows where they end:
+it takes the documents of each length as a batch of its own, by views. The logits are those under a mask (up to rounding), for
+less: with a mask a CPU computes whole rows.
+Shapes: F tokens of documents, M of them with a label, n documents of L tokens; H heads, K key-value heads, D head size.
+"""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, PreTrainedModel
+
+from datamodules.rows.batch import IGNORE
+from lightning_modules.rollout.slots import changed_attention
+
+DOCUMENTS = "documents"
+# (n, L) for each length, while a forward pass runs: some models do not hand keyword arguments on to their attention
+SIZES: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("sizes of the documents under way")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where the documents of packed rows lie.
+
+    place_F: places of their tokens in the flattened rows, document by document, the shortest first.
+    sizes:   (n, L) for each length.
+    """
+
+    place_F: Tensor
+    sizes: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, document_BT: Tensor) -> "Layout":
+        """Find them by the numbers of the documents within their rows; 0 is padding, which counts where there is nothing else."""
+        rows = torch.arange(len(document_BT), device=document_BT.device)[:, None]
+        number_N = (rows * (int(document_BT.max()) + 1) + document_BT).flatten()
+        _, length_D = number_N.unique_consecutive(return_counts=True)
+        first_D = length_D.cumsum(0) - length_D
+        real_D = document_BT.flatten()[first_D] > 0
+        real_D |= ~real_D.any()
+        length_D, order_D = length_D[real_D].sort(stable=True)
+        first_D = first_D[real_D][order_D]
+        start_D = length_D.cumsum(0) - length_D
+        place_F = torch.arange(int(length_D.sum()), device=first_D.device) + (first_D - start_D).repeat_interleave(length_D)
+        lengths, counts = length_D.unique_consecutive(return_counts=True)
+        return cls(place_F, tuple(zip(counts.tolist(), lengths.tolist(), strict=True)))
+
+
+def document_logits(
+    model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, document_BT: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Logits where there is a label.
+
+    Args:
+        model: a causal LM with full attention that attends by `DOCUMENTS`.
+        tokens_BT: [B, T] ids.
+        labels_BT: [B, T] ids to predict, or IGNORE.
+        position_BT: [B, T] positions within documents.
+        document_BT: [B, T] numbers of documents within their rows; 0 is padding.
+
+    Returns:
+        [M, V] logits and [M] labels, in the order of the rows; M is at least 1 (a batch without labels has one, IGNORE).
+    """
+    layout = Layout.of(document_BT)
+    label_F = labels_BT.flatten()[layout.place_F]
+    kept_M = (label_F != IGNORE).nonzero().flatten()
+    kept_M = kept_M if len(kept_M) else kept_M.new_zeros(1)
+    kept_M = kept_M[layout.place_F[kept_M].argsort()]
+    under_way = SIZES.set(layout.sizes)
+    try:
+        logits_1MV = model(
+            input_ids=tokens_BT.flatten()[None, layout.place_F], position_ids=position_BT.flatten()[None, layout.place_F],
+            use_cache=False, logits_to_keep=kept_M,
+        ).logits  # fmt: skip
+    finally:
+        SIZES.reset(under_way)
+    return logits_1MV[0], label_F[kept_M]
+
+
+def attend_within_documents(
+    module: torch.nn.Module, query_1HFD: Tensor, key_1KFD: Tensor, value_1KFD: Tensor, attention_mask: None,
+    scaling: float | None = None, dropout: float = 0.0, **kwargs: object,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """Causal attention of each document to itself, as an attention function of `transformers`: [1, F, H, D], and no weights.
+
+    Raises:
+        ValueError: attention with a soft cap or with sinks.
+    """
+    if strange := changed_attention(kwargs):
+        raise ValueError(f"attention `documents` knows no {strange}; set `model.init_args.attention` to another.")
+    query_FHD, key_FKD, value_FKD = (x[0].transpose(0, 1) for x in (query_1HFD, key_1KFD, value_1KFD))
+    sizes = SIZES.get()
+    parts = [count * length for count, length in sizes]
+    outputs = []
+    for (count, length), *states in zip(sizes, *(x.split(parts) for x in (query_FHD, key_FKD, value_FKD)), strict=True):
+        query, key, value = (x.unflatten(0, (count, length)).transpose(1, 2) for x in states)
+        output = scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1]
+        )
+        outputs.append(output.transpose(1, 2).flatten(0, 1))
+    return torch.cat(outputs)[None], None
+
+
+AttentionInterface.register(DOCUMENTS, attend_within_documents)

@@ -1,0 +1,5 @@
+"""Optimisers as injected parts."""
+
+from lightning_modules.optimizers.factories import AdamW, Chained, Muon, OptimizerFactory, number_by_model
+
+__all__ = ["AdamW", "Chained", "Muon", "OptimizerFactory", "number_by_model"]

@@ -1,0 +1,123 @@
+"""Optimisers as injected parts: an object that turns a model's parameters into one `torch.optim.Optimizer`."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from transformers import PreTrainedModel
+
+from lightning_modules.optimizers.muon import BatchedMuon
+
+
+class OptimizerFactory(ABC):
+    """Builds the optimiser of a model. Subclass it in a file of your own and name it by `class_path`."""
+
+    @abstractmethod
+    def __call__(self, model: nn.Module) -> Optimizer:
+        """Return an optimiser over all parameters of `model` that require gradients."""
+
+
+class AdamW(OptimizerFactory):
+    """AdamW; weight decay on matrices only (arXiv:1711.05101)."""
+
+    def __init__(
+        self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.1, eps: float = 1e-8,
+        fused: bool = True,
+    ) -> None:  # fmt: skip
+        """Keep the settings; `lr` is the peak that the schedule scales, `fused` updates each weight in one pass over memory."""
+        self.lr, self.betas, self.weight_decay, self.eps, self.fused = lr, betas, weight_decay, eps, fused
+
+    def __call__(self, model: nn.Module) -> Optimizer:
+        """Return torch.optim.AdamW with one group for matrices and one, without decay, for the rest."""
+        matrices, rest = _split(model, lambda p: p.ndim >= 2)
+        groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        filled = [g for g in groups if g["params"]]
+        optimizer = torch.optim.AdamW(filled, lr=self.lr, betas=self.betas, eps=self.eps, fused=self.fused)
+        # a fused step could undo the gradient scaling of fp16 by itself, but then Lightning would refuse to clip gradients
+        optimizer._step_supports_amp_scaling = False
+        return optimizer
+
+
+class Muon(OptimizerFactory):
+    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and norms (kellerjordan.github.io/posts/muon)."""
+
+    def __init__(
+        self, lr: float = 0.02, adamw_lr: float = 3e-3, momentum: float = 0.95, weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.95),
+    ) -> None:  # fmt: skip
+        """Keep the settings; both rates are peaks that the schedule scales."""
+        self.lr, self.adamw_lr, self.momentum, self.weight_decay, self.betas = lr, adamw_lr, momentum, weight_decay, betas
+
+    def __call__(self, model: nn.Module) -> Optimizer:
+        """Return one optimiser with two parameter groups."""
+        tables = _tables(model)
+        matrices, rest = _split(model, lambda p: p.ndim == 2 and p not in tables)
+        muon = BatchedMuon(matrices, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+        return Chained(muon, torch.optim.AdamW(rest, lr=self.adamw_lr, betas=self.betas, weight_decay=0.0))
+
+
+class Chained(Optimizer):
+    """Several optimisers over disjoint parameters that look like one: `global_step` counts each update once."""
+
+    def __init__(self, *parts: Optimizer) -> None:
+        """Take over the groups of `parts`."""
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self._share()
+
+    def _share(self) -> None:
+        first = 0
+        for part in self.parts:
+            last = first + len(part.param_groups)
+            part.param_groups, part.state, first = self.param_groups[first:last], self.state, last
+            if isinstance(part, Chained):
+                part._share()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore as any optimiser; the parts see the restored state."""
+        super().load_state_dict(state_dict)
+        self._share()
+
+    def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """Update the parameters of every part once; the closure runs once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for part in self.parts:
+            part.step()
+        return loss
+
+
+def _split(model: nn.Module, first: Callable[[nn.Parameter], bool]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return [p for p in trained if first(p)], [p for p in trained if not first(p)]
+
+
+def _tables(model: nn.Module) -> set[nn.Parameter]:
+    """Weights that are looked up (tokens, positions) or make logits: rows of them are updated, not a map between spaces."""
+    tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
+    models = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+    heads = [head for one in models if (head := one.get_output_embeddings()) is not None]
+    return {parameter for module in (*tables, *heads) for parameter in module.parameters(recurse=False)}
+
+
+def number_by_model(state: dict[str, Any], optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
+    """Number the parameters of a saved state by their place in the model instead of in the optimiser's groups.
+
+    torch restores either; what shards a saved state (FSDP2) takes numbers to be the model's.
+
+    Args:
+        state: `optimizer.state_dict()`.
+        optimizer: whose state it is.
+        model: whose parameters it updates.
+    """
+    place = {parameter: number for number, parameter in enumerate(model.parameters())}
+    places = [place[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    old = [number for group in state["param_groups"] for number in group["params"]]
+    new = dict(zip(old, places, strict=True))
+    groups = [{**group, "params": [new[number] for number in group["params"]]} for group in state["param_groups"]]
+    return {"state": {new[number]: values for number, values in state["state"].items()}, "param_groups": groups}

@@ -1,0 +1,1 @@
+"""Reinforcement learning: rollouts become experience, experience becomes updates."""

@@ -1,0 +1,141 @@
+"""PPO on verified traces: a critic expects what a response will earn, token by token, and the policy goes where more was earned.
+
+Departs from arXiv:1707.06347: advantages are normalised over the rollout (arXiv:2005.12729), there is no entropy bonus, and
+KL(pi || ref) is the penalty of policy.py. One optimiser moves both, by one summed loss, so `global_step` counts updates.
+Not here: formulas (algorithms/), critics (critic.py), where in a response rewards fall (rewards/), sampling (group_sampling.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from lightning_modules.formulas import (
+    clipped_value_loss,
+    explained_variance,
+    generalised_advantages,
+    mean_and_variance,
+    moments,
+    token_log_ratio,
+    token_mean,
+)
+from lightning_modules.models.compute import row_counts
+from lightning_modules.models.critic import Critic, SharedCritic
+from lightning_modules.optimizers import Chained, OptimizerFactory
+from lightning_modules.policy.experience import Experience, ExperienceBatch
+from lightning_modules.policy.policy_module import PolicyModule
+from lightning_modules.rewards import Reward
+
+
+@dataclass(frozen=True)
+class ValueLearning:
+    """How returns are formed and learned.
+
+    discount: of later rewards.
+    decay:    lambda of GAE.
+    clip:     how far from the value at the rollout the loss follows, reward units; None: without bound.
+    weight:   of the value loss beside the policy's.
+    """
+
+    discount: float = 1.0
+    decay: float = 0.95
+    clip: float | None = 0.2
+    weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse what is no discount, and a critic that does not learn."""
+        if (
+            not (0 <= self.discount <= 1 and 0 <= self.decay <= 1)
+            or self.weight <= 0
+            or (self.clip is not None and self.clip <= 0)
+        ):
+            raise ValueError(f"{self}: discount and decay must be within 0 and 1, weight and clip above 0.")
+
+
+class PPOModule(PolicyModule):
+    """minimise  -E[ min(rho A, clip(rho, 1-low, 1+high) A) ] + beta KL + c E[ (V - R)^2 ] / 2,  A = GAE(r, V),  R = A + V."""
+
+    def __init__(
+        self, init_from: str, reward: Reward, *, critic: Critic | None = None, values: ValueLearning = ValueLearning(),
+        critic_optimizer: OptimizerFactory | None = None, **policy: Any,
+    ) -> None:  # fmt: skip
+        """Keep the settings.
+
+        Args:
+            init_from: weights of an earlier stage, which are also the reference policy's.
+            reward: prices a verified response; it is earned by its last token.
+            critic: whose states values are read from; None: the policy's.
+            values: how returns are formed and learned.
+            critic_optimizer: of the critic's parameters; None: built like the policy's.
+            policy: see PolicyModule.
+        """
+        super().__init__(init_from, reward, **policy)
+        self.critic, self.values, self.critic_optimizer = critic or SharedCritic(), values, critic_optimizer
+
+    def configure_model(self) -> None:
+        """Build or load both models, once."""
+        if self.language_model is None:
+            super().configure_model()
+            half = self.device_mesh is not None and self.trainer.precision == "bf16-mixed"
+            self.critic.configure(self.language_model, self.init_from, self.device_mesh, half=half)
+
+    def build_optimizer(self) -> Optimizer:
+        """Parameter groups of the policy, then those of the critic."""
+        return Chained(self.optimizer(self.language_model), (self.critic_optimizer or self.optimizer)(self.critic))
+
+    def policy_and_value(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probability of each sampled token (else 0) and value before it: [N, T] ids, [N, T-1] bool -> twice [N, T-1]."""
+        shares = self.critic.shares
+        output = self.language_model(input_ids=tokens_NT[:, :-1], use_cache=False, output_hidden_states=shares)
+        value_NT = self.critic(tokens_NT[:, :-1], output.hidden_states[-1] if shares else None)
+        return torch.where(mask_NT, self.next_logp(output.logits, tokens_NT), 0.0), value_NT
+
+    def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
+        """One minibatch, sampled, judged and priced by `collect`."""
+        logp_NT, value_NT = self.policy_and_value(batch.tokens_NT, batch.mask_NT)
+        log_ratio_NT = token_log_ratio(logp_NT, batch.old(logp_NT))
+        gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT) - self.penalty(logp_NT, batch)
+        error_NT = clipped_value_loss(value_NT, batch.value_NT, batch.return_NT, clip=self.values.clip)
+        value_loss = token_mean(error_NT, batch.mask_NT, tokens=batch.tokens)
+        loss = -token_mean(gain_NT, batch.mask_NT, tokens=batch.tokens) + self.values.weight * value_loss
+        self.log("train/value_loss", value_loss, sync_dist=True)
+        if not self.critic.shares:
+            self.compute.add("critic update", row_counts(batch.mask_NT))
+        return self.log_update(loss, logp_NT, log_ratio_NT, batch)
+
+    @property
+    def looks_back(self) -> bool:
+        """Always: returns need the values at the rollout."""
+        return True
+
+    def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
+        """Values are read row by row, and log-probabilities with them."""
+        return row_counts(mask_NT)
+
+    def snapshot(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
+        """Log-probabilities and values at the rollout."""
+        logp_NT, value_NT = self.policy_and_value(tokens_NT, mask_NT)
+        return {"logp_old_NT": logp_NT, "value_NT": value_NT}
+
+    def assess(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
+        """Returns and normalised advantages, token by token."""
+        for batch in batches:
+            if not self.critic.shares:
+                self.compute.add("values", row_counts(batch.mask_NT))
+            batch.advantage_NT = generalised_advantages(
+                batch.token_rewards_NT, batch.value_NT, batch.mask_NT, discount=self.values.discount, decay=self.values.decay
+            )
+            batch.return_NT = batch.advantage_NT + batch.value_NT
+        terms = [(b.advantage_NT, b.return_NT, b.return_NT - b.value_NT) for b in batches]
+        sums = sum(torch.stack([moments(t, b.mask_NT) for t in three]) for three, b in zip(terms, batches, strict=True))
+        advantages, returns, errors = self.trainer.strategy.reduce(sums, reduce_op="mean")
+        mean, variance = (x.float() for x in mean_and_variance(advantages))
+        for batch in batches:
+            batch.advantage_NT = torch.where(batch.mask_NT, (batch.advantage_NT - mean) / (variance.sqrt() + 1e-8), 0.0)
+        self.rollout_log |= {
+            "train/explained_variance": float(explained_variance(returns, errors)),
+            "train/return": float(mean_and_variance(returns)[0]),
+        }

@@ -1,0 +1,206 @@
+"""Sampling in which each distinct beginning is computed once.
+
+A place holds not a sample but a beginning with the samples that share it: from its distribution every one of them draws its own
+next token, and where they differ the place forks. So a prompt is prefilled once for its group, and samples of a confident model,
+which agree for long stretches, cost what one costs. The samples are the independent draws that they would be alone.
+Shapes: N samples, M of them running, R places, U distinct continuations, T new tokens, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lightning_modules.rollout.prefill import Prefilled, PromptQueue
+from lightning_modules.rollout.sampling import Completions, Request, draw
+from lightning_modules.rollout.shared_prompts import Prefixes, merged, partial_attention
+from lightning_modules.rollout.slots import SlotCache
+
+SHRINK_AT = 0.85  # places in use move together once fewer than this share of them is
+REFILL_AT = 0.125  # share of `max_rows` that has ended when the next prompts begin: prefilling one by one would be slow
+
+
+class CopiedPrompts(SlotCache):
+    """Places that begin with a copy of their prompt: one attention kernel sees it all, as GPUs like it."""
+
+    def begin(self, row_S: Tensor, prompts: Prefilled) -> None:
+        """Begin new places, the last ones in use."""
+        self.length_R[row_S] = self.held_R[row_S] = prompts.length_S
+        for layer, states in zip(self.layers, prompts.layers, strict=True):
+            layer.insert(row_S, states)
+
+    def arguments(self) -> dict[str, object]:
+        """Those of the model's forward pass that are about attention."""
+        return {"attention_mask": self.seen()}
+
+    def forget(self) -> None:
+        """Drop what no place needs; all places in use are."""
+
+
+class SharedPrompts(SlotCache):
+    """Places that hold new tokens only, and read their prompts from `prefixes`; in float32."""
+
+    def __init__(self, layers: int, places: int, capacity: int, device: torch.device) -> None:
+        """See `SlotCache`."""
+        super().__init__(layers, places, capacity, device)
+        self.prefixes, self.slot_R = Prefixes(device), torch.zeros(places, dtype=torch.int64, device=device)
+        self.bias: Tensor | None = None  # [R, 1, 1, W], 0 or -inf
+
+    def dtype(self, like: Tensor) -> torch.dtype:
+        """Scores in 16 bit would be too coarse."""
+        return torch.float32
+
+    def begin(self, row_S: Tensor, prompts: Prefilled) -> None:
+        """Begin new places, the last ones in use."""
+        self.slot_R[row_S] = self.prefixes.add(prompts)
+        self.length_R[row_S], self.held_R[row_S] = prompts.length_S, 0
+
+    def copy(self, from_M: Tensor, to_M: Tensor) -> None:
+        """Copy places to others."""
+        super().copy(from_M, to_M)
+        self.slot_R[to_M] = self.slot_R[from_M]
+
+    def forget(self) -> None:
+        """Drop prompts that no place continues; all places in use are."""
+        self.slot_R[: self.rows] = self.prefixes.keep(self.slot_R[: self.rows])
+
+    def arguments(self) -> dict[str, object]:
+        """Those of the model's forward pass that are about attention: it is to call `attend`."""
+        self.prefixes.arrange(self.slot_R[: self.rows])
+        seen = self.seen()
+        self.bias = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
+        return {"attention_mask": seen, "places": self}
+
+    def attend(self, layer: int, query_RKgD: Tensor, own: tuple[Tensor, Tensor]) -> Tensor:
+        """Softmax attention of scaled queries over a place's prompt and its own tokens together."""
+        with torch.autocast("cpu", enabled=False):
+            query_RKgD = query_RKgD.float()
+            own_part = partial_attention(query_RKgD, *own, self.bias)
+            return merged(self.prefixes.attend(layer, query_RKgD), own_part)
+
+
+class Beginnings:
+    """Beginnings side by side, and who shares them.
+
+    sample_M: running samples.     row_M: the place that each draws from, ascending.
+    token_R:  what each place is fed next. A place without samples stays, idle, until another beginning takes it.
+    """
+
+    def __init__(self, model: PreTrainedModel, request: Request, *, copy_prompts: bool) -> None:
+        """Let all prompts wait.
+
+        Args:
+            model: on the device of the request.
+            request: what is to be sampled.
+            copy_prompts: give each place its prompt's keys; otherwise places share them, which is for CPUs.
+        """
+        device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
+        self.model, self.request, self.queue = model, request, PromptQueue(model, request)
+        self.most_rows = min(n, max(request.params.max_rows, request.group_size))
+        capacity = most + (max(map(len, request.prompts)) if copy_prompts else 0)
+        kind = CopiedPrompts if copy_prompts else SharedPrompts
+        self.cache = kind(model.config.num_hidden_layers, self.most_rows, capacity, device)
+        self.token_R = torch.zeros(self.most_rows, dtype=torch.int64, device=device)
+        self.sample_M, self.row_M = torch.zeros(2, 0, dtype=torch.int64, device=device)
+        self.out = Completions.empty(n, most, request.pad_id, device)
+
+    def run(self) -> Completions:
+        """Sample everything."""
+        while len(self.queue) or len(self.sample_M):
+            self.admit()
+            self.split(self.draw(self.forward()))
+        return self.out.trimmed()
+
+    def admit(self) -> None:
+        """Begin the next prompts, all samples of each in one place, once enough samples have ended."""
+        group, running = self.request.group_size, len(self.sample_M)
+        free = self.most_rows - running
+        if not len(self.queue) or free < group or (running and free < REFILL_AT * self.most_rows):
+            return
+        if running:
+            self.close_ranks()
+        prompts, first = self.queue.prefill(free // group), self.cache.rows if running else 0
+        row_S = torch.arange(first, first + len(prompts.number_S), device=self.row_M.device)
+        self.cache.rows = first + len(row_S)
+        self.cache.begin(row_S, prompts)
+        self.cache.forget()
+        self.token_R[row_S] = prompts.last_S
+        members_G = torch.arange(group, device=row_S.device)
+        self.sample_M = torch.cat([self.sample_M, (prompts.number_S[:, None] * group + members_G).flatten()])
+        self.row_M = torch.cat([self.row_M, row_S.repeat_interleave(group)])
+
+    def forward(self) -> Tensor:
+        """Feed a token to each place; return [R, V] logits."""
+        cache, rows = self.cache, self.cache.rows
+        busy_R = self.busy()
+        cache.held_R[:rows] *= busy_R  # an idle place must not be longer than those in use
+        cache.width = int(cache.held_R[:rows].max()) + 1
+        logits_RV = self.model(
+            input_ids=self.token_R[:rows, None], position_ids=cache.length_R[:rows, None], past_key_values=cache, use_cache=True,
+            **cache.arguments(),
+        ).logits[:, -1]  # fmt: skip
+        cache.length_R[:rows] += busy_R
+        cache.held_R[:rows] += busy_R
+        return logits_RV
+
+    def busy(self) -> Tensor:
+        """[R] bool: which places have samples."""
+        busy_R = torch.zeros(self.cache.rows, dtype=torch.bool, device=self.row_M.device)
+        busy_R[self.row_M] = True
+        return busy_R
+
+    def draw(self, logits_RV: Tensor) -> Tensor:
+        """Draw the next token of each sample and note it; drop samples that end; return the tokens of the others."""
+        row_M, sample_M, out = self.row_M, self.sample_M, self.out
+        # samples of a place stand side by side: number within the place
+        number_M = torch.arange(len(row_M), device=row_M.device) - torch.searchsorted(row_M, row_M)
+        made_M = out.length_N[sample_M]
+        point_RK = logits_RV.new_zeros(len(logits_RV), int(number_M.max()) + 1, dtype=torch.float32)
+        point_RK[row_M, number_M] = self.request.point_NT[sample_M, made_M]
+        token_M, logp_M = (x[row_M, number_M] for x in draw(logits_RV, point_RK, self.request.params))
+        out.tokens_NT[sample_M, made_M], out.logp_NT[sample_M, made_M] = token_M, logp_M
+        out.length_N[sample_M] = made_M + 1
+        going_M = ~torch.isin(token_M, self.request.stop_S) & (made_M + 1 < self.request.limit_N[sample_M])
+        self.sample_M, self.row_M = sample_M[going_M], row_M[going_M]
+        return token_M[going_M]
+
+    def split(self, token_M: Tensor) -> None:
+        """Give each distinct continuation a place: the first of each place stays in it, the others take idle or new ones."""
+        if not len(token_M):
+            return
+        vocabulary = int(token_M.max()) + 1
+        key_U, child_M = (self.row_M * vocabulary + token_M).unique(return_inverse=True)
+        row_U = key_U // vocabulary
+        extra_U = torch.zeros_like(row_U, dtype=torch.bool)
+        extra_U[1:] = row_U[1:] == row_U[:-1]
+        if extra_U.any():
+            parent_E = row_U[extra_U]
+            row_U[extra_U] = place_E = self.free_places(len(parent_E))
+            self.cache.copy(parent_E, place_E)
+        self.token_R[row_U] = key_U % vocabulary
+        self.sit(row_U[child_M])
+        if len(row_U) < SHRINK_AT * self.cache.rows:
+            self.close_ranks()
+            self.cache.forget()
+
+    def free_places(self, count: int) -> Tensor:
+        """Idle places, then new ones."""
+        idle, rows = (~self.busy()).nonzero().flatten(), self.cache.rows
+        self.cache.rows = max(rows, rows + count - len(idle))
+        return torch.cat([idle, torch.arange(rows, rows + count, device=idle.device)])[:count]
+
+    def sit(self, row_M: Tensor) -> None:
+        """Put the running samples into these places."""
+        self.row_M, order_M = row_M.sort(stable=True)
+        self.sample_M = self.sample_M[order_M]
+
+    def close_ranks(self) -> None:
+        """Move the last places in use into idle ones, so that none is idle."""
+        busy_R = self.busy()
+        used, place_R = int(busy_R.sum()), torch.arange(len(busy_R), device=busy_R.device)
+        to_M, from_M = (~busy_R[:used]).nonzero().flatten(), used + busy_R[used:].nonzero().flatten()
+        if len(to_M):
+            self.cache.copy(from_M, to_M)
+            self.token_R[to_M] = self.token_R[from_M]
+            place_R[from_M] = to_M
+            self.sit(place_R[self.row_M])
+        self.cache.rows = used

@@ -1,0 +1,240 @@
+"""What all stages share: a language model that is asked problems, and whose solutions are read and judged.
+
+Not here: how it learns (pretrain.py, midtrain.py, grpo.py), formulas (algorithms/), what is done with verdicts (callbacks/).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from hashlib import blake2b
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from datamodules.problems.synthesis import Example
+from datamodules.rows.batch import PromptBatch
+from datamodules.rows.documents import encode
+from datamodules.rows.token_kinds import response_token_kinds
+from grammar import Report
+from grammar.checking.pool import judge
+from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response
+from lightning_modules.metrics import Intervals
+from lightning_modules.models.compute import ComputeMeter, ledger
+from lightning_modules.models.language_model import build_language_model, load_language_model
+from lightning_modules.models.sharding import gathered, shard
+from lightning_modules.models.token_nll import token_nll
+from lightning_modules.optimizers import OptimizerFactory, number_by_model
+from lightning_modules.precision import SLOW, bf16_slowdown
+from lightning_modules.rollout import Completions, Randomness, SamplingParams, keyed_generator, sample
+from lightning_modules.schedules import Schedule
+
+END_OF_ANSWER = "</answer>"
+
+
+class Reasoner(LightningModule):
+    """A causal LM whose solutions can be sampled, verified and graded. Subclasses say how it learns."""
+
+    compile_layers = False  # of a sharded model
+
+    def __init__(
+        self, architecture: dict[str, Any] | None, init_from: str | None, optimizer: OptimizerFactory, schedule: Schedule,
+        evaluation: Evaluation,
+    ) -> None:  # fmt: skip
+        """Keep the settings; the language model is built by `configure_model`.
+
+        Args:
+            architecture: see `build_language_model`; None: as in `init_from`.
+            init_from: weights to start from, see `load_language_model`; None: fresh ones.
+            optimizer: builds the optimiser.
+            schedule: factor of the learning rates over `trainer.max_steps`.
+            evaluation: how validation, test and prediction sample.
+        """
+        super().__init__()
+        if (architecture is None) == (init_from is None):
+            raise ValueError("give the model either `architecture` (fresh weights) or `init_from` (weights of an earlier stage).")
+        self.architecture, self.init_from = architecture, init_from
+        self.optimizer, self.schedule, self.evaluation = optimizer, schedule, evaluation
+        self.language_model: PreTrainedModel | None = None
+        self.judgements, self.compute = Judgements(), ComputeMeter()
+        self.recall: Recall = lambda index: None  # responses kept from an interrupted evaluation; set by who keeps them
+
+    def configure_model(self) -> None:
+        """Build or load the language model, once."""
+        if self.language_model is None:
+            fresh = self.init_from is None
+            self.language_model = build_language_model(self.architecture) if fresh else load_language_model(self.init_from)
+            if self.device_mesh is not None:
+                half = self.trainer.precision == "bf16-mixed"
+                shard(self.language_model, self.device_mesh, half=half, compile_layers=self.compile_layers)
+
+    def setup(self, stage: str) -> None:
+        """Check that the tokenizer fits the embedding, and that the precision is neither too low nor too slow."""
+        if self.trainer.precision in ("bf16-true", "16-true"):
+            raise ValueError(
+                f"precision {self.trainer.precision} keeps weights, random numbers and log-probabilities in half precision; "
+                "set `trainer.precision` to bf16-mixed."
+            )
+        if self.trainer.precision == "bf16-mixed" and self.trainer.strategy.root_device.type == "cpu" and bf16_slowdown() > SLOW:
+            rank_zero_warn(
+                f"precision bf16-mixed: a product of matrices took {bf16_slowdown():.0f} times as long in bfloat16 as in float32 "
+                "on this CPU; set `trainer.precision` to 32-true."
+            )
+        rows, ids = self.language_model_config["vocab_size"], len(self.tokenizer)
+        if ids > rows:
+            raise ValueError(
+                f"the tokenizer has {ids} entries, the model {rows}; raise `model.init_args.architecture.vocab_size`."
+            )
+
+    @property
+    def language_model_config(self) -> dict[str, Any]:
+        """The transformers config of the language model."""
+        self.configure_model()
+        return self.language_model.config.to_dict()
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The data module's tokenizer."""
+        return self.trainer.datamodule.tokenizer
+
+    def build_optimizer(self) -> Optimizer:
+        """The optimiser of all that learns."""
+        return self.optimizer(self.language_model)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """One optimiser; its rates follow the schedule, a step being an update."""
+        optimizer = self.build_optimizer()
+        steps = self.trainer.max_steps
+        if steps < 1:
+            raise ValueError(
+                "the schedule needs an end: set `budget.max_tokens`, or `trainer.max_steps` to the number of updates."
+            )
+        schedule = LambdaLR(optimizer, lambda step: self.schedule(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what a later stage needs to build the model (`init_from`), and optimiser states that any strategy takes over."""
+        checkpoint["language_model_config"] = self.language_model.config.to_dict()
+        if self.device_mesh is None and checkpoint.get("optimizer_states"):
+            states, (optimizer,) = checkpoint["optimizer_states"], self.trainer.optimizers
+            checkpoint["optimizer_states"] = [number_by_model(state, optimizer, self) for state in states]
+
+    def complete(
+        self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, generator: Randomness = None,
+        *, share: bool = False,
+    ) -> tuple[Completions, list[list[str]]]:  # fmt: skip
+        """Sample `group_size` completions to each of B prompts; also as [B][G] texts.
+
+        share: see `rollout.sample`.
+        """
+        tokenizer, model = self.tokenizer, self.language_model
+        stop = [tokenizer.convert_tokens_to_ids(END_OF_ANSWER), tokenizer.eos_token_id]
+        was_training = model.training
+        model.eval()
+        with self.trainer.precision_plugin.forward_context():
+            done = sample(
+                model, prompt_ids, group_size, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=generator,
+                share=share,
+            )  # fmt: skip
+        model.train(was_training)
+        texts = tokenizer.batch_decode(done.rows(), skip_special_tokens=False)
+        return done, [texts[i : i + group_size] for i in range(0, len(texts), group_size)]
+
+    def judge(self, example: Example, responses: Sequence[str]) -> list[Report]:
+        """What is true of each response to a problem; equal ones are read once."""
+        return judge(example.graph, responses)
+
+    def evaluate(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
+        """Sample and judge; what is found adds up in `judgements`, and `rollout` in the outputs is for callbacks."""
+        count, found = len(batch.indices) - batch.repeats, self.judgements
+        with found.timed("sampling"), gathered(self.language_model):
+            answers, recalled = self._answers(batch)
+        examples, answers = batch.examples[:count], answers[:count]
+        with found.timed("verification"):
+            reports = [self.judge(e, [a.text for a in group]) for e, group in zip(examples, answers, strict=True)]
+        done = Answered(examples, batch.indices[:count], answers, reports, recalled[:count])
+        with found.timed("statistics"):
+            found.update(done, self.labels)
+        if self.evaluation.likelihood:
+            with found.timed("likelihood"), gathered(self.language_model):
+                self._measure_likelihood([example for example in examples if example.solution])
+        return {"rollout": done}
+
+    def _answers(self, batch: PromptBatch) -> tuple[list[Sequence[Response]], list[bool]]:
+        """[B][n] responses, sampled where none are kept, and which were kept."""
+        config = self.evaluation
+        kept = [self.recall(index) for index in batch.indices]
+        prompts = [ids for ids, known in zip(batch.prompt_ids, kept, strict=True) if known is None]
+        fresh: Iterator[list[Response]] = iter(())
+        if prompts:
+            unknown = [index for index, known in zip(batch.indices, kept, strict=True) if known is None]
+            generators = [keyed_generator(f"{config.seed}/{index}") for index in unknown]
+            done, texts = self.complete(prompts, config.samples, config.sampling, generators, share=True)
+            ends, lengths = (END_OF_ANSWER, self.tokenizer.eos_token), iter(done.length_N.tolist())
+            fresh = ([Response(text, next(lengths), text.endswith(ends)) for text in group] for group in texts)
+        return [next(fresh) if known is None else known for known in kept], [known is not None for known in kept]
+
+    def _measure_likelihood(self, examples: list[Example]) -> None:
+        """Add how likely the gold responses are, without their EOS."""
+        if not examples:
+            return
+        documents, model = encode(examples, self.tokenizer), self.language_model
+        was_training = model.training
+        model.eval()
+        with self.trainer.precision_plugin.forward_context():
+            nll = token_nll(model, [d.ids[:-1] for d in documents], [d.prompt_tokens for d in documents])
+        model.train(was_training)
+        kinds = [response_token_kinds(example, self.tokenizer) for example in examples]
+        self.judgements.add_likelihood(examples, nll, kinds)
+
+    @property
+    def labels(self) -> Labels:
+        """Names of the contexts and modes of the held-out problems."""
+        return Labels(**self.trainer.datamodule.labels)
+
+    def summary(
+        self, weighted: Mapping[str, Sequence[tuple[float, Sequence[int]]]], *, level: float = 0.95, resamples: int = 1000
+    ) -> dict[str, Any]:
+        """All that the evaluation found, as plain numbers; every process must call it. See `Judgements.summary`.
+
+        Args:
+            weighted: name of a further band -> [(weight, operations)], weights summing to 1.
+            level: share of the confidence intervals that cover the truth.
+            resamples: bootstrap draws of problems; 0: no intervals.
+        """
+        if not self.trainer.datamodule.evaluates:
+            return {}
+        return self.judgements.summary(self.trainer.datamodule.bands, self.labels, weighted, Intervals(level, resamples))
+
+    def identity(self) -> dict[str, Any]:
+        """What the samples of an evaluation depend on: its settings, the problems, the weights. Every process must ask."""
+        digest = blake2b(digest_size=8)
+        for parameter in self.language_model.parameters():
+            whole = getattr(parameter, "full_tensor", lambda p=parameter: p)()  # of a sharded one every process has a part
+            digest.update(whole.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        settings, data = asdict(self.evaluation), self.trainer.datamodule
+        return {"evaluation": settings, "problems": data.problems_digest, "weights": digest.hexdigest()}
+
+    def ledger(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        """What training cost, from the sums of what was run (`ComputeMeter.state`)."""
+        return ledger(sums, self.language_model.config)
+
+    def _forget(self) -> None:
+        self.judgements.reset()
+
+    on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = _forget
+
+    def validation_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Judge samples; see `evaluate`."""
+        return self.evaluate(batch, batch_idx)
+
+    def test_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Judge samples; see `evaluate`."""
+        return self.evaluate(batch, batch_idx)
+
+    def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Judge samples; see `evaluate`."""
+        return self.evaluate(batch, batch_idx)

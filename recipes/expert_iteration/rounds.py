@@ -1,0 +1,201 @@
+"""`python main.py iterate FILE.yaml --out DIR`: a model that learns from its own solutions, one operation further each round.
+
+A round samples solutions to training problems of N operations, keeps those that a grader accepts, trains on them and on those of
+earlier rounds, and is tested. The next round has N + 1 operations, as long as the gate holds. It is built of `predict`, `fit` and
+`test`, each of which goes on where it stopped, and so does the whole when it is started again.
+"""
+
+import json
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from callbacks.files import write_text
+from datamodules.problems.mixture import parse_ops
+from recipes.cli import run_stage
+from recipes.expert_iteration.accepted import Filter, read_samples, select, set_apart, write_rows
+from recipes.text_tables import align, read_json
+
+
+@dataclass(frozen=True)
+class ExpertIteration:
+    """What FILE.yaml says.
+
+    config:     of `fit`, `predict` and `test`: the model, how it trains, contexts, modes and bands of held-out problems. Its
+                mixture is not trained on.
+    start_from: weights that the first round samples with: a Hugging Face folder or a checkpoint.
+    ops:        operations, one round each, in this order: "5-12".
+    problems:   different problems of a round.
+    samples:    solutions to each.
+    gate:       a round whose pass@1 by the grader is below ends the run, before it trains.
+    keep:       which solutions are learnt from.
+    restart:    every round trains from `start_from`; false: from the weights of the round before.
+    union:      a round trains on what earlier rounds kept too.
+    settings:   further settings of the config, such as {trainer.max_steps: 100}.
+    about:      printed above the table.
+    """
+
+    config: Path
+    start_from: str
+    ops: str
+    problems: int = 500
+    samples: int = 16
+    gate: float = 0.01
+    keep: Filter = Filter()
+    restart: bool = True
+    union: bool = True
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    about: str = ""
+
+
+def load(path: Path) -> ExpertIteration:
+    """Read a file; `config` is found relative to it.
+
+    Raises:
+        ValueError: no such file, an unknown or missing key, or a value that makes no round.
+    """
+    if not path.is_file():
+        raise ValueError(f"iterate: {str(path)!r} does not exist; see configs/expert_iteration/.")
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for kind, part in ((ExpertIteration, raw), (Filter, raw.get("keep", {}) if isinstance(raw, Mapping) else {})):
+        known = {f.name for f in fields(kind)}
+        needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+        if not isinstance(part, Mapping) or not needed <= part.keys() <= known:
+            raise ValueError(
+                f"{path}: {kind.__name__} has the keys {sorted(known)}, of which {sorted(needed)} are needed; got {part!r}."
+            )
+    spec = ExpertIteration(**raw | {"config": (path.parent / raw["config"]).resolve(), "keep": Filter(**raw.get("keep", {}))})
+    if not spec.config.is_file():
+        raise ValueError(f"{path}: config {spec.config} does not exist.")
+    if spec.problems < 1 or spec.samples < 1 or not parse_ops(spec.ops):
+        raise ValueError(f"{path}: problems={spec.problems} and samples={spec.samples} must be at least 1.")
+    return spec
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round: its number of operations, the weights it samples with, those it trains from, and its folder."""
+
+    op: int
+    sampler: str
+    init_from: str
+    folder: Path
+
+    @property
+    def found(self) -> dict[str, Any]:
+        """What became of the samples."""
+        return read_json(self.folder / "round.json")
+
+    @property
+    def model(self) -> str:
+        """What it leaves."""
+        return str(self.folder / "huggingface")
+
+
+class Loop:
+    """The rounds of an experiment in a folder."""
+
+    def __init__(self, spec: ExpertIteration, out: Path, seed: int) -> None:
+        """Keep the settings."""
+        self.spec, self.out, self.seed = spec, out, seed
+
+    def run(self) -> list[Round]:
+        """Every round that is not done; returns those that were sampled, of which the last may not have passed the gate."""
+        rounds: list[Round] = []
+        sampler = self.spec.start_from
+        for op in parse_ops(self.spec.ops):
+            init_from = self.spec.start_from if self.spec.restart else sampler
+            rounds.append(Round(op, sampler, init_from, self.out / f"op{op:02d}"))
+            print(f"\n=== round {len(rounds)}: {op} operations ===", flush=True)
+            self.sample(rounds[-1])
+            if not rounds[-1].found["passed"]:
+                break
+            self.train(rounds)
+            sampler = rounds[-1].model
+        return rounds
+
+    def _settings(self, current: Round, init_from: str) -> list[str]:
+        settings = {
+            "config": self.spec.config, **self.spec.settings, "seed_everything": self.seed, "data.init_args.seed": self.seed,
+            "trainer.default_root_dir": current.folder, "model.init_args.init_from": init_from,
+        }  # fmt: skip
+        return _arguments(settings)
+
+    def sample(self, current: Round) -> None:
+        """Sample and select, unless that is done; `round.json` says what came of it, and whether the gate holds."""
+        if (current.folder / "round.json").is_file():
+            return
+        asked = {
+            "data.init_args.held_out.bands": {f"op{current.op}": str(current.op)}, "data.init_args.held_out.per_op": False,
+            "data.init_args.held_out.problems": self.spec.problems, "data.init_args.held_out.predict_split": "train",
+            "model.init_args.evaluation.samples": self.spec.samples, "model.init_args.evaluation.seed": self.seed,
+            "model.init_args.evaluation.likelihood": False,
+        }  # fmt: skip
+        run_stage(["predict", *self._settings(current, current.sampler), *_arguments(asked)])
+        samples = sorted((current.folder / "predict/samples").glob("predict*.jsonl"))
+        rows, counts = select(read_samples(samples), self.spec.keep)
+        train, validation = set_apart(rows, self.spec.keep.validation_share)
+        write_rows(current.folder / "train.jsonl", train)
+        write_rows(current.folder / "validation.jsonl", validation)
+        found = counts | {"train_rows": len(train), "validation_rows": len(validation)}
+        found |= {"op": current.op, "passed": counts["pass@1"] >= self.spec.gate and bool(train)}
+        write_text(current.folder / "round.json", json.dumps(found, indent=1))
+
+    def train(self, rounds: list[Round]) -> None:
+        """Train and test the last round, unless that is done."""
+        last = rounds[-1]
+        used = rounds if self.spec.union else [last]
+        files = {
+            name: [str(r.folder / f"{name}.jsonl") for r in used if r.found[f"{name}_rows"]] for name in ("train", "validation")
+        }
+        settings = [*self._settings(last, last.init_from), *_arguments({"data.init_args.files": files})]
+        if not (last.folder / "training.json").is_file():
+            run_stage(["fit", *settings, "--ckpt_path", "last"])
+        if not (last.folder / "test/pass_at_k.json").is_file():
+            run_stage(["test", *self._settings(last, last.model)])
+
+
+def _arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as words of a command line; those that are no text or number as JSON."""
+    texts = {key: str(value) if isinstance(value, str | Path) else json.dumps(value) for key, value in settings.items()}
+    return [word for key, text in texts.items() for word in (f"--{key}", text)]
+
+
+def table(rounds: list[Round]) -> str:
+    """What each round sampled, kept and reached on held-out problems."""
+    rows: list[list[str]] = []
+    heads = ["op", "pass@1 sampled", "kept", "duplicates"]
+    for current in rounds:
+        found, test = current.found, current.folder / "test/pass_at_k.json"
+        cells = [
+            str(current.op),
+            f"{found['pass@1']:.3f}",
+            str(found["train_rows"] + found["validation_rows"]),
+            str(found["duplicates"]),
+        ]
+        passes = read_json(test) if test.is_file() else {}
+        bands = [name for name in passes if not name.removeprefix("op").isdigit()]
+        cells += [f"{passes[band]['executable']['pass@1']['mean']:.3f}" for band in bands]
+        heads += [f"{band} executable pass@1" for band in bands] if len(heads) == 4 else []
+        rows.append(cells + ["-"] * (len(heads) - len(cells)))
+    return align([heads, *rows])
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    parser = ArgumentParser(prog="python main.py iterate", description=__doc__)
+    parser.add_argument("file", type=Path, help="a file under configs/expert_iteration/")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the experiment")
+    parser.add_argument("--seed", type=int, default=0, help="of sampling and of the order of training rows")
+    args = parser.parse_args(argv)
+    spec = load(args.file)
+    rounds = Loop(spec, args.out, args.seed).run()
+    last = rounds[-1]
+    if not last.found["passed"]:
+        print(f"\nThe gate closed at op {last.op}: pass@1 {last.found['pass@1']:.4f}, needed {spec.gate}.")
+    print(f"\n{spec.about}{table(rounds)}\n{args.out}/opNN has the files of each round")
+    return 0

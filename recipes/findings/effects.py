@@ -1,0 +1,112 @@
+"""What arms reached, held against what is claimed: effects with intervals and verdicts, and what they were made with."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from recipes.report.sourced_numbers import Files, Number, Term
+from recipes.report.studies import Study
+from recipes.report.study_values import Values
+
+ALIKE = 0.05  # differences claimed to be none may be so large; where no arm is farther from 0, or from 1, nothing could be seen
+NOTHING = 0.02  # differences claimed to be there are not, if they are no larger
+
+
+def verdict(found: Number, expected: str, *, at_end: bool = False) -> str:
+    """What a difference's interval says about a claim; `at_end`: all arms of the recipe are next to 0, or to 1."""
+    if found.low is None or found.high is None or len(found.runs) < 2:
+        return "not resolvable (one seed)"
+    above, below, largest = found.low > 0, found.high < 0, max(-found.low, found.high)
+    if expected == "open":
+        return "above zero" if above else "below zero" if below else "no difference" if largest <= ALIKE else "not resolvable"
+    if at_end:
+        return "not resolvable (at the end of the range)"
+    if expected == "same":
+        return "reproduced" if largest <= ALIKE else "not reproduced" if above or below else "not resolvable"
+    wanted, unwanted = (above, below) if expected == "above" else (below, above)
+    return "not reproduced" if unwanted or largest <= NOTHING else "reproduced" if wanted else "not resolvable"
+
+
+def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence[int] = ()) -> list[dict[str, Any]]:
+    """Every effect of a claim, with each seed's value and where it was read; those whose arms are not complete hold no value.
+
+    Args:
+        study: the recipe's results.
+        files: of the folder that it was found in.
+        claim: its effects.
+        planned: seeds that were to be run before any was seen; where there are more, what these alone say is kept, too.
+
+    Raises:
+        ValueError: an effect of what no evaluation holds.
+    """
+    values, first, effects = Values(study, files), Values(_of_seeds(study, planned), files), []
+    groups = {group.label for group in study.groups}
+    for effect in claim["effects"]:
+        if effect["arm"] not in groups or effect.get("against", effect["arm"]) not in groups:
+            effects.append(effect)
+            continue
+        found, key = _found(values, effect), effect["at"]
+        if found is None:
+            raise ValueError(
+                f"claims.yaml, {study.name}, {effect['what']!r}: {key} is in no evaluation with a seed that it needs."
+            )
+        seeds = [sum(term.weight * files.value(term.path, term.key) for term in run) for run in found.runs]
+        numbers = {"value": found.value, "low": found.low, "high": found.high, "seeds": seeds, "terms": json.loads(found.terms)}
+        effects.append(effect | numbers)
+        if "expected" in effect:
+            effects[-1]["verdict"] = verdict(found, effect["expected"], at_end=_at_end(values, key))
+            alone = _found(first, effect) if first.study != study else None
+            if alone is not None:
+                effects[-1]["planned"] = {
+                    "seeds": list(planned), "value": alone.value, "low": alone.low, "high": alone.high,
+                    "verdict": verdict(alone, effect["expected"], at_end=_at_end(first, key)),
+                }  # fmt: skip
+    return effects
+
+
+def _of_seeds(study: Study, seeds: Sequence[int]) -> Study:
+    """A study's runs with these seeds."""
+    groups = (replace(group, runs=tuple(run for run in group.runs if run.seed in seeds)) for group in study.groups)
+    return replace(study, groups=tuple(group for group in groups if group.runs))
+
+
+def _found(values: Values, effect: dict[str, Any]) -> Number | None:
+    """The difference of two arms, or the value of one, after its last stage or `before` it; None where there is none."""
+    groups = {group.label: group for group in values.study.groups}
+    arm, other, key = groups.get(effect["arm"]), groups.get(effect.get("against", effect["arm"])), effect["at"]
+    before = effect.get("before", False)
+    if arm is None or other is None:
+        return None
+    if "against" in effect:
+        return values.difference(arm, other, key)
+    return values.number(
+        arm, lambda run: [Term(1, (run.before if before else run.last).evaluation, key)], share=not key.endswith("/trials")
+    )
+
+
+def _at_end(values: Values, key: str) -> bool:
+    """Whether every arm is next to 0, or to 1, with every seed."""
+    every = [values.files.value(run.last.evaluation, key) for group in values.study.groups for run in group.runs]
+    known = [value for value in every if value is not None]
+    return max(known) <= ALIKE or min(known) >= 1 - ALIKE
+
+
+def environment(study: Study, files: Files) -> dict[str, Any]:
+    """Seeds of a study, and the commits, versions and threads that made its stages."""
+    found = [files.json(stage.path("environment.json")) or {} for stage in study.stages().values()]
+    commits = sorted({of["commit"] for of in found if of.get("commit")})
+    return {
+        "seeds": sorted({run.seed for group in study.groups for run in group.runs}), "commits": commits,
+        "threads": sorted({of["threads"] for of in found if "threads" in of}), "versions": found[0].get("versions", {}),
+        "python": found[0].get("python", ""),
+    }  # fmt: skip
+
+
+def cost(study: Study, files: Files) -> dict[str, float]:
+    """Seconds of training and testing by stage, each stage once; starting its two processes is left out."""
+    seconds = {}
+    for folder, stage in study.stages().items():
+        testing = files.json(stage.evaluation)["seconds"].values()
+        seconds[folder] = round(files.json(stage.path("training.json"))["seconds"] + sum(testing), 1)
+    return seconds

@@ -1,0 +1,101 @@
+"""The page of findings."""
+
+import re
+from collections import Counter
+from hashlib import sha256
+from typing import Any
+
+from recipes.text_tables import align
+
+SCALE = "tiny"
+COUNT = ".0f"
+UNREAD = "(The words that stood here were written for other numbers.)"
+
+
+def style(effect: dict[str, Any], digits: int) -> str:
+    """How values of an effect are written: counts whole, differences with their sign."""
+    return COUNT if effect["at"].endswith("/trials") else f"{'+' if 'against' in effect else ''}.{digits}f"
+
+
+def table(effects: list[dict[str, Any]]) -> str:
+    """A row for each effect."""
+    rows = [["effect", "expected", "ours", "95% interval", "seeds", "verdict"]]
+    for e in effects:
+        if "value" not in e:
+            rows.append([e["what"], e.get("expected", ""), "-", "-", "-", "not measured"])
+            continue
+        how = style(e, 3)
+        low = max(e["low"], 0.0) if how == COUNT and e["low"] is not None else e["low"]
+        interval = "-" if low is None else f"[{low:{how}}, {e['high']:{how}}]"
+        seeds = " ".join(format(value, style(e, 2)) for value in e["seeds"])
+        rows.append([e["what"], e.get("expected", ""), format(e["value"], how), interval, seeds, _said(e)])
+    return align(rows)
+
+
+def _said(effect: dict[str, Any]) -> str:
+    """The verdict; where seeds were added and it was another one before, that too."""
+    now, before = effect.get("verdict", ""), effect.get("planned", {})
+    return f"{now} (seeds {_list(before['seeds'])}: {before['verdict']})" if before.get("verdict", now) != now else now
+
+
+def _list(numbers: list[int]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def key_of(effects: list[dict[str, Any]]) -> str:
+    """Names the table of effects; a reading says for which it was written."""
+    return sha256(table(effects).encode()).hexdigest()[:8]
+
+
+def reading(text: str, effects: list[dict[str, Any]]) -> str:
+    """A text with `{WHAT}` replaced by the value of the effect of that name.
+
+    Raises:
+        ValueError: there is no such effect, or it was not measured.
+    """
+    values = {e["what"]: format(e["value"], style(e, 2)) for e in effects if "value" in e}
+
+    def fill(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise ValueError(f"claims.yaml: a reading names {match[1]!r}, which was not measured; there are {sorted(values)}.")
+        return values[match[1]]
+
+    return re.sub(r"\{([^}]+)\}", fill, text.strip())
+
+
+def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int) -> list[str]:
+    """What was found of a claim: its effects, in a picture and by number, in words, and what made them."""
+    verdicts = Counter(effect["verdict"].partition(" (")[0] for effect in found["effects"] if "verdict" in effect)
+    made, seconds = found["environment"], found["seconds"]
+    commits = ", ".join(commit[:7] for commit in made["commits"])
+    versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+    seeds, threads = _list(made["seeds"]), _list(made["threads"])
+    return [
+        ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()) + ".",
+        f"![differences between arms of {name}](figures/{name}-effects.png)", f"```\n{table(found['effects'])}\n```",
+        reading(claim["reading"], found["effects"]) if claim.get("reading_of") == key_of(found["effects"]) else UNREAD,
+        f"`python main.py run configs/recipe/{name}.yaml --scale {SCALE} --seed {seeds} --out runs/study` at {commits}: "
+        f"{len(seconds)} stages ({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes; threads: "
+        f"{threads}. Python {made['python']}, {versions}.",
+    ]  # fmt: skip
+
+
+def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
+    """The findings as Markdown."""
+    parts = [claims["about"].strip()]
+    stages = {stage: seconds for found in measured.values() for stage, seconds in found["seconds"].items()}
+    users = Counter(stage for found in measured.values() for stage in found["seconds"])
+    differences = sum("verdict" in effect for found in measured.values() for effect in found["effects"])
+    hours, least, most = sum(stages.values()) / 3600, min(stages.values()) / 60, max(stages.values()) / 60
+    parts.append(
+        f"All {len(stages)} stages, each made once, took {hours:.1f} hours of training and testing by the clock; "
+        f"{least:.1f} to {most:.1f} minutes each. Were there no differences at all, about {differences / 20:.0f} of the "
+        f"{differences} intervals below would leave zero out by chance."
+    )
+    for name, claim in claims["findings"].items():
+        parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
+        if name in measured:
+            parts += section(name, claim, measured[name], sum(users[stage] > 1 for stage in measured[name]["seconds"]))
+        else:
+            parts.append("Not measured yet.")
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,178 @@
+"""What a stage will cost before it is run: steps, tokens and FLOPs, from its config and a sample of its problems.
+
+Solutions are taken to be as long as gold ones, samples to share nothing but their prompt, and no group of RL to be left out for
+want of variance. Validation in training and the overhead of a machine are left out. The compute ledger says what it was.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pydoc import locate
+from random import Random
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PretrainedConfig
+
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.documents import encode
+from datamodules.rows.tokenizer import load_tokenizer
+from lightning_modules.models.compute import PASSES, countable
+from lightning_modules.models.flops import forward_flops
+from lightning_modules.models.language_model import build_language_model
+from recipes.planning.budget import tokens_per_update, updates_per_rollout
+from recipes.planning.plan import Planned
+from recipes.planning.resolve import Config, processes
+
+SAMPLED = 64  # problems whose lengths stand for all
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cost of a stage.
+
+    steps:      optimiser updates.
+    rollouts:   of RL; 0 else.
+    tokens:     trained on; of RL, sampled.
+    flops:      of training; None where the model's are not known.
+    evaluation: FLOPs of the test on held-out problems; None likewise.
+    """
+
+    steps: int
+    rollouts: int
+    tokens: float
+    flops: float | None
+    evaluation: float | None
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Mean tokens of prompts and responses, and of whole documents what a token attends to, itself included."""
+
+    prompt: float
+    response: float
+    attended: float
+
+
+def estimate(stage: Planned) -> Estimate:
+    """Estimate the cost of a stage.
+
+    Raises:
+        ValueError: a stage that says neither how many updates nor how many tokens it takes.
+    """
+    config, model = stage.config, _architecture(stage)
+    if "group_size" in config["model"]["init_args"]:
+        steps, rollouts, tokens, flops = _policy(config, model)
+    else:
+        steps, rollouts, tokens, flops = _supervised(config, model)
+    return Estimate(steps, rollouts, tokens, flops, _evaluation(config, model))
+
+
+def _supervised(config: Config, model: PretrainedConfig | None) -> tuple[int, int, float, float | None]:
+    per_update = tokens_per_update(config)
+    steps = _steps(config, per_update)
+    tokens = float(steps * per_update)
+    lengths = _lengths(config)
+    return steps, 0, tokens, model and PASSES["update"] * forward_flops(model, tokens=tokens, context=lengths.attended)
+
+
+def _policy(config: Config, model: PretrainedConfig | None) -> tuple[int, int, float, float | None]:
+    policy, data = config["model"]["init_args"], config["data"]["init_args"]
+    steps = _steps(config, None)
+    rollouts = -(-steps // updates_per_rollout(config))
+    lengths, prompts = _lengths(config), rollouts * data["prompts_per_rollout"] * (processes(config) or 1)
+    completions, drawn = prompts * policy["group_size"], 1 + policy.get("resample", 0)  # each group replaced, at the most
+    response = min(lengths.response, policy["sampling"]["max_new_tokens"])
+    sampled, rows = completions * response, completions * (lengths.prompt + response)
+    if model is None:
+        return steps, rollouts, sampled, None
+    flops = forward_flops(model, tokens=drawn * prompts * lengths.prompt, context=lengths.prompt / 2)
+    flops += forward_flops(model, tokens=drawn * sampled, context=lengths.prompt + response / 2)
+    reference, looks_back = bool(policy.get("beta")), updates_per_rollout(config) > 1 or "values" in policy  # PPO: values
+    epochs = policy.get("epochs", 1)
+    passes = PASSES["update"] * epochs + reference + (looks_back or reference)
+    if policy.get("critic") and not locate(policy["critic"]["class_path"]).shares:  # a model as large as the policy
+        passes += 1 + PASSES["critic update"] * epochs
+    return steps, rollouts, sampled, flops + passes * forward_flops(model, tokens=rows, context=(lengths.prompt + response) / 2)
+
+
+def _evaluation(config: Config, model: PretrainedConfig | None) -> float | None:
+    data, how = config["data"]["init_args"], config["model"]["init_args"]["evaluation"]
+    held_out, total = data["held_out"], 0.0
+    if model is None or not held_out["bands"]:
+        return None if model is None else 0.0
+    for ops in held_out["bands"].values():
+        component = Component(str(ops), tuple(held_out["contexts"]), tuple(held_out["modes"]))
+        lengths = _measure(data["tokenizer"], _shape(data), (component,))
+        problems = held_out["problems"] * (len(parse_ops(ops)) if held_out["per_op"] else 1)
+        response = min(lengths.response, how["sampling"]["max_new_tokens"])
+        total += forward_flops(model, tokens=problems * lengths.prompt, context=lengths.prompt / 2)
+        total += forward_flops(model, tokens=problems * how["samples"] * response, context=lengths.prompt + response / 2)
+    return total
+
+
+def _steps(config: Config, per_update: int | None) -> int:
+    """Updates of a run, as `TokenBudget` and the Trainer would take them."""
+    limit, tokens = config["trainer"].get("max_steps"), (config.get("budget") or {}).get("max_tokens")
+    limits = [] if limit in (None, -1) else [limit]
+    if tokens is not None and per_update is not None:
+        limits.append(max(1, int(tokens // per_update)))
+    if not limits:
+        raise ValueError("a stage says neither `trainer.max_steps` nor `budget.max_tokens`; set one of them.")
+    return min(limits)
+
+
+def _architecture(stage: Planned) -> PretrainedConfig | None:
+    """The transformers config of the model; None where its FLOPs are not known."""
+    settings = stage.config["model"]["init_args"]
+    if stage.parent is not None:
+        return _architecture(stage.parent)
+    if settings.get("architecture") is not None:
+        with torch.device("meta"):
+            found = build_language_model(settings["architecture"]).config
+    else:
+        found = AutoConfig.from_pretrained(settings["init_from"])
+    return found if countable(found) else None
+
+
+def _lengths(config: Config) -> Lengths:
+    """Of what training reads."""
+    data = config["data"]["init_args"]
+    if data["mixture"] is None:
+        raise ValueError("the cost of training on files cannot be estimated beforehand; give the stage a `mixture`.")
+    replayed = data.get("replay_share", 0.0)
+    parts = [(data["mixture"], 1 - replayed), (data.get("replay") or (), replayed)]
+    components = [_scaled(component, share) for mixture, share in parts for component in _components(mixture)]
+    return _measure(data["tokenizer"], _shape(data), tuple(components))
+
+
+def _components(mixture: str | Sequence[Mapping[str, Any]]) -> Sequence[Component]:
+    return components_of(mixture) if isinstance(mixture, str) else [Component(**component) for component in mixture]
+
+
+def _scaled(component: Component, share: float) -> Component:
+    """Of a share of the weight, and hashable."""
+    return Component(component.ops, tuple(component.contexts), tuple(component.modes), component.weight * share)
+
+
+def _shape(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
+    """What, beside the mixture, decides how long problems are; hashable."""
+    graph = {key: tuple(value) if isinstance(value, list) else value for key, value in data["graph"].items()}
+    return GraphSpec(**graph), data["random_letters"]
+
+
+@cache
+def _measure(tokenizer: str, shape: tuple[GraphSpec, bool], components: tuple[Component, ...]) -> Lengths:
+    """Lengths of the first examples of a mixture."""
+    total = sum(component.weight for component in components)
+    mixture = Mixture([Component(c.ops, c.contexts, c.modes, c.weight / total) for c in components])
+    synthesis, rng = Synthesis(mixture, shape[0], shape[1], seed=0), Random(0)
+    cells: list[Cell] = [mixture.draw(rng) for _ in range(SAMPLED)]
+    examples = [synthesis.example("train", i, cell) for i, cell in enumerate(cells)]
+    documents = encode(examples, load_tokenizer(tokenizer))
+    whole = [len(document.ids) for document in documents]
+    prompts = [document.prompt_tokens for document in documents]
+    attended = sum(n * (n + 1) / 2 for n in whole) / sum(whole)
+    return Lengths(sum(prompts) / SAMPLED, (sum(whole) - sum(prompts)) / SAMPLED, attended)

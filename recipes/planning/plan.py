@@ -1,0 +1,207 @@
+"""What a recipe makes: for every arm and seed a chain of stages, each identified by a digest of its whole input.
+
+Equal stages of several arms are one stage. Not here: running them (`workplace.py`), what they cost (`estimate.py`).
+"""
+
+from argparse import ArgumentError
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import product
+
+from recipes.planning.budget import read_budget, split_budget
+from recipes.planning.recipe import Change, Recipe, Stage, without
+from recipes.planning.resolve import Config, digest, kind_of, resolve
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A stage with all that shapes it.
+
+    name:   in the recipe.
+    config: resolved; where it starts from, and where its files lie, are no part of it.
+    parent: the stage it starts from.
+    digest: of its whole input.
+    """
+
+    name: str
+    config: Config
+    parent: "Planned | None"
+    digest: str
+
+    @property
+    def kind(self) -> str:
+        """From its module: "pretrain", "midtrain", "grpo" ..."""
+        return kind_of(self.config)
+
+    @property
+    def label(self) -> str:
+        """Names its folder."""
+        return f"{self.kind}-{self.digest}"
+
+    @property
+    def record(self) -> dict[str, str | None]:
+        """What `stage.json` in its folder says of it."""
+        return {"kind": self.kind, "digest": self.digest, "parent": self.parent and self.parent.label}
+
+    def chain(self) -> "list[Planned]":
+        """The stages that led to it, then itself."""
+        return [*(self.parent.chain() if self.parent else []), self]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One combination of values, with one seed.
+
+    name:   its values and its seed.
+    values: axis -> value.
+    stages: in the order in which they run.
+    """
+
+    name: str
+    values: Mapping[str, str]
+    seed: int
+    stages: tuple[Planned, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe's arms."""
+
+    recipe: Recipe
+    arms: tuple[Arm, ...]
+
+    def stages(self) -> dict[str, Planned]:
+        """Digest -> stage, each once, what others start from first."""
+        return {stage.digest: stage for arm in self.arms for stage in arm.stages}
+
+
+def only(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
+    """The plans with the arms whose names match one of the patterns (`*`, `?`); those left without an arm are left out.
+
+    Raises:
+        ValueError: a pattern that matches no arm.
+    """
+    names = [arm.name for plan in plans for arm in plan.arms]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ValueError(f"--only {pattern!r} matches no arm; there are {', '.join(names)}.")
+    kept = [(plan, tuple(arm for arm in plan.arms if any(fnmatchcase(arm.name, p) for p in patterns))) for plan in plans]
+    return [Plan(plan.recipe, arms) for plan, arms in kept if arms]
+
+
+def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
+    """Work out every arm.
+
+    Args:
+        recipe: as it is written.
+        seeds: instead of the recipe's own.
+
+    Raises:
+        ValueError: a budget that cannot be shared out, an arm without stages, or a setting that `fit` would refuse.
+    """
+    builder = _Builder(recipe)
+    names, choices = list(recipe.axes), [list(values.items()) for values in recipe.axes.values()]
+    arms = []
+    for seed in recipe.seeds if seeds is None else seeds:
+        for chosen in product(*choices):
+            values = dict(zip(names, (value for value, _ in chosen), strict=True))
+            name = "-".join([*values.values(), f"seed{seed}"])
+            arms.append(Arm(name, values, seed, builder.stages([change for _, change in chosen], seed, name)))
+    return Plan(recipe, tuple(arms))
+
+
+class _Builder:
+    """Resolves stages, each different one once."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.resolved: dict[str, Config] = {}
+
+    def stages(self, changes: Sequence[Change], seed: int, arm: str) -> tuple[Planned, ...]:
+        """The stages of one arm, by its name."""
+        skipped = frozenset().union(*(change.skip for change in changes))
+        stages = without(self.recipe.stages, skipped)
+        if not stages:
+            raise ValueError(f"recipe {self.recipe.name!r}: arm {arm!r} skips every stage; leave it one.")
+        configs = {stage.name: self._config(stage, changes, seed, arm) for stage in stages}
+        if self.recipe.budget is not None:
+            budget = dict(self.recipe.budget)
+            for change in changes:
+                budget |= change.budget
+            stages = self._spend(budget, stages, configs)
+        found: dict[str, Planned] = {}
+        for stage in stages:
+            config, parent = configs[stage.name], found[stage.init_from] if stage.init_from else None
+            if parent is None:
+                config = _started(config, self._start(stage, changes, seed, arm))
+            name = digest(config, parent.digest if parent else None)
+            found[stage.name] = Planned(stage.name, config, parent, name)
+        return tuple(found.values())
+
+    def _start(self, stage: Stage, changes: Sequence[Change], seed: int, arm: str) -> str | None:
+        """Weights from outside that a chain begins with: those of its first stage as written, which this arm may do without."""
+        written = {of.name: of for of in self.recipe.stages}
+        first = written[stage.name]
+        while first.init_from is not None:
+            first = written[first.init_from]
+        own = (replace(of, init_from=None) for of in (first, written[stage.name]))
+        starts = (self._config(of, changes, seed, arm)["model"]["init_args"].get("init_from") for of in own)
+        return next((start for start in starts if start is not None), None)
+
+    def _config(self, stage: Stage, changes: Sequence[Change], seed: int, arm: str) -> Config:
+        settings = dict(stage.settings)
+        for change in changes:
+            settings |= change.settings.get(stage.name, {})
+        settings |= {"seed_everything": seed, "data.init_args.seed": seed}
+        if stage.init_from is not None:
+            settings["model.init_args.init_from"] = stage.init_from
+        key = repr((stage.configs, sorted(settings.items(), key=lambda item: item[0])))
+        if key not in self.resolved:
+            try:
+                self.resolved[key] = resolve(stage.configs, settings)
+            except (ValueError, ArgumentError) as err:
+                raise ValueError(f"recipe {self.recipe.name!r}, stage {stage.name!r} of arm {arm!r}: {err}") from err
+        return self.resolved[key]
+
+    @staticmethod
+    def _spend(raw: Mapping[str, object], stages: list[Stage], configs: dict[str, Config]) -> list[Stage]:
+        """Give the two stages of a budget their steps; one that is left none is taken out."""
+        budget = read_budget(raw)
+        if not {budget.mid, budget.rl} & configs.keys():
+            return stages  # an arm that skips both spends nothing
+        if missing := {budget.mid, budget.rl} - configs.keys():
+            raise ValueError(f"budget: {sorted(missing)} are no stages; set `mid` and `rl` to two of {sorted(configs)}.")
+        if budget.devices is not None:
+            for name in (budget.mid, budget.rl):
+                configs[name] = configs[name] | {"trainer": configs[name]["trainer"] | {"devices": budget.devices}}
+        sizes = budget.sizes(configs[budget.mid], configs[budget.rl])
+        steps = split_budget(budget.tokens, budget.rl_share, sizes)
+        left = {budget.mid: steps.mid, budget.rl: steps.rl * sizes.updates_per_step}
+        for name, count in left.items():
+            config = configs[name]
+            trainer, limits = config["trainer"] | {"max_steps": count}, config["budget"] | {"max_tokens": None}
+            configs[name] = config | {"trainer": trainer, "budget": limits}
+        return without(stages, frozenset(name for name, count in left.items() if not count))
+
+
+def _started(config: Config, start: str | None) -> Config:
+    """A config with weights from outside, where there are any."""
+    if start is None:
+        return config
+    model = config["model"]
+    return config | {"model": model | {"init_args": model["init_args"] | {"init_from": start}}}
+
+
+def in_order(plans: Sequence[Plan]) -> Iterator[tuple[Planned, list[str]]]:
+    """Each stage once, what others start from first, with the names of its arms (of several plans, with the recipe's)."""
+    users: dict[str, list[str]] = {}
+    stages: dict[str, Planned] = {}
+    for plan in plans:
+        before = f"{plan.recipe.name}: " if len(plans) > 1 else ""
+        stages |= plan.stages()
+        for arm in plan.arms:
+            for stage in arm.stages:
+                users.setdefault(stage.digest, []).append(before + arm.name)
+    for name, stage in stages.items():
+        yield stage, users[name]

@@ -1,0 +1,199 @@
+"""A recipe as it is written: stages that start from one another, and arms that vary them; read from YAML and checked.
+
+A recipe speaks in the terms of its study ("edge", "hard"); a scale (`configs/scale/`) says what they mean for models of one size.
+Not here: what stages that makes in all (`plan.py`), running them (`pipeline.py`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipes.planning.scale import Scale, load_scale
+
+KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures"}
+STAGE_KEYS = {"config", "kind", "init_from", "use", "set"}
+CHANGE_KEYS = {"use", "set"}
+# key -> what it is, how it is written
+SHAPES: dict[str, tuple[type, str]] = {
+    "stages": (Mapping, "{pretrain: {kind: pretrain}}"), "arms": (Mapping, "{data: {base: {skip: [grpo]}, edge: {}}}"),
+    "seeds": (list, "[0, 1, 2]"), "figures": (list, "[3, 10]"), "skip": (list, "[grpo]"),
+    "set": (Mapping, "{trainer.max_steps: 100}"), "budget": (Mapping, "{tokens: 1.0e+9, rl_share: 0.2}"),
+    "scale": (str, "tiny"), "about": (str, "What it asks."),
+}  # fmt: skip
+NEVER_EMPTY = {"stages", "arms", "seeds"}
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One LightningCLI config.
+
+    name:      in the recipe.
+    configs:   files, later ones winning.
+    init_from: name of the earlier stage whose weights it starts from; None: what the config says.
+    settings:  dotted key -> value, above the files.
+    """
+
+    name: str
+    configs: tuple[Path, ...]
+    init_from: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one value of an axis changes.
+
+    settings: stage -> dotted key -> value.
+    skip:     stages that these arms do without; what starts from them starts from what they start from.
+    budget:   keys of the recipe's budget.
+    """
+
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    skip: frozenset[str] = frozenset()
+    budget: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a recipe says.
+
+    name:    the file's stem.
+    stages:  in the order in which they run.
+    about:   what it asks and how, for people.
+    axes:    name -> value -> what it changes; arms are all their combinations.
+    seeds:   every arm runs once with each.
+    budget:  see `recipes.planning.budget`; None: stages say how long they run.
+    scale:   what its terms mean; None where its stages name their configs.
+    figures: of the paper, by number, that show what it found best; the report draws them first.
+    plain:   without arms: stages have folders of their own names.
+    """
+
+    name: str
+    stages: tuple[Stage, ...]
+    about: str = ""
+    axes: Mapping[str, Mapping[str, Change]] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    budget: Mapping[str, Any] | None = None
+    scale: Scale | None = None
+    figures: tuple[int, ...] = ()
+    plain: bool = True
+
+
+def load_recipe(path: Path, scale: str | None = None) -> Recipe:
+    """Read a recipe; configs are found relative to its file.
+
+    Args:
+        path: a YAML file.
+        scale: as `load_scale` takes it; None: the one that the recipe names.
+
+    Raises:
+        ValueError: no such file, an unknown key, a missing config, or a stage that starts from none before it.
+    """
+    if not path.is_file():
+        raise ValueError(f"recipe {str(path)!r} does not exist; see configs/recipe/.")
+    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(raw, Mapping) or not {"stages"} <= raw.keys() <= KEYS:
+        raise ValueError(f"{path}: a recipe has the key `stages` and, optionally, {', '.join(sorted(KEYS - {'stages'}))}.")
+    for key, value in raw.items():
+        _shaped(path, f"`{key}`", key, value)
+    found = _scale(path, raw, scale)
+    stages: dict[str, Stage] = {}
+    for name, entry in raw["stages"].items():
+        stages[name] = _stage(path, name, entry, found, earlier=set(stages))
+    axes = {name: _axis(path, name, values, found, stages) for name, values in raw.get("arms", {}).items()}
+    return Recipe(
+        name=path.stem, stages=tuple(stages.values()), about=raw.get("about", ""), axes=axes,
+        seeds=tuple(raw.get("seeds", (0,))), budget=raw.get("budget"), scale=found, figures=tuple(raw.get("figures", ())),
+        plain="arms" not in raw,
+    )  # fmt: skip
+
+
+def _shaped(path: Path, where: str, key: str, value: Any) -> Any:
+    """Refuse a value that is not written as its key wants it."""
+    kind, example = SHAPES[key]
+    numbers = key in ("seeds", "figures")
+    if not isinstance(value, kind) or (key in NEVER_EMPTY and not value) or (numbers and not all(type(n) is int for n in value)):
+        raise ValueError(f"{path}: {where} is written as `{key}: {example}`; got {value!r}.")
+    return value
+
+
+def _scale(path: Path, raw: Mapping[str, Any], wanted: str | None) -> Scale | None:
+    """The scale asked for, else the recipe's own."""
+    if "scale" not in raw:
+        if wanted is not None:
+            raise ValueError(f"{path}: its stages name their configs, so --scale {wanted} changes nothing; leave it out.")
+        return None
+    return load_scale(wanted or raw["scale"], path.parent)
+
+
+def _stage(path: Path, name: str, entry: Any, scale: Scale | None, earlier: set[str]) -> Stage:
+    if not isinstance(entry, Mapping) or not entry.keys() <= STAGE_KEYS or ("config" in entry) == ("kind" in entry):
+        raise ValueError(
+            f"{path}: stage {name!r} has either `config` or `kind` and, optionally, init_from, use, set; got {entry!r}."
+        )
+    source = entry.get("init_from")
+    if source is not None and source not in earlier:
+        raise ValueError(f"{path}: stage {name!r} starts from {source!r}, which is no stage before it ({sorted(earlier)}).")
+    if "kind" in entry:
+        if scale is None:
+            raise ValueError(f"{path}: stage {name!r} is of kind {entry['kind']!r}, but the recipe names no `scale`.")
+        configs, settings = scale.kind(entry["kind"])
+    else:
+        named = [entry["config"]] if isinstance(entry["config"], str) else entry["config"]
+        configs, settings = tuple((path.parent / config).resolve() for config in named), {}
+        for config in configs:
+            if not config.is_file():
+                raise ValueError(f"{path}: stage {name!r}: {config} does not exist.")
+    return Stage(name, configs, source, {**settings, **_settings(path, entry, scale)})
+
+
+def _settings(path: Path, entry: Mapping[str, Any], scale: Scale | None) -> dict[str, Any]:
+    """What `use` and `set` of an entry say, the latter winning."""
+    settings: dict[str, Any] = {}
+    used = entry.get("use", ())
+    for name in (used,) if isinstance(used, str) else used:
+        if scale is None:
+            raise ValueError(f"{path}: `use: {name}` needs a `scale` that says what that is.")
+        settings |= scale.setting(name)
+    return settings | dict(_shaped(path, "`set`", "set", entry.get("set", {})))
+
+
+def _axis(path: Path, axis: str, values: Any, scale: Scale | None, stages: Mapping[str, Stage]) -> dict[str, Change]:
+    """Values of an axis; a string is the name of an axis of the scale."""
+    if isinstance(values, str):
+        if scale is None:
+            raise ValueError(f"{path}: axis {axis!r} is {values!r} of a scale, but the recipe names no `scale`.")
+        values = scale.axis(values)
+    if not isinstance(values, Mapping) or not values:
+        raise ValueError(f"{path}: axis {axis!r} maps names of values to what they change; got {values!r}.")
+    return {str(name): _change(path, f"{axis}={name}", entry or {}, scale, stages) for name, entry in values.items()}
+
+
+def _change(path: Path, where: str, entry: Mapping[str, Any], scale: Scale | None, stages: Mapping[str, Stage]) -> Change:
+    known = {*stages, "skip", "budget"}
+    if not isinstance(entry, Mapping) or not entry.keys() <= known:
+        raise ValueError(f"{path}: {where} has keys among {sorted(known)}; got {entry!r}.")
+    skip, settings = _shaped(path, where, "skip", entry.get("skip", [])), {}
+    if unknown := set(skip) - stages.keys():
+        raise ValueError(f"{path}: {where} skips {sorted(unknown)}, which are no stages ({sorted(stages)}).")
+    for stage in stages.keys() & entry.keys():
+        if not isinstance(entry[stage], Mapping) or not entry[stage].keys() <= CHANGE_KEYS:
+            raise ValueError(f"{path}: {where}, stage {stage!r}: expected `use` or `set`, got {entry[stage]!r}.")
+        settings[stage] = _settings(path, entry[stage], scale)
+    return Change(settings, frozenset(skip), _shaped(path, where, "budget", entry.get("budget", {})))
+
+
+def without(stages: Sequence[Stage], skipped: frozenset[str]) -> list[Stage]:
+    """Take stages out; what started from one goes back to what that started from."""
+    sources = {stage.name: stage.init_from for stage in stages}
+    kept = []
+    for stage in stages:
+        source = stage.init_from
+        while source in skipped:
+            source = sources[source]
+        if stage.name not in skipped:
+            kept.append(replace(stage, init_from=source))
+    return kept

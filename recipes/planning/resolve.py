@@ -1,0 +1,144 @@
+"""What a stage really is: its config with all files merged and all defaults filled in, and a digest of everything that shapes it.
+
+The digest covers the resolved config, the stage it starts from, and the content of what a config only names: presets of
+mixtures, contexts, tokenizers, files of problems, weights from outside. Where a run's files lie is no part of it.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonargparse import Namespace
+from lightning import LightningDataModule, LightningModule
+from lightning.pytorch.cli import LightningArgumentParser
+
+from datamodules.files.line_files import find_files
+from datamodules.problems.context import CONTEXT_FOLDER
+from datamodules.problems.mixture import components_of
+from datamodules.rows.tokenizer import SHIPPED
+from recipes.cli import PARSER, SUBCOMMANDS, ExperimentCLI
+
+Config = dict[str, Any]
+PLACES = (("ckpt_path",), ("weights_only",), ("config",), ("trainer", "default_root_dir"))  # say where, not what
+COSMETIC = (("trainer", "enable_progress_bar"), ("trainer", "enable_model_summary"))
+DIGITS = 12  # of a digest that names a folder
+
+
+class _Reader(ExperimentCLI):
+    """Has the parser of `fit`; reads, builds and runs nothing by itself."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        self.config = Namespace(subcommand="fit")
+
+    def _nothing(self, *args: object) -> None:
+        pass
+
+    _set_seed = before_instantiate_classes = instantiate_classes = _run_subcommand = _nothing
+
+
+@cache
+def _parser() -> LightningArgumentParser:
+    reader = _Reader(
+        LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
+        parser_kwargs={**PARSER, **dict.fromkeys(SUBCOMMANDS, PARSER)}, auto_configure_optimizers=False,
+    )  # fmt: skip
+    return reader._parser("fit")
+
+
+def resolve(configs: Sequence[Path], settings: Mapping[str, Any]) -> Config:
+    """Merge configs, later ones winning, and fill in all defaults; keys that only say where files lie are left out.
+
+    Args:
+        configs: files as `fit --config` takes them.
+        settings: dotted key -> value, above the files.
+
+    Raises:
+        ArgumentError: what `fit` would refuse.
+    """
+    arguments = [word for path in configs for word in ("--config", str(path))]
+    parser = _parser()
+    parsed = parser.parse_args([*arguments, *flags(settings)])
+    config = yaml.safe_load(parser.dump(parsed, skip_none=False))
+    for *parents, key in PLACES:
+        part = config
+        for parent in parents:
+            part = part[parent]
+        part.pop(key, None)
+    return config
+
+
+def flags(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as arguments of `fit` and `test`."""
+    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+
+
+def kind_of(config: Mapping[str, Any]) -> str:
+    """The kind of a stage, from its module: "pretrain", "midtrain", "grpo" ..."""
+    return config["model"]["class_path"].rpartition(".")[2].removesuffix("Module").lower()
+
+
+def processes(config: Mapping[str, Any]) -> int | None:
+    """On how many devices a stage trains, all nodes together; None: on those that there are ("auto")."""
+    devices = config["trainer"].get("devices", "auto")
+    if isinstance(devices, str) and devices != "auto":
+        devices = [part for part in devices.split(",") if part] if "," in devices else int(devices)
+    if isinstance(devices, list):
+        devices = len(devices)
+    return None if devices in ("auto", -1) else devices * config["trainer"].get("num_nodes", 1)
+
+
+def digest(config: Config, parent: str | None) -> str:
+    """Name a stage by all that shapes it.
+
+    Args:
+        config: resolved.
+        parent: digest of the stage it starts from; None: it starts from what its config says.
+    """
+    shaped = json.loads(json.dumps(config))
+    for *parents, key in COSMETIC:
+        part = shaped
+        for name in parents:
+            part = part[name]
+        part.pop(key, None)
+    if parent is not None:
+        shaped["model"]["init_args"].pop("init_from", None)
+    whole = {"config": shaped, "parent": parent, "named": dict(_named(shaped))}
+    return sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:DIGITS]
+
+
+def _named(config: Config) -> Iterator[tuple[str, Any]]:
+    """What the config names without holding it, as key -> content or its digest."""
+    data = config["data"]["init_args"]
+    contexts = set(data["held_out"]["contexts"])
+    for key in ("mixture", "replay"):
+        if data.get(key):
+            components = _components(data[key])
+            contexts |= {context for component in components for context in component["contexts"]}
+            yield key, components
+    for context in sorted(contexts):
+        path = CONTEXT_FOLDER / f"{context}.yaml"
+        yield f"context {context}", _content(path if path.is_file() else Path(context))
+    tokenizer = SHIPPED / data["tokenizer"]
+    yield "tokenizer", _content((tokenizer if tokenizer.is_dir() else Path(data["tokenizer"])) / "tokenizer.json")
+    files = data.get("files") or {}
+    for file in find_files([*data["held_out"]["files"], *files.get("train", ()), *files.get("validation", ())]):
+        yield f"file {file}", _content(file)
+    start = config["model"]["init_args"].get("init_from")
+    if start is not None:
+        yield "init_from", _content(Path(start) / "model.safetensors" if Path(start).is_dir() else Path(start))
+
+
+def _components(mixture: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    if not isinstance(mixture, str):
+        return [dict(component) for component in mixture]
+    return [asdict(component) for component in components_of(mixture)]
+
+
+def _content(path: Path) -> str | None:
+    """Digest of a file; None where it does not exist (yet)."""
+    return sha256(path.read_bytes()).hexdigest() if path.is_file() else None

@@ -1,0 +1,60 @@
+"""`python main.py report DIR`: read what runs left in DIR, write `report.html` (one file, opens offline) and `figures/*.png`."""
+
+from argparse import ArgumentParser
+from pathlib import Path
+
+from recipes.report.chart import Chart, draw_png
+from recipes.report.page import Section, write_page
+from recipes.report.samples import sample_browser
+from recipes.report.sourced_numbers import Files
+from recipes.report.studies import Study, find_studies
+from recipes.report.study_values import Values
+from recipes.report.tables import tables
+from recipes.report.training_figures import MAKERS
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    parser = ArgumentParser(prog="python main.py report", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of `run --out`, or one that holds runs of `fit` and `test`")
+    parser.add_argument("--out", type=Path, help="where to write (default: into the folder itself)")
+    args = parser.parse_args(argv)
+    if not args.folder.is_dir():
+        raise ValueError(f"report: {args.folder} is no folder; give that of `run --out`.")
+    path = report(args.folder, args.out or args.folder)
+    print(f"{path}\n{path.parent / 'figures'}")
+    return 0
+
+
+def report(root: Path, out: Path) -> Path:
+    """Write the report of a folder; return its page."""
+    files, sections = Files(root), []
+    for study in find_studies(root):
+        values = Values(study, files)
+        if not study.groups:
+            sections.append(Section(study, (), (), (), ()))
+            continue
+        charts = charts_of(values)
+        for chart in charts:
+            draw_png(chart, out / "figures" / f"{_file_name(study)}-{chart.key}.png")
+        stages = tuple(study.stages().values())
+        sections.append(Section(study, tuple(charts), tuple(tables(values)), tuple(sample_browser(values)), stages))
+    return write_page(sections, files, out / "report.html")
+
+
+def charts_of(values: Values) -> list[Chart]:
+    """The charts of a study, those that its recipe names first."""
+    order = {number: place for place, number in enumerate(values.study.figures)}
+    makers = sorted(MAKERS, key=lambda maker: min((order.get(number, len(order)) for number in maker.like), default=len(order)))
+    charts = []
+    for maker in makers:
+        found = maker.make(values)
+        if found is not None:
+            like = ", ".join(str(number) for number in maker.like)
+            title = f"{found.title} (the shape of Figure {like})" if like else found.title
+            charts.append(Chart(found.key, title, found.note, found.panels))
+    return charts
+
+
+def _file_name(study: Study) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in study.name).strip("_")

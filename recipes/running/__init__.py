@@ -1,0 +1,1 @@
+"""Stages run: here, side by side, or as jobs of a cluster."""

@@ -1,0 +1,110 @@
+"""Stages as jobs of a cluster or of this machine, through `submitit`: each starts when the one it starts from is trained.
+
+`slurm` submits everything with dependencies and returns; `local` (a process each) and `debug` (in this one) wait for the end.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from recipes.planning.plan import Planned
+from recipes.planning.resolve import processes
+from recipes.running.stage_folders import Workplace
+
+CLUSTERS = ("slurm", "local", "debug")
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """What a job runs; one that is preempted is queued again and goes on from its last checkpoint."""
+
+    out: Path
+    stage: Planned
+
+    def __call__(self) -> None:
+        """Train and test the stage; every process of the job calls it.
+
+        Raises:
+            RuntimeError: the stage failed, which ends what depends on the job.
+        """
+        place = Workplace(self.out)
+        if not place.make(self.stage, alone=_rank() == 0):
+            raise RuntimeError(f"{self.stage.label} failed:\n{place.why(self.stage)}")
+
+    def checkpoint(self) -> Any:
+        """Called by submitit before a job is preempted."""
+        return _submitit().helpers.DelayedSubmission(self)
+
+
+def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Submit every stage that is not complete.
+
+    Args:
+        stages: each once, what others start from first.
+        out: folder of the experiment, seen by all machines.
+        cluster: "slurm", "local" or "debug".
+        settings: of `submitit.AutoExecutor.update_parameters`, e.g. timeout_min, gpus_per_node, slurm_partition.
+
+    Returns:
+        Digest -> job, of slurm; the others have ended.
+
+    Raises:
+        ValueError: a stage that would not train as one on a job's tasks.
+    """
+    for stage in stages:
+        _check_tasks(stage, settings)
+    place, jobs = Workplace(out), {}
+    executor = _submitit().AutoExecutor(folder=out / "jobs", cluster=cluster)
+    given = dict(settings)
+    further = given.pop("slurm_additional_parameters", {})
+    failed: set[str] = set()
+    for stage in stages:
+        if place.complete(stage):
+            continue
+        parent = stage.parent.digest if stage.parent else None
+        if parent in failed:
+            failed.add(stage.digest)
+            continue
+        wait = {"slurm_additional_parameters": {**further, **_after(jobs.get(parent))}} if cluster == "slurm" else {}
+        executor.update_parameters(name=stage.label, **given, **wait)
+        if cluster != "slurm" and parent in jobs and jobs[parent].exception() is not None:
+            failed.add(stage.digest)
+            continue
+        place.prepare(stage)
+        jobs[stage.digest] = executor.submit(StageJob(out, stage))
+    if cluster != "slurm":
+        for job in jobs.values():
+            job.exception()  # waits
+    return jobs
+
+
+def _check_tasks(stage: Planned, settings: Mapping[str, Any]) -> None:
+    """Each task of a job is a process of the Trainer; too many of them would each train for itself, in one folder."""
+    trainer, tasks = stage.config["trainer"], settings.get("tasks_per_node", 1) * settings.get("nodes", 1)
+    if tasks > 1 and processes(stage.config) not in (None, tasks):
+        raise ValueError(
+            f"--job asks for {tasks} tasks, but stage {stage.name!r} ({stage.label}) trains on devices={trainer['devices']} x "
+            f"num_nodes={trainer['num_nodes']}. Set trainer.devices, trainer.num_nodes and trainer.strategy in recipe or scale, "
+            "or leave tasks_per_node out."
+        )
+
+
+def _rank() -> int:
+    """The number of this process within its job."""
+    return int(os.environ.get("SLURM_PROCID") or os.environ.get("SUBMITIT_LOCAL_GLOBALRANK") or 0)
+
+
+def _after(job: Any | None) -> dict[str, Any]:
+    """The parameters of a job that starts once another has ended well, and is taken off the queue where it has not."""
+    return {} if job is None else {"dependency": f"afterok:{job.job_id}", "kill-on-invalid-dep": "yes"}
+
+
+def _submitit() -> ModuleType:
+    try:
+        import submitit
+    except ModuleNotFoundError as err:
+        raise ValueError("--launcher needs the package submitit: pip install -e '.[slurm]'.") from err
+    return submitit
