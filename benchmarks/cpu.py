@@ -29,7 +29,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from benchmarks.eval_speed import trained
 from callbacks.records.run_record import environment
-from datamodules.rows.batch import IGNORE, PackedBatch
+from datamodules.rows.documents import IGNORE, PackedBatch
+from lightning_modules.models.attending import attending
 from lightning_modules.models.attention import SDPA, Documents
 from lightning_modules.models.flops import matmul_parameters
 from lightning_modules.models.group_forward import group_counts, grouped_logp
@@ -93,7 +94,7 @@ def training(model: PreTrainedModel, batches: list[PackedBatch], before: bool) -
 
     def step() -> None:
         batch = batches[next(numbers) % len(batches)]
-        with backend.of(model):
+        with attending(model, backend.name):
             where = backend.arguments(batch.document_BT, None)
             logits, labels = backend.logits(model, batch.tokens_BT, batch.labels_BT, batch.position_BT, **where)
         cross_entropy(logits, labels, ignore_index=IGNORE).backward()

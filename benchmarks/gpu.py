@@ -23,7 +23,7 @@ from benchmarks.sides import Job, ours, rows_of, transformers_trainer
 from benchmarks.train_speed import MIXTURE
 from callbacks.records.run_record import environment
 from datamodules import PretrainDataModule
-from datamodules.rows.batch import PackedBatch
+from datamodules.rows.documents import PackedBatch
 from lightning_modules.models.attention import BACKENDS, missing
 from lightning_modules.models.compute import packed_counts
 from lightning_modules.models.flops import training_flops

@@ -61,7 +61,7 @@ class FixedLength(GRPOModule):
     def complete(
         self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, *args: Any, **kwargs: Any
     ) -> tuple[Completions, list[list[str]]]:
-        """As `Reasoner.complete`, without tokens that end a completion."""
+        """As `StageModule.complete`, without tokens that end a completion."""
         done = sample(self.language_model, prompt_ids, group_size, params, stop_ids=[], pad_id=self.tokenizer.pad_token_id)
         texts = self.tokenizer.batch_decode(done.rows())
         return done, [texts[i : i + group_size] for i in range(0, len(texts), group_size)]

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from callbacks import GradientNorm, Memory, NonFiniteLoss, RandomState, Throughput
 from datamodules import PretrainDataModule
-from datamodules.rows.batch import IGNORE, PackedBatch
+from datamodules.rows.documents import IGNORE, PackedBatch
 from datamodules.rows.tokenizer import load_tokenizer
 from lightning_modules import PretrainModule
 from lightning_modules.models.attention import document_mask

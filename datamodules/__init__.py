@@ -1,7 +1,6 @@
 """What models read."""
 
-from datamodules.midtraining import MidtrainDataModule
-from datamodules.pretraining import PretrainDataModule
+from datamodules.pretraining import MidtrainDataModule, PretrainDataModule
 from datamodules.reinforcement import PromptDataModule
 
 __all__ = ["MidtrainDataModule", "PretrainDataModule", "PromptDataModule"]

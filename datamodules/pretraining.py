@@ -1,64 +1,53 @@
-"""Data of pre-training: endless packed documents."""
+"""Data of pre-training and mid-training: endless packed documents."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
 
-from datamodules.files.row_source import Files
-from datamodules.problems.graph_spec import GraphSpec
-from datamodules.problems.mixture import Component
-from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
+from datamodules.earlier_arguments import EarlierArguments
+from datamodules.problems.mixture import Component, components_of
+from datamodules.reasoning import ReasoningDataModule
 from datamodules.rows.gold_documents import GoldDocuments
 from datamodules.rows.mixture_counts import MixtureCounts
 from datamodules.rows.packed_rows import PackedRows
-from datamodules.rows.packing import Fit
-from datamodules.rows.windows import LongDocuments, Source, Windows
+from datamodules.rows.windows import Packing, Source, Windows
 
 ROWS_OF_FILES = 256  # documents of files that are packed together
 
 
-class PretrainDataModule(ReasoningDataModule):
+class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
     """Packed documents of a mixture or of files; validation reads packed documents and held-out problems."""
 
+    earlier_arguments: ClassVar = {"packing": "packing.fit", "long_documents": "packing.long_documents"}
+
     def __init__(
-        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
-        files: Files = Files(), row_length: int = 2048, batch_rows: int = 16, packing: Fit = "best",
-        long_documents: LongDocuments = "raise", loss_on: Literal["all", "solution"] = "all", validation_batches: int = 4,
-        workers: int = 0, graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,
-        held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, row_length: int = 2048,
+        batch_rows: int = 16, packing: Packing = Packing(), loss_on: Literal["all", "solution"] = "all",
+        validation_batches: int = 4, workers: int = 0, **problems: Any,
     ) -> None:  # fmt: skip
-        """Keep the settings.
+        """Choose how problems become rows.
 
         Args:
             mixture: which problems training sees, and how often: components whose weights sum to 1, the name of a preset, or a
                 YAML file of components. None: training reads `files`.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
-            share_of: whether weights are shares of the "examples" or of their "tokens".
-            files: rows to train on instead of the mixture's problems.
             row_length: tokens of a row.
             batch_rows: rows of a batch on each device.
-            packing: "best" fit, or "first" fit as in the paper (which also let documents see each other: the module's
-                `document_mask: false`).
-            long_documents: "raise" where a document is longer than a row, or "drop" and count it.
-            loss_on: "all" tokens, or those of the "solution" and the answer only.
+            packing: how documents become rows.
+            loss_on: "all" tokens, or only those of the "solution" and the answer.
             validation_batches: packed batches of the validation loss.
-            workers: processes that make training rows ahead of time, for each device; 0: none.
-            graph: the shape of the problems' graphs.
-            random_letters: name steps by random letters; false: A, B, C ... in order.
-            seed: of the training data.
-            held_out: problems to evaluate on.
+            workers: processes that prepare training rows ahead of time, for each device; 0: none.
+            problems: `share_of`, `files`, `graph`, `random_letters`, `seed` and `held_out`; see ReasoningDataModule.
         """
-        super().__init__(
-            mixture, tokenizer, share_of=share_of, files=files, graph=graph, random_letters=random_letters, seed=seed,
-            held_out=held_out,
-        )  # fmt: skip
+        super().__init__(mixture, tokenizer, **problems)
         self.row_length, self.batch_rows, self.loss_on, self.packing = row_length, batch_rows, loss_on, packing
-        self.long_documents, self.validation_batches, self.workers = long_documents, validation_batches, workers
+        self.validation_batches, self.workers = validation_batches, workers
 
     def _windows(self, source: Source, split: str) -> Windows:
         cells = self.synthesis.mixture.cells if source is self.synthesis else source.cells
         return Windows(
             source, split, self.tokenizer, cells, row_length=self.row_length, solution_only=self.loss_on == "solution",
-            documents=None if source is self.synthesis else ROWS_OF_FILES, fit=self.packing, long_documents=self.long_documents,
+            documents=None if source is self.synthesis else ROWS_OF_FILES, packing=self.packing,
         )  # fmt: skip
 
     def _packed(self, windows: Windows, batches: int, drawn: MixtureCounts | None = None, **settings: Any) -> PackedRows:
@@ -87,3 +76,40 @@ class PretrainDataModule(ReasoningDataModule):
             row_length=self.row_length, batch_rows=self.batch_rows, solution_only=self.loss_on == "solution",
             rank=self.trainer.global_rank, world=self.trainer.world_size,
         )  # fmt: skip
+
+
+class MidtrainDataModule(PretrainDataModule):
+    """PretrainDataModule with replay: `mixture` for the new problems and, apart from it, `replay` for a share of old ones."""
+
+    def __init__(
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *,
+        replay: str | Sequence[Component] = (), replay_share: float = 0.0, **settings: Any,
+    ) -> None:  # fmt: skip
+        """Join the two mixtures.
+
+        Args:
+            mixture: new problems: components whose weights sum to 1, the name of a preset, or a YAML file.
+            tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            replay: problems of earlier stages, likewise.
+            replay_share: share of examples that are replayed.
+            settings: those of PretrainDataModule.
+        """
+        if mixture is not None:
+            mixture = with_replay(components_of(mixture), components_of(replay), replay_share)
+        elif replay:
+            raise ValueError("`data.init_args.replay` goes with a `mixture`, not with rows of `files`; leave it out.")
+        super().__init__(mixture, tokenizer, **settings)
+
+
+def with_replay(mixture: Sequence[Component], replay: Sequence[Component], share: float) -> list[Component]:
+    """Scale two mixtures, each with weights that sum to 1, into one.
+
+    Raises:
+        ValueError: a share outside [0, 1), or a share without problems to replay, or the other way round.
+    """
+    if not 0 <= share < 1 or bool(replay) != (share > 0):
+        raise ValueError(
+            f"replay_share={share} with {len(replay)} components to replay: give `data.init_args.replay` and a share above 0 "
+            "and below 1, or neither."
+        )
+    return [replace(c, weight=c.weight * (1 - share)) for c in mixture] + [replace(c, weight=c.weight * share) for c in replay]

@@ -17,8 +17,7 @@ from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
 from datamodules.problems.splits import canonical_hash
 from datamodules.problems.synthesis import Example, Synthesis
-from datamodules.rows.batch import PromptBatch
-from datamodules.rows.documents import encode, encode_prompts
+from datamodules.rows.documents import PromptBatch, encode, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts, ShareOf
 from datamodules.rows.tokenizer import load_tokenizer
 

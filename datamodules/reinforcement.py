@@ -12,12 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import distributed
 
-from datamodules.files.row_source import Files, ProblemSource
-from datamodules.problems.graph_spec import GraphSpec
+from datamodules.files.row_source import ProblemSource
 from datamodules.problems.mixture import Cell, Component
-from datamodules.reasoning import HeldOut, ReasoningDataModule, ShareOf
-from datamodules.rows.batch import PromptBatch
-from datamodules.rows.documents import encode_prompts
+from datamodules.reasoning import ReasoningDataModule
+from datamodules.rows.documents import PromptBatch, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts
 
 ATTEMPT = 1 << 40  # more problems than a run can ask for: those of later attempts begin beyond
@@ -101,28 +99,19 @@ class PromptDataModule(ReasoningDataModule):
     row_source = ProblemSource
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
-        files: Files = Files(), prompts_per_rollout: int = 16, graph: GraphSpec = GraphSpec(), random_letters: bool = True,
-        seed: int = 0, held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, prompts_per_rollout: int = 16,
+        **problems: Any,
     ) -> None:  # fmt: skip
-        """Keep the settings.
+        """Choose how many problems a rollout has.
 
         Args:
             mixture: which problems the policy sees, and how often: components whose weights sum to 1, the name of a preset, or a
-                YAML file of components. None: those of `files`.
+                YAML file of components. None: those of `files`, whose text is the authority for their graphs.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
-            share_of: whether weights are shares of the "examples" or of their "tokens".
-            files: rows whose problems are solved instead of the mixture's; the problem's text is the authority for its graph.
             prompts_per_rollout: B, problems of one rollout on each device.
-            graph: the shape of the problems' graphs.
-            random_letters: name steps by random letters; false: A, B, C ... in order.
-            seed: of the training data.
-            held_out: problems to evaluate on.
+            problems: `share_of`, `files`, `graph`, `random_letters`, `seed` and `held_out`; see ReasoningDataModule.
         """
-        super().__init__(
-            mixture, tokenizer, share_of=share_of, files=files, graph=graph, random_letters=random_letters, seed=seed,
-            held_out=held_out,
-        )  # fmt: skip
+        super().__init__(mixture, tokenizer, **problems)
         if self.drawn.intended is not None:  # only prompts are drawn, so they are counted as examples, whatever shares are of
             self.drawn = MixtureCounts(self.synthesis.mixture.cells, self.synthesis.mixture.weights, "examples")
         self.prompts_per_rollout = prompts_per_rollout

@@ -2,15 +2,17 @@
 
 import sys
 
-from lightning_modules.midtrain import MidtrainModule
 from lightning_modules.models import critic
-from lightning_modules.policy.dr_grpo import DrGRPOModule
-from lightning_modules.policy.grpo import GRPOModule
-from lightning_modules.policy.gspo import GSPOModule
+from lightning_modules.policy import grpo
+from lightning_modules.policy.grpo import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
 from lightning_modules.policy.ppo import PPOModule
-from lightning_modules.policy.rloo import RLOOModule
-from lightning_modules.pretrain import PretrainModule
+from lightning_modules.pretrain import MidtrainModule, PretrainModule
 
 __all__ = ["DrGRPOModule", "GRPOModule", "GSPOModule", "MidtrainModule", "PPOModule", "PretrainModule", "RLOOModule"]
 
-sys.modules[f"{__name__}.critic"] = critic  # class paths of configs written before there were rooms
+# class paths of configs written before there were rooms
+_EARLIER = {
+    "critic": critic, "midtrain": sys.modules[f"{__name__}.pretrain"], "ppo": sys.modules[f"{__name__}.policy.ppo"],
+    **dict.fromkeys(("grpo", "dr_grpo", "gspo", "rloo"), grpo),
+}  # fmt: skip
+sys.modules.update({f"{__name__}.{name}": module for name, module in _EARLIER.items()})

@@ -1,4 +1,4 @@
-"""Pre-training: next-token prediction on packed documents that do not see each other, from fresh weights.
+"""Pre-training and mid-training: next-token prediction on packed documents that do not see each other.
 
 The loss is the mean over the labels of the whole global batch, so that one process, several, and accumulated batches take the
 same step: each batch adds a sum, and gradients are divided by the number of labels when all of the step's are known.
@@ -15,41 +15,39 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
 
-from datamodules.rows.batch import IGNORE, PackedBatch, PromptBatch
+from datamodules.rows.documents import IGNORE, PackedBatch, PromptBatch
 from datamodules.rows.gold_documents import LABEL_KINDS, GoldBatch
 from lightning_modules.metrics import GoldLoss, gold_loss_table
+from lightning_modules.models.attending import attending
 from lightning_modules.models.attention import SDPA, AttentionName, Backend, choose_backend, document_edges
 from lightning_modules.models.compute import countable, packed_counts
 from lightning_modules.models.flops import training_flops
 from lightning_modules.optimizers import AdamW, OptimizerFactory
 from lightning_modules.schedules import Cosine, Schedule
-from lightning_modules.stage import Evaluation, Reasoner
+from lightning_modules.stage import StageModule
 
 
-class PretrainModule(Reasoner):
+class PretrainModule(StageModule):
     """minimise  mean_t [ - log pi(token_t+1 | tokens of its document up to t) + z_loss * (log Z_t)^2 ]  over labelled t."""
 
     def __init__(
-        self, architecture: dict[str, Any] | None = None, *, init_from: str | None = None,
-        optimizer: OptimizerFactory | None = None, schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(),
-        attention: AttentionName = "auto", document_mask: bool = True, z_loss: float = 0.0, compile: bool = False,
+        self, architecture: dict[str, Any] | None = None, *, init_from: str | None = None, attention: AttentionName = "auto",
+        document_mask: bool = True, z_loss: float = 0.0, compile: bool = False, **stage: Any,
     ) -> None:  # fmt: skip
-        """Keep the settings.
+        """Choose how packed rows are computed.
 
         Args:
             architecture: `model_type` and keys of its transformers config.
             init_from: weights to start from, instead of `architecture`.
-            optimizer: AdamW where not given.
-            schedule: cosine where not given.
-            evaluation: how validation, test and prediction sample.
             attention: backend of packed rows; auto: the first of flash_attention_2, varlen, flex_attention, documents, sdpa that
                 works.
             document_mask: documents of a row do not see each other; false: they see earlier ones and positions run on, as in
                 the paper's training.
             z_loss: weight of (log Z)^2, Z the softmax denominator, which keeps logits from drifting (arXiv:2204.02311).
-            compile: compile the loss (worth it from a few hundred steps on; needs a C++ compiler on a CPU).
+            compile: compile the loss (pays from a few hundred steps on; needs a C++ compiler on a CPU).
+            stage: `optimizer` (default: AdamW), `schedule` (default: cosine) and `evaluation`; see StageModule.
         """
-        super().__init__(architecture, init_from, optimizer or AdamW(), schedule or Cosine(), evaluation)
+        super().__init__(architecture, init_from, **stage)
         self.attention, self.document_mask, self.z_loss, self.compile_loss = attention, document_mask, z_loss, compile
         self.compile_layers = compile
         self.backend: Backend = SDPA()
@@ -58,6 +56,16 @@ class PretrainModule(Reasoner):
         # real tokens seen by all processes since the stage began; a buffer, so that it is saved and resumed
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
         self.validation_loss = MeanMetric()
+
+    @staticmethod
+    def default_optimizer() -> OptimizerFactory:
+        """AdamW with its defaults."""
+        return AdamW()
+
+    @staticmethod
+    def default_schedule() -> Schedule:
+        """A cosine."""
+        return Cosine()
 
     def configure_model(self) -> None:
         """Build the language model and, where asked, compile the loss (or, of a sharded model, its layers)."""
@@ -97,7 +105,7 @@ class PretrainModule(Reasoner):
         return torch.stack([nll_N.sum(), square, labelled_N.sum().float()])
 
     def _call(self, function: Callable[..., Any], batch: PackedBatch) -> Any:
-        with self.backend.of(self.language_model):
+        with attending(self.language_model, self.backend.name):
             where = self.backend.arguments(batch.document_BT, batch.edges_D)
             return function(batch.tokens_BT, batch.labels_BT, batch.position_BT, **where)
 
@@ -193,3 +201,16 @@ class PretrainModule(Reasoner):
         if self.gold_loss.update_called:
             table = gold_loss_table(self.gold_loss.compute(), self.trainer.datamodule.bands, self.labels.context, LABEL_KINDS)
             self.log_dict({f"val/{name}": value for name, value in table.items()}, rank_zero_only=True)
+
+
+class MidtrainModule(PretrainModule):
+    """The objective of pre-training on narrowed data, from the weights of an earlier stage, with a fresh optimiser."""
+
+    def __init__(self, init_from: str, **settings: Any) -> None:
+        """Start from `init_from`.
+
+        Args:
+            init_from: a Hugging Face folder, or a `.ckpt` of one of our modules.
+            settings: those of PretrainModule; there is no `architecture` to give.
+        """
+        super().__init__(None, init_from=init_from, **settings)

@@ -3,9 +3,12 @@
 Not here: how it learns (pretrain.py, midtrain.py, grpo.py), formulas (algorithms/), what is done with verdicts (callbacks/).
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import cache
 from hashlib import blake2b
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -16,8 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datamodules.problems.synthesis import Example
-from datamodules.rows.batch import PromptBatch
-from datamodules.rows.documents import encode
+from datamodules.rows.documents import PromptBatch, encode
 from datamodules.rows.token_kinds import response_token_kinds
 from grammar import Report
 from grammar.checking.pool import judge
@@ -28,39 +30,50 @@ from lightning_modules.models.language_model import build_language_model, load_l
 from lightning_modules.models.sharding import gathered, shard
 from lightning_modules.models.token_nll import token_nll
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
-from lightning_modules.precision import SLOW, bf16_slowdown
 from lightning_modules.rollout import Completions, Randomness, SamplingParams, keyed_generator, sample
 from lightning_modules.schedules import Schedule
 
 END_OF_ANSWER = "</answer>"
+SLOW = 2.0  # times as long as in float32: from here on bfloat16 on a CPU is advised against
 
 
-class Reasoner(LightningModule):
+class StageModule(LightningModule):
     """A causal LM whose solutions can be sampled, verified and graded. Subclasses say how it learns."""
 
     compile_layers = False  # of a sharded model
 
     def __init__(
-        self, architecture: dict[str, Any] | None, init_from: str | None, optimizer: OptimizerFactory, schedule: Schedule,
-        evaluation: Evaluation,
+        self, architecture: dict[str, Any] | None, init_from: str | None, *, optimizer: OptimizerFactory | None = None,
+        schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(),
     ) -> None:  # fmt: skip
-        """Keep the settings; the language model is built by `configure_model`.
+        """Take the parts; the language model is built by `configure_model`.
 
         Args:
             architecture: see `build_language_model`; None: as in `init_from`.
             init_from: weights to start from, see `load_language_model`; None: fresh ones.
-            optimizer: builds the optimiser.
-            schedule: factor of the learning rates over `trainer.max_steps`.
+            optimizer: builds the optimiser; None: the stage's default.
+            schedule: factor of the learning rates over `trainer.max_steps`; None: the stage's default.
             evaluation: how validation, test and prediction sample.
         """
         super().__init__()
         if (architecture is None) == (init_from is None):
             raise ValueError("give the model either `architecture` (fresh weights) or `init_from` (weights of an earlier stage).")
         self.architecture, self.init_from = architecture, init_from
-        self.optimizer, self.schedule, self.evaluation = optimizer, schedule, evaluation
+        self.optimizer, self.schedule = optimizer or self.default_optimizer(), schedule or self.default_schedule()
+        self.evaluation = evaluation
         self.language_model: PreTrainedModel | None = None
         self.judgements, self.compute = Judgements(), ComputeMeter()
         self.recall: Recall = lambda index: None  # responses kept from an interrupted evaluation; set by who keeps them
+
+    @staticmethod
+    @abstractmethod
+    def default_optimizer() -> OptimizerFactory:
+        """The optimiser if none is given."""
+
+    @staticmethod
+    @abstractmethod
+    def default_schedule() -> Schedule:
+        """The schedule if none is given."""
 
     def configure_model(self) -> None:
         """Build or load the language model, once."""
@@ -238,3 +251,24 @@ class Reasoner(LightningModule):
     def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Judge samples; see `evaluate`."""
         return self.evaluate(batch, batch_idx)
+
+
+@cache
+def bf16_slowdown() -> float:
+    """How many times as long as in float32 a product of matrices takes in bfloat16 on this CPU; measured once, in a second.
+
+    It depends on the CPU's units, on the libraries and on what holds them back.
+    """
+    return _seconds(torch.bfloat16) / _seconds(torch.float32)
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """Of the fastest of four products of a small model's size."""
+    tokens, weights = torch.ones(1024, 128, dtype=dtype), torch.ones(128, 512, dtype=dtype)
+    times = []
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        for _ in range(4):
+            started = perf_counter()
+            torch.mm(tokens, weights)
+            times.append(perf_counter() - started)
+    return min(times)

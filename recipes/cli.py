@@ -15,10 +15,11 @@ from transformers.utils.logging import disable_progress_bar
 
 import callbacks
 from callbacks.files import run_folder
+from recipes.earlier_keys import MODE, read_earlier_keys, renamed_flags
 from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
 
-# jsonargparse: `${...}` is resolved after overrides; an error is raised, not printed with the whole usage
-PARSER = {"parser_mode": "omegaconf+", "exit_on_error": False}
+read_earlier_keys()
+PARSER = {"parser_mode": MODE, "exit_on_error": False}  # an error is raised, not printed with the whole usage
 SUBCOMMANDS = ("fit", "validate", "test", "predict")
 NOISE = (
     r".*args parameter is intended to run from within Python.*",
@@ -104,6 +105,7 @@ def run_stage(argv: list[str]) -> int:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     disable_progress_bar()
+    argv = renamed_flags(argv)
     place, path = _checkpoint(argv)
     if path is not None and argv[0] != "fit" and path.suffix != ".ckpt" and not is_hugging_face(path):
         evaluate_all(

@@ -72,9 +72,15 @@ def scripted(module_type: type[PolicyModule], *, flat: bool = False) -> type[Pol
             groups = [texts[i : i + group_size] for i in range(0, len(texts), group_size)]
             return Completions(tokens_NT, torch.zeros(tokens_NT.shape), length_N), groups
 
-        def _rollout(self, prompts, more):
-            self.groups = super()._rollout(prompts, more)
-            return self.groups
+        def __init__(self, *args, **settings):
+            super().__init__(*args, **settings)
+            collect = self.collector.collect
+
+            def remember(prompts, more):
+                self.groups = collect(prompts, more)
+                return self.groups
+
+            self.collector.collect = remember
 
     return Scripted
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
+from lightning_modules.models.attending import attending
 from lightning_modules.models.attention import BACKENDS, EDGES_MULTIPLE, choose_backend, document_edges, document_mask, missing
 from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
@@ -23,7 +24,7 @@ def logits(name, tokens, *, dtype=torch.float32, device=DEVICE):
     model = build_language_model(TINY | {"hidden_size": 64}).to(device, dtype).eval().requires_grad_(False)
     backend = BACKENDS[name]()
     edges = document_edges(DOCUMENT).to(device) if backend.needs_edges else None
-    with backend.of(model):
+    with attending(model, backend.name):
         assert model.config._attn_implementation == name
         out = model(
             input_ids=tokens.to(device), position_ids=POSITION.to(device), use_cache=False,

@@ -14,7 +14,7 @@ from grammar import parse_problem, parse_response, verify
 from lightning_modules import DrGRPOModule, GRPOModule, PPOModule
 from lightning_modules.formulas import generalised_advantages, group_advantages, step_advantages
 from lightning_modules.policy.character_ends import CharacterEnds, token_at
-from lightning_modules.policy.experience import Group, lay_out
+from lightning_modules.policy.experience import Group, to_experience
 from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.rewards import Earned, StepCredit, StrictReward
 
@@ -135,7 +135,7 @@ def experience_of(graph, texts, tokenizer):
         for row, places in zip(ids, StepCredit()(texts, reports), strict=True)
     ]
     parts = [StrictReward("executable")(text, report) for text, report in zip(texts, reports, strict=True)]
-    rows = lay_out([Group(None, [5, 6, 7], ids, [0.0] * len(ids), texts, reports, parts, credit)], tokenizer.pad_token_id)
+    rows = to_experience([Group(None, [5, 6, 7], ids, [0.0] * len(ids), texts, reports, parts, credit)], tokenizer.pad_token_id)
     return rows, [[2 + token for token, _ in places] for places in credit]  # after three tokens of prompt, predicted one before
 
 
@@ -227,4 +227,8 @@ def test_a_shaper_of_ones_own_needs_one_file(tmp_path, monkeypatch):
     texts = ["</solution> <answer> 3 </answer>", "</solution> <answer> 4 </answer>", "</solution> <answer> 3 </answer>"]
     graph = parse_problem("The number of roses equals 3.", "How many roses are there?")
     reports = [verify(parse_response(text), graph) for text in texts]
-    assert [places[0] for places in module.credit(texts, reports)] == [Earned(32, 2 / 3), Earned(32, 1 / 3), Earned(32, 2 / 3)]
+    assert [places[0] for places in module.collector.credit(texts, reports)] == [
+        Earned(32, 2 / 3),
+        Earned(32, 1 / 3),
+        Earned(32, 2 / 3),
+    ]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from datamodules.rows.batch import IGNORE
+from datamodules.rows.documents import IGNORE
+from lightning_modules.models.attending import attending
 from lightning_modules.models.attention import SDPA, Documents, choose_backend
 from lightning_modules.models.document_forward import Layout
 from lightning_modules.models.language_model import build_language_model, disable_dropout
@@ -40,7 +41,7 @@ def model_of(name):
 
 def loss_and_gradients(backend, name, tokens, labels):
     model = model_of(name)
-    with backend.of(model):
+    with attending(model, backend.name):
         logits, wanted = backend.logits(model, tokens, labels, POSITION, **backend.arguments(DOCUMENT, None))
     nll = cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="none")
     nll.sum().backward()
@@ -83,7 +84,7 @@ def test_a_batch_of_padding_alone_passes():
     """Processes that have no documents left take such ones to keep in step."""
     tokens, labels = batch()
     nothing, model = torch.zeros_like(DOCUMENT), model_of("qwen2")
-    with Documents().of(model):
+    with attending(model, Documents.name):
         logits, wanted = Documents().logits(model, tokens, labels.fill_(IGNORE), nothing, document_BT=nothing)
     assert logits.isfinite().all() and wanted.tolist() == [IGNORE]
 

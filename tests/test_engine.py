@@ -6,14 +6,14 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from lightning_modules.models.attending import attending
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, sample
 from lightning_modules.rollout.generate import generate
-from lightning_modules.rollout.graphed import GraphedPlaces
+from lightning_modules.rollout.graphed import GraphedPlaces, replica_of
 from lightning_modules.rollout.prefix_sharing import Beginnings
-from lightning_modules.rollout.replica import replica_of
 from lightning_modules.rollout.sampling import Request, uniform_points
-from lightning_modules.rollout.slots import IN_PLACES, attend_in_places, attending
+from lightning_modules.rollout.slots import IN_PLACES, attend_in_places
 from tests_support import TINY
 
 STOP = [9, 3]

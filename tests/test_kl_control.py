@@ -8,7 +8,7 @@ from lightning import Trainer
 from rollout_runs import policy, train
 
 from callbacks import Checkpoint, KLControl
-from lightning_modules.policy.kl_penalty import KLPenalty
+from lightning_modules.policy.trust_region import KLPenalty
 
 
 def weights(module):

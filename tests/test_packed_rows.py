@@ -14,9 +14,8 @@ from datamodules.problems.synthesis import Synthesis
 from datamodules.rows.documents import encode, token_ids
 from datamodules.rows.mixture_counts import MixtureCounts
 from datamodules.rows.packed_rows import PackedRows
-from datamodules.rows.packing import pack, pack_first
 from datamodules.rows.tokenizer import load_tokenizer
-from datamodules.rows.windows import ROWS, STRIDE, Windows
+from datamodules.rows.windows import ROWS, STRIDE, Packing, Windows, pack, pack_first
 
 LENGTH = 128
 
@@ -185,13 +184,15 @@ def test_documents_longer_than_a_row_are_refused_or_dropped_and_counted(windows,
     short = sorted(lengths)[30]
     with pytest.raises(ValueError, match="long_documents"):
         windows(finite=True, row_length=short)[0]
-    window = windows(finite=True, row_length=short, long_documents="drop")[0]
+    window = windows(finite=True, row_length=short, packing=Packing(long_documents="drop"))[0]
     assert window.dropped == sum(length > short for length in lengths) > 0
     assert sorted(window.placed[:, 2].tolist()) == sorted(length for length in lengths if length <= short)
     with pytest.raises(ValueError, match="no document fits"):
-        windows(row_length=10, long_documents="drop")[0]
+        windows(row_length=10, packing=Packing(long_documents="drop"))[0]
     with pytest.raises(ValueError, match="no document fits"):
-        next(iter(PackedRows(windows(finite=True, row_length=10, long_documents="drop"), batch_rows=2, batches=1)))
+        next(
+            iter(PackedRows(windows(finite=True, row_length=10, packing=Packing(long_documents="drop")), batch_rows=2, batches=1))
+        )
 
 
 def test_another_seed_is_another_order_of_the_same_rows(windows):
@@ -208,7 +209,9 @@ def test_token_ids_are_those_of_the_tokenizer(synthesis, tokenizer):
 @pytest.mark.parametrize("fit", ["best", "first"])
 def test_rows_of_the_paper_are_97_percent_full_and_of_its_mixture(fit):
     mixture = Mixture(read_mixture("pretrain_20_30_50"))
-    windows = Windows(Synthesis(mixture), "train", load_tokenizer("published"), mixture.cells, row_length=2048, fit=fit)
+    windows = Windows(
+        Synthesis(mixture), "train", load_tokenizer("published"), mixture.cells, row_length=2048, packing=Packing(fit)
+    )
     found = [windows[number] for number in range(8)]
     tokens = sum(int(window.batch.tokens) for window in found)
     assert tokens / (8 * ROWS * 2048) >= 0.97

@@ -14,9 +14,9 @@ from grammar.checking.pool import Verifier
 from lightning_modules import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
 from lightning_modules.formulas import group_advantages
 from lightning_modules.models.language_model import build_language_model, disable_dropout
-from lightning_modules.policy.clip import Clip
-from lightning_modules.policy.kl_penalty import KLPenalty
+from lightning_modules.policy.collector import GroupSettings
 from lightning_modules.policy.policy_module import PolicyModule
+from lightning_modules.policy.trust_region import Clip, KLPenalty
 from lightning_modules.rewards import OutcomeReward
 from lightning_modules.rollout import SamplingParams
 
@@ -119,7 +119,7 @@ def test_a_run_that_goes_on_with_other_processes_asks_fresh_problems(start, tmp_
 
 def test_a_rollout_is_cut_into_any_number_of_parts_that_it_has_rows_for(start, tmp_path):
     fit(build(start, minibatches=7), tmp_path, max_steps=7)  # of 16 completions
-    with pytest.raises(ValueError, match="4 problems x 4 completions cannot be cut into 17 minibatches; lower `minibatches`"):
+    with pytest.raises(ValueError, match="4 problems x 4 completions cannot be cut into 17 minibatches; lower"):
         fit(build(start, minibatches=17), tmp_path, max_steps=17)
 
 
@@ -239,14 +239,14 @@ def test_a_frozen_reference_is_the_start_policy_and_in_no_checkpoint(start, tmp_
         (lambda: Clip(0.0), "low"), (lambda: Clip(high=-0.1), "high"), (lambda: Clip(dual=1.1), "dual"),
         (lambda: KLPenalty(reference_decay=1.5), "reference_decay"), (lambda: KLPenalty("k1"), "exact_gradient"),
         (lambda: KLPenalty(place="reward", exact_gradient=True), "no gradient"),
-        (lambda: GRPOModule("start", OutcomeReward(), beta=-1.0), "beta"),
+        (lambda: GRPOModule("start", OutcomeReward(), beta=-1.0), "weight"),
         (lambda: GRPOModule("start", OutcomeReward(), kl=KLPenalty(target=0.1)), "target"),
         (lambda: GRPOModule("start", OutcomeReward(), verify_workers=-1), "verify_workers"),
         (lambda: GRPOModule("start", OutcomeReward(), minibatches=0), "minibatches"),
         (lambda: GRPOModule("start", OutcomeReward(), group_size=1, resample=1), "resample"),
         (lambda: DrGRPOModule("start", OutcomeReward(), std_correction=1), "std_correction"),
-        (lambda: GRPOModule("start", OutcomeReward(), group_size=4, std_correction=4), "below group_size=4"),
-        (lambda: KLPenalty(target=0.1, gain=6.0), "within 0 and 5"),
+        (lambda: GRPOModule("start", OutcomeReward(), group_size=4, std_correction=4), "below group.size=4"),
+        (lambda: KLPenalty(target=0.1, gain=6.0), "between 0 and 5"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(build, message):
@@ -262,14 +262,14 @@ def test_every_variant_is_made_from_a_config(variant):
         "class_path": f"lightning_modules.{variant.__name__}",
         "init_args": {
             "init_from": "start", "reward": {"class_path": "lightning_modules.rewards.ProcessReward"},
-            "clip": {"high": 0.28, "dual": 3.0}, "group_size": 6, "beta": 0.1,
-            "kl": {"estimator": "k1", "place": "reward", "target": 0.05}, "resample": 3,
+            "clip": {"high": 0.28, "dual": 3.0}, "group": {"size": 6, "resample": 3},
+            "kl": {"weight": 0.1, "estimator": "k1", "place": "reward", "target": 0.05},
         },
     }  # fmt: skip
     module = parser.instantiate_classes(parser.parse_object({"model": config})).model
     assert type(module) is variant
-    assert module.kl == KLPenalty("k1", "reward", target=0.05)
-    assert (module.clip, module.group_size) == (Clip(0.2, 0.28, 3.0), 6)
+    assert module.kl == KLPenalty("k1", "reward", target=0.05, weight=0.1)
+    assert (module.clip, module.group) == (Clip(0.2, 0.28, 3.0), GroupSettings(6, resample=3))
 
 
 def test_responses_judged_in_a_pool_get_the_reports_of_this_process(synthesis):
@@ -285,4 +285,4 @@ def test_responses_judged_in_a_pool_get_the_reports_of_this_process(synthesis):
 def test_the_pool_ends_with_the_run(start, tmp_path):
     module = build(start, verify_workers=1)
     fit(module, tmp_path, max_steps=1)
-    assert module.verifier.pool is None
+    assert module.collector.verifier.pool is None

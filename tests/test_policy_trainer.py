@@ -14,12 +14,12 @@ from processes import run
 
 from lightning_modules import GRPOModule, PPOModule
 from lightning_modules.models.critic import SeparateCritic, SharedCritic
-from lightning_modules.policy.kl_penalty import KLPenalty
 from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.policy.ppo import ValueLearning
-from lightning_modules.precision import SLOW, bf16_slowdown
+from lightning_modules.policy.trust_region import KLPenalty
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.rollout.sampling import uniform_points
+from lightning_modules.stage import SLOW, bf16_slowdown
 
 
 def test_gradient_clip_val_bounds_an_update(start, tmp_path):

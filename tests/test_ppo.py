@@ -11,9 +11,10 @@ from lightning_modules.formulas import generalised_advantages
 from lightning_modules.models.critic import SeparateCritic, SharedCritic
 from lightning_modules.models.language_model import load_language_model
 from lightning_modules.optimizers import AdamW, Chained, Muon
-from lightning_modules.policy.kl_penalty import KLPenalty
+from lightning_modules.policy.collector import GroupSettings
 from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.policy.ppo import ValueLearning
+from lightning_modules.policy.trust_region import KLPenalty
 from lightning_modules.rewards import Credit, Earned, OutcomeReward
 from lightning_modules.rollout import SamplingParams
 
@@ -121,7 +122,7 @@ def test_one_optimiser_has_the_groups_of_policy_and_critic(start, tmp_path):
 
 def test_ppo_needs_no_group(start, tmp_path):
     watch, module = Watch(), ppo(start, SharedCritic)
-    module.group_size = 1
+    module.collector.group = GroupSettings(1)
     fit(module, tmp_path, prompts=8, callbacks=[watch])
     assert watch.column("train/ratio") == [1.0] * 3
     assert not torch.equal(weights(module), start_weights(start))
@@ -139,7 +140,7 @@ def test_ppo_is_made_from_a_config():
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(PolicyModule, "model")
     settings = {
-        "init_from": "start", "reward": {"class_path": "lightning_modules.rewards.OutcomeReward"}, "epochs": 2,
+        "init_from": "start", "reward": {"class_path": "lightning_modules.rewards.OutcomeReward"}, "update": {"epochs": 2},
         "critic": {"class_path": "lightning_modules.models.critic.SeparateCritic", "init_args": {"init_from": "other"}},
         "values": {"decay": 0.9}, "credit": {"class_path": "lightning_modules.rewards.StepCredit", "init_args": {"wrong": 0.0}},
     }  # fmt: skip

@@ -8,10 +8,10 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from datamodules import MidtrainDataModule, PretrainDataModule
-from datamodules.midtraining import with_replay
+from datamodules.pretraining import with_replay
 from datamodules.problems.mixture import Component
 from datamodules.reasoning import HeldOut
-from datamodules.rows.batch import IGNORE
+from datamodules.rows.documents import IGNORE
 from datamodules.rows.gold_documents import LABEL_KINDS, GoldDocuments
 from datamodules.rows.token_kinds import response_token_kinds
 from lightning_modules import MidtrainModule, PretrainModule

@@ -19,8 +19,7 @@ import torch
 from datamodules.files.jsonl import BadRows, check_bad_rows, to_example
 from datamodules.files.line_files import find_files, is_compressed, lines_of
 from datamodules.problems.mixture import MODES, Cell
-from datamodules.problems.synthesis import Example
-from datamodules.problems.training_text import GOLD_ANSWER, TrainingText
+from datamodules.problems.synthesis import GOLD_ANSWER, Example, TrainingText
 from grammar import parse_problem
 
 _ANSWERED = re.compile(rf"{GOLD_ANSWER}-?\d+\.\s*$")

@@ -13,10 +13,33 @@ from datamodules.problems.graph_spec import Drawn, GraphSpec
 from datamodules.problems.mixture import MODES, Cell, Mixture
 from datamodules.problems.sampler import sample_graph
 from datamodules.problems.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
-from datamodules.problems.training_text import TrainingText
 from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
 from grammar.problem.skills import compositions
 from grammar.writing.solution import variables
+
+QUESTION, SOLUTION, ANSWER = ("<question>", "</question>"), ("<solution>", "</solution>"), ("<answer>", "</answer>")
+GOLD_ANSWER = " Answer: "  # before the number that ends a gold solution
+
+
+class TrainingText:
+    """What has a `problem`, a `question` and a `solution`, in the training format."""
+
+    __slots__ = ()
+    problem: str
+    question: str
+    solution: str
+
+    @property
+    def prompt(self) -> str:
+        """What a model is given: everything up to and including `<solution>`."""
+        return f"{QUESTION[0]} {self.problem.strip()} {self.question} {QUESTION[1]} {SOLUTION[0]}"
+
+    @property
+    def response(self) -> str:
+        """What a model should write after the prompt; EOS follows. The solution's `Answer: N.` moves into the answer tag."""
+        steps, _, answer = self.solution.strip().rpartition(GOLD_ANSWER)
+        return f" {steps} {SOLUTION[1]} {ANSWER[0]} {answer.removesuffix('.')} {ANSWER[1]}"
+
 
 REDRAWS = 2000  # problems drawn before a cell counts as having none in a split
 CHECK_EVERY = 100

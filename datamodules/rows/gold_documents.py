@@ -11,10 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from datamodules.problems.synthesis import Example
-from datamodules.rows.batch import PackedBatch
-from datamodules.rows.documents import Document, collate, encode
-from datamodules.rows.packing import pack
+from datamodules.rows.documents import Document, PackedBatch, collate, encode
 from datamodules.rows.token_kinds import TOKEN_KINDS, response_token_kinds
+from datamodules.rows.windows import pack
 
 LABEL_KINDS = (*TOKEN_KINDS, "prompt")
 

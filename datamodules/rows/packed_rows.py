@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.rows.batch import PackedBatch
+from datamodules.rows.documents import PackedBatch
 from datamodules.rows.mixture_counts import MixtureCounts
 from datamodules.rows.windows import MOST_DROPPED, NONE_FITS, Window, Windows
 

@@ -15,8 +15,7 @@ from typing import Literal, NamedTuple, get_args
 
 from transformers import PreTrainedTokenizerBase
 
-from datamodules.problems.synthesis import Example
-from datamodules.problems.training_text import ANSWER
+from datamodules.problems.synthesis import ANSWER, Example
 from grammar import Trace, TraceSyntaxError, parse_response
 from grammar.reading.trace import Statement, Step, Tail
 

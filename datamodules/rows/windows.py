@@ -6,6 +6,7 @@ files are finite: each window packs the next `documents` of them, all of them, i
 Not here: which process reads which row, and when (`packed_rows.py`).
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -18,13 +19,92 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from datamodules.problems.mixture import Cell
-from datamodules.rows.batch import PackedBatch
-from datamodules.rows.documents import Document, Text, collate, encode
-from datamodules.rows.packing import Fit, pack, pack_first
+from datamodules.rows.documents import Document, PackedBatch, Text, collate, encode
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How documents become rows.
+
+    Args:
+        fit: "best" fit, or "first" fit as in arXiv:2512.07783 (which also lets documents see each other: the module's
+            `document_mask: false`).
+        long_documents: "raise" if a document is longer than a row, or "drop" and count it.
+    """
+
+    fit: Literal["best", "first"] = "best"
+    long_documents: Literal["raise", "drop"] = "raise"
+
+
+def pack(lengths: Sequence[int], row_length: int, *, fit: str = "best") -> list[list[int]]:
+    """Put each document, longest first, where the least room is left ("best"), or into the first row with room ("first").
+
+    First-fit decreasing is how the authors of arXiv:2512.07783 packed.
+
+    Args:
+        lengths: tokens of each document.
+        row_length: tokens of a row.
+        fit: which row a document goes to.
+
+    Returns:
+        Rows of document indices; every document stands in exactly one row.
+
+    Raises:
+        ValueError: a document longer than a row.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    if order and lengths[order[0]] > row_length:
+        raise ValueError(
+            f"a document of {lengths[order[0]]} tokens does not fit a row of {row_length}; raise `row_length`, lower `ops`, "
+            "or set `packing: {long_documents: drop}`."
+        )
+    return (_best_fit if fit == "best" else _first_fit)(order, lengths, row_length)
+
+
+def _best_fit(order: list[int], lengths: Sequence[int], row_length: int) -> list[list[int]]:
+    rows: list[list[int]] = []
+    rooms: list[tuple[int, int]] = []  # (room left, row), the least first
+    for document in order:
+        at = bisect_left(rooms, (lengths[document], -1))
+        if at < len(rooms):
+            room, row = rooms.pop(at)
+        else:
+            room, row = row_length, len(rows)
+            rows.append([])
+        rows[row].append(document)
+        insort(rooms, (room - lengths[document], row))
+    return rows
+
+
+def _first_fit(order: list[int], lengths: Sequence[int], row_length: int) -> list[list[int]]:
+    rows: list[list[int]] = []
+    rooms: list[int] = []
+    for document in order:
+        length = lengths[document]
+        row = next((r for r, room in enumerate(rooms) if room >= length), len(rows))
+        if row == len(rows):
+            rows.append([])
+            rooms.append(row_length)
+        rows[row].append(document)
+        rooms[row] -= length
+    return rows
+
+
+def pack_first(lengths: Sequence[int], row_length: int, rows: int, *, fit: str = "best") -> list[list[int]]:
+    """Pack as many of the first documents as `rows` rows hold; those after them are left out.
+
+    Returns:
+        `rows` rows of document indices, empty ones where documents are too few.
+    """
+    for kept in range(len(lengths), -1, -1):
+        packed = pack(lengths[:kept], row_length, fit=fit)
+        if len(packed) <= rows:
+            break
+    return packed + [[] for _ in range(rows - len(packed))]
+
 
 ROWS = 32  # of a synthetic window: more are fuller, fewer let more processes share the work
 STRIDE = 1 << 20  # numbers of documents set aside for a synthetic window, far more than it can hold
-LongDocuments = Literal["raise", "drop"]
 MOST_DROPPED = 1000  # documents dropped before one fits: then none ever will
 NONE_FITS = "no document fits a row of {} tokens; raise `row_length`, or train on shorter problems."
 
@@ -67,9 +147,9 @@ class Windows(Dataset):
 
     def __init__(
         self, source: Source, split: str, tokenizer: PreTrainedTokenizerBase, cells: Sequence[Cell], *, row_length: int,
-        solution_only: bool = False, documents: int | None = None, fit: Fit = "best", long_documents: LongDocuments = "raise",
+        solution_only: bool = False, documents: int | None = None, packing: Packing = Packing(),
     ) -> None:  # fmt: skip
-        """Keep the settings.
+        """Number the cells.
 
         Args:
             source: of documents.
@@ -79,12 +159,11 @@ class Windows(Dataset):
             row_length: T, tokens of a row.
             solution_only: only tokens after the prompt carry a loss.
             documents: of each window; None: as many as fill ROWS rows, for a source without end.
-            fit: see `pack`.
-            long_documents: "raise" where one is longer than a row, or "drop" it.
+            packing: how documents become rows.
         """
         self.source, self.split, self.tokenizer, self.documents = source, split, tokenizer, documents
         self.numbers = {cell: number for number, cell in enumerate(cells)}
-        self.row_length, self.solution_only, self.fit, self.long_documents = row_length, solution_only, fit, long_documents
+        self.row_length, self.solution_only, self.packing = row_length, solution_only, packing
 
     @property
     def rows(self) -> int | None:
@@ -95,10 +174,10 @@ class Windows(Dataset):
         """Draw, tokenize and pack."""
         if self.documents is None:
             drawn, taken = self._fill(number * STRIDE)
-            rows = pack_first([len(d.ids) for d, _ in drawn], self.row_length, ROWS, fit=self.fit)
+            rows = pack_first([len(d.ids) for d, _ in drawn], self.row_length, ROWS, fit=self.packing.fit)
         else:
             drawn, taken = self._read(number * self.documents, self.documents), self.documents
-            rows = pack([len(d.ids) for d, _ in drawn], self.row_length, fit=self.fit)
+            rows = pack([len(d.ids) for d, _ in drawn], self.row_length, fit=self.packing.fit)
         # packing puts the longest first: mix the rows, so that batches are alike
         Random(blake2b(f"{self.split}/{self.source.seed}/{number}".encode(), digest_size=16).digest()).shuffle(rows)
         laid = [[drawn[i][0] for i in row] for row in rows]
@@ -129,4 +208,4 @@ class Windows(Dataset):
         texts = [self.source.example(self.split, index) for index in range(first, first + count)]
         cells = [self.numbers[text.cell] for text in texts]
         read = zip(encode(texts, self.tokenizer), cells, strict=True)
-        return [(d, cell) for d, cell in read if len(d.ids) <= self.row_length or self.long_documents == "raise"]
+        return [(d, cell) for d, cell in read if len(d.ids) <= self.row_length or self.packing.long_documents == "raise"]

@@ -10,8 +10,6 @@ Not here: what is learned from the logits (pretrain.py), sampling, which brings 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -21,8 +19,8 @@ from torch.nn.attention.flex_attention import create_block_mask
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.utils import is_flash_attn_2_available
 
+from lightning_modules.models.attending import unknown_attention
 from lightning_modules.models.document_forward import DOCUMENTS, document_logits
-from lightning_modules.rollout.slots import unknown_attention
 
 AttentionName = Literal["auto", "sdpa", "documents", "flex_attention", "varlen", "flash_attention_2"]
 EDGES_MULTIPLE = 128  # lengths of `edges_D` are rounded up to it, so that compiled code sees few shapes
@@ -74,16 +72,6 @@ class Backend(ABC):
         """[N, V] logits and the [N] labels they are to predict, in the order of the rows; N = B T, or those with a label."""
         logits_BTV = model(input_ids=tokens_BT, position_ids=position_BT, use_cache=False, **where).logits
         return logits_BTV.flatten(0, 1), labels_BT.flatten()
-
-    @contextmanager
-    def of(self, model: PreTrainedModel) -> Iterator[None]:
-        """Make `model` attend by this backend for a while; its own way, which sampling relies on, comes back."""
-        own = model.config._attn_implementation
-        model.config._attn_implementation = self.name
-        try:
-            yield
-        finally:
-            model.config._attn_implementation = own
 
 
 class SDPA(Backend):

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-from datamodules.rows.batch import IGNORE
-from lightning_modules.rollout.slots import changed_attention
+from datamodules.rows.documents import IGNORE
+from lightning_modules.models.attending import changed_attention
 
 DOCUMENTS = "documents"
 # (n, L) for each length, while a forward pass runs: some models do not hand keyword arguments on to their attention

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-from lightning_modules.rollout.slots import attending, unknown_attention
+from lightning_modules.models.attending import attending, unknown_attention
 
 GROUPED = "grouped_prompts"
 

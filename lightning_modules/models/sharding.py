@@ -1,6 +1,6 @@
 """Fully sharded data parallelism (FSDP2): every process keeps a part of each weight, gradient and optimiser state.
 
-Lightning's ModelParallelStrategy sets up the mesh; the model is sharded when it is built (`Reasoner.configure_model`).
+Lightning's ModelParallelStrategy sets up the mesh; the model is sharded when it is built (`StageModule.configure_model`).
 """
 
 from collections.abc import Iterator

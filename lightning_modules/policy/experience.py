@@ -126,7 +126,7 @@ class ExperienceBatch:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def lay_out(groups: Sequence[Group], pad_id: int) -> Experience:
+def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
     """Prompt and completion side by side, row by row."""
     pairs = [(group.prompt, completion) for group in groups for completion in group.completions]
     tokens_NT = pad_sequence([torch.tensor([*a, *b]) for a, b in pairs], batch_first=True, padding_value=pad_id)

@@ -1,7 +1,7 @@
-"""GRPO on verified traces: sample G solutions per problem, price them, take clipped policy steps.
+"""GRPO and its family on verified traces: sample G solutions per problem, score them, take clipped policy steps.
 
 Departs from arXiv:2402.03300: the loss is averaged over the tokens of the rollout, not per sequence.
-Not here: formulas (algorithms/), what a trace is worth (rewards/), sampling (group_sampling.py), log-probabilities (policy.py).
+Not here: formulas (formulas/), what a trace is worth (rewards/), sampling (collector.py), log-probabilities (policy_module.py).
 """
 
 from collections.abc import Sequence
@@ -9,7 +9,17 @@ from typing import Any
 
 from torch import Tensor
 
-from lightning_modules.formulas import group_advantages, step_advantages, token_log_ratio, token_mean
+from lightning_modules.formulas import (
+    centred_advantages,
+    constant_length_mean,
+    group_advantages,
+    leave_one_out_advantages,
+    sequence_mean,
+    sequence_token_log_ratio,
+    step_advantages,
+    token_log_ratio,
+    token_mean,
+)
 from lightning_modules.policy.experience import Experience, ExperienceBatch
 from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.rewards import Reward
@@ -18,29 +28,29 @@ from lightning_modules.rewards import Reward
 class GRPOModule(PolicyModule):
     """maximise  E[ min(rho A, clip(rho, 1-low, 1+high) A) ] - beta KL(pi || ref),  rho = pi / pi_old,  A = (r - mean) / std.
 
-    With `credit`, a token is also worth what the steps from its own on earn more than the group's steps (4.1.3 there).
+    With `credit`, the advantage of a token includes that of the steps from its own on (4.1.3 of the paper).
     A variant overrides `advantages`, `log_ratio` or `mean`.
     """
 
     def __init__(
         self, init_from: str, reward: Reward, *, std_correction: int = 0, step_discount: float = 1.0, **policy: Any
     ) -> None:
-        """Keep the settings.
+        """Check how advantages are normalised.
 
         Args:
             init_from: weights of an earlier stage, which are also the reference policy's.
-            reward: prices a verified response.
+            reward: scores a verified response.
             std_correction: the std of a group divides by G minus this.
-            step_discount: of the steps after a token's own, where steps earn; 0: each answers for itself alone.
+            step_discount: of the steps after a token's own, if steps earn; 0: each token answers for its own step alone.
             policy: see PolicyModule.
         """
         super().__init__(init_from, reward, **policy)
-        if (std_correction or self.credit) and type(self).advantages is not GRPOModule.advantages:
+        if (std_correction or self.collector.credit) and type(self).advantages is not GRPOModule.advantages:
             raise ValueError(f"{type(self).__name__} divides by no std; leave out `std_correction` and `credit`.")
         if not 0 <= step_discount <= 1:
-            raise ValueError(f"step_discount={step_discount} must be within 0 and 1.")
-        if not 0 <= std_correction < self.group_size:
-            raise ValueError(f"std_correction={std_correction} must be at least 0 and below group_size={self.group_size}.")
+            raise ValueError(f"step_discount={step_discount} must lie within 0 and 1.")
+        if not 0 <= std_correction < self.group.size:
+            raise ValueError(f"std_correction={std_correction} must be at least 0 and below group.size={self.group.size}.")
         self.std_correction, self.step_discount = std_correction, step_discount
 
     def advantages(self, rewards_BG: Tensor) -> Tensor:
@@ -56,19 +66,19 @@ class GRPOModule(PolicyModule):
         return token_mean(terms_NT, batch.mask_NT, tokens=batch.tokens)
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
-        """One minibatch, sampled, judged and priced by `collect`."""
+        """One minibatch, sampled, judged and scored by `collect`."""
         logp_NT = self.token_logp(batch.tokens_NT, batch.mask_NT)
         log_ratio_NT = self.log_ratio(logp_NT, batch)
         gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT)
         loss = -self.mean(gain_NT - self.penalty(logp_NT, batch), batch)
         return self.log_update(loss, logp_NT, log_ratio_NT, batch)
 
-    def matters(self, experience: Experience) -> Tensor:
+    def has_gradient(self, experience: Experience) -> Tensor:
         """[N] bool: without an advantage the gradient is exactly 0."""
         return (self._advantage(experience) != 0).any(dim=1)
 
-    def assess(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
-        """A completion's advantage on each of its tokens, and that of its steps."""
+    def compute_advantages(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
+        """A completion's advantage on each of its tokens, plus that of its steps."""
         advantage_NT = self._advantage(experience)
         for batch in batches:
             batch.advantage_NT = advantage_NT[batch.rows_N, : batch.mask_NT.shape[1]]
@@ -76,7 +86,7 @@ class GRPOModule(PolicyModule):
     def _advantage(self, experience: Experience) -> Tensor:
         """[N, T], 0 on all but sampled tokens."""
         advantage_NT = self.advantages(experience.rewards_BG).flatten()[:, None] * experience.mask_NT
-        if self.credit is None:
+        if self.collector.credit is None:
             return advantage_NT
         shape = (-1, experience.group_size, experience.mask_NT.shape[1])
         steps_BGT = step_advantages(
@@ -84,3 +94,49 @@ class GRPOModule(PolicyModule):
             correction=self.std_correction,
         )  # fmt: skip
         return advantage_NT + steps_BGT.flatten(0, 1) * experience.mask_NT
+
+
+class DrGRPOModule(GRPOModule):
+    """Dr. GRPO (arXiv:2503.20783): A = r - mean, and a loss divided by the longest completion allowed.
+
+    It leaves out the two divisions that favour easy problems and long answers.
+    """
+
+    def advantages(self, rewards_BG: Tensor) -> Tensor:
+        """Rewards less their group's mean."""
+        return centred_advantages(rewards_BG)
+
+    def mean(self, terms_NT: Tensor, batch: ExperienceBatch) -> Tensor:
+        """Sum over tokens / (completions * max_new_tokens)."""
+        return constant_length_mean(terms_NT, batch.mask_NT, length=self.sampling.max_new_tokens, sequences=batch.sequences)
+
+
+class GSPOModule(GRPOModule):
+    """GSPO (arXiv:2507.18071): one ratio per completion, the geometric mean of its tokens', and a mean over completions.
+
+    With `credit`, tokens of a completion have different advantages (GSPO-token). Such ratios stay much closer to 1 than those
+    of tokens; the paper clips at `clip: {low: 3.0e-4, high: 4.0e-4}`.
+    """
+
+    def log_ratio(self, logp_NT: Tensor, batch: ExperienceBatch) -> Tensor:
+        """[N, T] the completion's log ratio on each of its tokens, with that token's gradient."""
+        return sequence_token_log_ratio(logp_NT, batch.old(logp_NT), batch.mask_NT)
+
+    def mean(self, terms_NT: Tensor, batch: ExperienceBatch) -> Tensor:
+        """Mean over completions of the mean over their tokens."""
+        return sequence_mean(terms_NT, batch.mask_NT, sequences=batch.sequences)
+
+
+class RLOOModule(GRPOModule):
+    """RLOO (arXiv:2402.14740): A = r - mean of the others in the group, and a loss summed over the tokens of a completion.
+
+    With one epoch and one minibatch every ratio is 1: the clip does nothing, and the gradient is A grad log pi(completion).
+    """
+
+    def advantages(self, rewards_BG: Tensor) -> Tensor:
+        """Rewards less the mean of the others in their group."""
+        return leave_one_out_advantages(rewards_BG)
+
+    def mean(self, terms_NT: Tensor, batch: ExperienceBatch) -> Tensor:
+        """Sum over tokens / completions."""
+        return constant_length_mean(terms_NT, batch.mask_NT, length=1, sequences=batch.sequences)

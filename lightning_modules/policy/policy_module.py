@@ -1,81 +1,103 @@
-"""What reinforcement learning stages share: sampled problems become experience, experience becomes minibatches.
+"""What reinforcement learning stages share: rollouts become experience, experience becomes minibatches.
 
-The training loader calls `collect` once per rollout (datamodules/reinforcement.py), so a rollout comes from the weights that
-the last update left. Not here: how groups are sampled and judged (group_sampling.py), formulas (algorithms/), the loss (grpo.py).
+The training loader calls `collect` once per rollout (datamodules/reinforcement.py), so a rollout comes from the weights that the
+last update left. Not here: sampling and judging (collector.py), formulas (formulas/), the loss (grpo.py, ppo.py).
 """
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from datamodules.rows.batch import PromptBatch
-from lightning_modules.evaluation import Evaluation
+from datamodules.earlier_arguments import EarlierArguments
+from datamodules.rows.documents import PromptBatch
+from grammar import Report
 from lightning_modules.formulas import token_mean
 from lightning_modules.models.compute import nominal_rl_tokens, row_counts
 from lightning_modules.models.group_forward import group_counts, groupable, grouped_logp
 from lightning_modules.models.language_model import disable_dropout
 from lightning_modules.optimizers import AdamW, OptimizerFactory
-from lightning_modules.policy.clip import Clip
-from lightning_modules.policy.collector import GroupSampling, MorePrompts
-from lightning_modules.policy.experience import Experience, ExperienceBatch, lay_out
-from lightning_modules.policy.kl_penalty import KLPenalty
-from lightning_modules.policy.reference import ReferencePolicy
+from lightning_modules.policy.collector import GroupSettings, MorePrompts, RolloutCollector
+from lightning_modules.policy.experience import Experience, ExperienceBatch, to_experience
+from lightning_modules.policy.trust_region import Clip, KLPenalty, ReferencePolicy
 from lightning_modules.rewards import Credit, Reward
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.schedules import Constant, Schedule
+from lightning_modules.stage import StageModule
 
 
-class PolicyModule(GroupSampling):
-    """A policy that learns from its own verified solutions. Subclasses give `assess` and `training_step`."""
+@dataclass(frozen=True)
+class UpdateSettings:
+    """How a rollout is learned from.
+
+    Args:
+        minibatches: parts a rollout is cut into; each is one training step.
+        epochs: passes over a rollout.
+    """
+
+    minibatches: int = 1
+    epochs: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a rollout that nothing is learned from."""
+        if min(self.minibatches, self.epochs) < 1:
+            raise ValueError(f"update: minibatches={self.minibatches} and epochs={self.epochs} must be at least 1.")
+
+
+class PolicyModule(StageModule, metaclass=EarlierArguments):
+    """A policy that learns from its own verified solutions. Subclasses give `compute_advantages` and `training_step`."""
+
+    earlier_arguments: ClassVar = {
+        "group_size": "group.size", "resample": "group.resample", "verify_workers": "group.verify_workers",
+        "minibatches": "update.minibatches", "epochs": "update.epochs", "beta": "kl.weight",
+    }  # fmt: skip
 
     def __init__(
-        self, init_from: str, reward: Reward, *, credit: Credit | None = None, group_size: int = 8, minibatches: int = 1,
-        epochs: int = 1, resample: int = 0, clip: Clip = Clip(), beta: float = 0.0, kl: KLPenalty = KLPenalty(),
-        verify_workers: int = 0, sampling: SamplingParams = SamplingParams(), optimizer: OptimizerFactory | None = None,
-        schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(),
+        self, init_from: str, reward: Reward, *, credit: Credit | None = None, group: GroupSettings = GroupSettings(),
+        update: UpdateSettings = UpdateSettings(), clip: Clip = Clip(), kl: KLPenalty = KLPenalty(),
+        sampling: SamplingParams = SamplingParams(), **stage: Any,
     ) -> None:  # fmt: skip
-        """Keep the settings.
+        """Build the parts; models are built by `configure_model`.
 
         Args:
             init_from: weights of an earlier stage, which are also the reference policy's.
-            reward: prices a verified response.
-            credit: prices places within it besides; None: nothing.
-            group_size: G, completions per prompt.
-            minibatches: parts a rollout is cut into; each is one training step.
-            epochs: passes over a rollout.
-            resample: how often problems whose completions all earn the same are replaced by fresh ones (DAPO's dynamic sampling).
+            reward: scores a verified response.
+            credit: scores places within it as well; None: none.
+            group: completions per problem, and when they are replaced.
+            update: minibatches and passes of a rollout.
             clip: how far from the sampling policy an update may go.
-            beta: weight of KL(pi || reference), at the start where it adapts; 0 needs no reference.
-            kl: how that divergence is estimated and charged, and from what.
-            verify_workers: processes that judge responses; 0: this one does.
-            sampling: how rollouts are sampled; ratios are those of the whole distribution, also where `top_p` or `top_k` cut it.
-            optimizer: AdamW where not given.
-            schedule: constant where not given.
-            evaluation: how validation, test and prediction sample.
+            kl: penalty on the divergence from the reference policy.
+            sampling: how rollouts are sampled; ratios are those of the whole distribution, also if `top_p` or `top_k` cut it.
+            stage: `optimizer`, `schedule` and `evaluation`; see StageModule.
         """
-        super().__init__(
-            init_from, optimizer or AdamW(lr=1e-6, weight_decay=0.01), schedule or Constant(), evaluation, reward=reward,
-            credit=credit, group_size=group_size, resample=resample, sampling=sampling, verify_workers=verify_workers,
-        )  # fmt: skip
-        if beta < 0 or (kl.target is not None and beta == 0):
-            raise ValueError(f"beta={beta} must be at least 0, and above 0 where `kl.target` steers it.")
-        if min(minibatches, epochs) < 1:
-            raise ValueError(f"minibatches={minibatches} and epochs={epochs} must be at least 1.")
-        self.minibatches, self.epochs, self.clip, self.beta, self.kl = minibatches, epochs, clip, beta, kl
-        self.reference = ReferencePolicy(init_from, kl.reference_decay)
+        super().__init__(None, init_from, **stage)
+        if kl.target is not None and not kl.weight:
+            raise ValueError("kl: weight=0 leaves `target` nothing to steer; set `kl.weight` above 0.")
+        self.collector = RolloutCollector(self, reward, credit, group, sampling)
+        self.group, self.update, self.clip, self.kl, self.sampling = group, update, clip, kl, sampling
+        self.reference, self.kl_weight = ReferencePolicy(init_from, kl.reference_decay), kl.weight
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
-        self.kl_weight = beta
+
+    @staticmethod
+    def default_optimizer() -> OptimizerFactory:
+        """AdamW at the rate of the paper's RL."""
+        return AdamW(lr=1e-6, weight_decay=0.01)
+
+    @staticmethod
+    def default_schedule() -> Schedule:
+        """A constant rate."""
+        return Constant()
 
     @abstractmethod
-    def assess(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
+    def compute_advantages(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
         """Set `advantage_NT` of each batch."""
 
-    def matters(self, experience: Experience) -> Tensor:
-        """[N] bool: rows that have a gradient. Asked only where there is no reference, whose pull every row feels."""
+    def has_gradient(self, experience: Experience) -> Tensor:
+        """[N] bool: rows that have a gradient. Asked only without a reference, which pulls on every row."""
         return torch.ones(len(experience.tokens_NT), dtype=torch.bool)
 
     def configure_model(self) -> None:
@@ -85,9 +107,14 @@ class PolicyModule(GroupSampling):
             disable_dropout(self.language_model)
 
     @property
-    def looks_back(self) -> bool:
+    def epochs(self) -> int:
+        """Passes over a rollout, as the training loader asks."""
+        return self.update.epochs
+
+    @property
+    def needs_old_logp(self) -> bool:
         """Whether log-probabilities at the rollout are needed; in its only update the policy is the one that sampled."""
-        return self.minibatches * self.epochs > 1 or self.beta > 0
+        return self.update.minibatches * self.update.epochs > 1 or self.kl.weight > 0
 
     def token_logp(self, tokens_NT: Tensor, mask_NT: Tensor, model: PreTrainedModel | None = None) -> Tensor:
         """Log-probability of each sampled token at the sampling temperature: [N, T] ids, [N, T-1] bool -> [N, T-1] nats.
@@ -110,59 +137,65 @@ class PolicyModule(GroupSampling):
         logp_NTV = (logits_NTV.float() / self.sampling.temperature).log_softmax(-1)
         return logp_NTV.gather(-1, tokens_NT[:, 1:, None]).squeeze(-1)
 
-    def snapshot(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
-        """What the policy that sampled says of rows, by fields of ExperienceBatch; asked where it `looks_back`."""
+    def old_outputs(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
+        """What the policy that sampled says of rows, by fields of ExperienceBatch; asked if `needs_old_logp`."""
         return {"logp_old_NT": self.token_logp(tokens_NT, mask_NT)}
 
     def collect(self, prompts: PromptBatch, more: MorePrompts) -> list[ExperienceBatch]:
-        """Sample G solutions to each prompt, judge and price them: the minibatches of one rollout.
+        """Sample, judge and score G solutions to each prompt: the minibatches of one rollout.
 
         Args:
             prompts: B problems.
-            more: fresh problems by attempt (from 1) and number, where groups are replaced.
+            more: fresh problems by attempt (from 1) and number, for groups that are replaced.
 
         Raises:
             ValueError: there are fewer completions than minibatches.
         """
-        problems, length = len(prompts.indices), self.language_model.config.max_position_embeddings
-        if problems * self.group_size < self.minibatches:
+        problems, size, parts = len(prompts.indices), self.group.size, self.update.minibatches
+        if problems * size < parts:
             raise ValueError(
-                f"a rollout of {problems} problems x {self.group_size} completions cannot be cut into {self.minibatches} "
-                "minibatches; lower `minibatches`, or raise `prompts_per_rollout` or `group_size`."
+                f"a rollout of {problems} problems x {size} completions cannot be cut into {parts} minibatches; lower "
+                "`update.minibatches`, or raise `prompts_per_rollout` or `group.size`."
             )
-        self.compute.add_nominal(nominal_rl_tokens(problems, self.group_size, length, reference=bool(self.beta)))
-        experience = lay_out(self._rollout(prompts, more), self.tokenizer.pad_token_id).to(self.device)
+        length = self.language_model.config.max_position_embeddings
+        self.compute.add_nominal(nominal_rl_tokens(problems, size, length, reference=bool(self.kl.weight)))
+        groups = self.collector.collect(prompts, more)
+        experience = to_experience(groups, self.tokenizer.pad_token_id).to(self.device)
         divisors = self._divisors(experience)
-        batches = [self.minibatch(experience, rows, divisors) for rows in self._parts(experience)]
-        if self.beta:
-            self._charge(experience, batches)
+        batches = [self.minibatch(experience, rows, divisors) for rows in self._rows_of_minibatches(experience)]
+        if self.kl.weight:
+            self._apply_kl(experience, batches)
         for batch in batches:
             width = batch.mask_NT.shape[1]
             batch.token_rewards_NT = (experience.reward_NT + experience.credit_NT)[batch.rows_N, :width]
-        self.assess(experience, batches)
-        if self.beta:
-            self.reference.follow(self.language_model, self.device)
+        self.compute_advantages(experience, batches)
+        if self.kl.weight:
+            self.reference.update(self.language_model, self.device)
         return batches
 
     def restore(self, states: Sequence[dict[str, Any]]) -> list[ExperienceBatch]:
         """Minibatches from what their `state_dict` gave."""
         return [ExperienceBatch(**state) for state in states]
 
+    def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
+        """[B][samples] reports on solutions from which nothing is learned; see `RolloutCollector.probe`."""
+        return self.collector.probe(prompts, samples)
+
     def _divisors(self, experience: Experience) -> tuple[Tensor, Tensor]:
         """Tokens and completions of the rollout over its minibatches, the mean over processes; counts the tokens."""
         counts = torch.stack([experience.mask_NT.sum(), torch.tensor(len(experience.mask_NT), device=self.device)]).double()
         counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
         self.tokens_seen += (counts[0] * self.trainer.world_size).round().long()
-        tokens, sequences = (counts / self.minibatches).float()
+        tokens, sequences = (counts / self.update.minibatches).float()
         return tokens, sequences
 
-    def _parts(self, experience: Experience) -> list[Tensor]:
-        """Rows of each minibatch; those without a gradient are left out, but one row stays."""
-        parts = torch.arange(len(experience.tokens_NT)).tensor_split(self.minibatches)
-        if self.beta:
+    def _rows_of_minibatches(self, experience: Experience) -> list[Tensor]:
+        """Rows without a gradient are left out, but each minibatch keeps one row."""
+        parts = torch.arange(len(experience.tokens_NT)).tensor_split(self.update.minibatches)
+        if self.kl.weight:
             return list(parts)
-        matters_N = self.matters(experience).cpu()
-        return [kept if len(kept := rows[matters_N[rows]]) else rows[:1] for rows in parts]
+        has_gradient_N = self.has_gradient(experience).cpu()
+        return [kept if len(kept := rows[has_gradient_N[rows]]) else rows[:1] for rows in parts]
 
     def minibatch(self, experience: Experience, rows_N: Tensor, divisors: tuple[Tensor, Tensor]) -> ExperienceBatch:
         """Rows cut to their longest, with log-probabilities under the policy that sampled and the reference."""
@@ -170,9 +203,9 @@ class PolicyModule(GroupSampling):
         width = int(experience.mask_NT[rows_N].any(dim=0).nonzero().max()) + 1
         tokens_NT, mask_NT = experience.tokens_NT[rows_N, : width + 1], experience.mask_NT[rows_N, :width]
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            old = self.snapshot(tokens_NT, mask_NT) if self.looks_back else {}
-            ref_NT = self.token_logp(tokens_NT, mask_NT, self.reference.on(self.device)) if self.beta else None
-        phases = {"old log-probabilities": self.looks_back, "reference log-probabilities": self.beta > 0}
+            old = self.old_outputs(tokens_NT, mask_NT) if self.needs_old_logp else {}
+            ref_NT = self.token_logp(tokens_NT, mask_NT, self.reference.on(self.device)) if self.kl.weight else None
+        phases = {"old log-probabilities": self.needs_old_logp, "reference log-probabilities": self.kl.weight > 0}
         for phase in (name for name, ran in phases.items() if ran):
             self.compute.add(phase, self.counts(tokens_NT, mask_NT))
         tokens, sequences = divisors
@@ -181,20 +214,20 @@ class PolicyModule(GroupSampling):
             sequences=sequences, **old,
         )  # fmt: skip
 
-    def _charge(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
-        """Steer the weight by how far this rollout strays from the reference; where asked for, take that off what tokens earn."""
+    def _apply_kl(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
+        """Adapt the weight to how far this rollout is from the reference; with `place: reward`, subtract that from rewards."""
         terms = [torch.where(b.mask_NT, self.kl.terms(b.logp_old_NT, b.logp_ref_NT), 0.0) for b in batches]
         sums = torch.stack([sum(kl_NT.sum() for kl_NT in terms), sum(b.mask_NT.sum() for b in batches)])
         kl, tokens = self.trainer.strategy.reduce(sums, reduce_op="mean").tolist()
         self.kl_weight = self.kl.next_weight(self.kl_weight, kl / tokens)
-        self.rollout_log |= {"train/rollout_kl_nats": kl / tokens, "train/kl_weight": self.kl_weight}
+        self.collector.log |= {"train/rollout_kl_nats": kl / tokens, "train/kl_weight": self.kl_weight}
         if self.kl.place == "reward":
             for batch, kl_NT in zip(batches, terms, strict=True):
                 experience.reward_NT[batch.rows_N, : kl_NT.shape[1]] -= self.kl_weight * kl_NT
 
     def penalty(self, logp_NT: Tensor, batch: ExperienceBatch) -> Tensor:
-        """[N, T] beta KL(pi || ref) where it is part of the loss, else 0."""
-        if not self.beta:
+        """[N, T] weight * KL(pi || reference) if it is part of the loss, else 0."""
+        if not self.kl.weight:
             return torch.zeros_like(logp_NT)
         kl_NT = self.kl.terms(logp_NT, batch.logp_ref_NT)
         self.log("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT), sync_dist=True)
@@ -204,27 +237,28 @@ class PolicyModule(GroupSampling):
         """Log a training step and the rollout behind it; returns its outputs."""
         log_ratio_NT, old_NT = log_ratio_NT.detach(), torch.where(batch.mask_NT, batch.old(logp_NT), 0.0)
         gap_N = (old_NT.sum(dim=1) - batch.logp_sampled_N).abs()
-        held_back_NT = self.clip.holds_back(log_ratio_NT, batch.advantage_NT)
+        clipped_NT = self.clip.clipped(log_ratio_NT, batch.advantage_NT)
         update_log = {
             "train/loss": loss,
             "train/ratio": token_mean(log_ratio_NT.exp(), batch.mask_NT),
-            "train/clipped": token_mean(held_back_NT.float(), batch.mask_NT),
+            "train/clipped": token_mean(clipped_NT.float(), batch.mask_NT),
             "train/sampler_gap_nats": gap_N.sum() / batch.mask_NT.sum(),
         }
         self.log_dict(update_log, sync_dist=True)
-        self.log_dict(self.rollout_log)
+        self.log_dict(self.collector.log)
         self.log("train/tokens", self.tokens_seen.float())
         self.compute.add("update", self.counts(batch.tokens_NT, batch.mask_NT))
         return {"loss": loss, "tokens": batch.mask_NT.sum()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the reference and the weight of the penalty, which may have moved, and what is known of the rollout under way."""
+        """Keep the reference and the weight of the penalty, which may have moved, and the log of the current rollout."""
         super().on_save_checkpoint(checkpoint)
-        state = {"reference": self.reference.state_dict(), "kl_weight": self.kl_weight, "rollout_log": self.rollout_log}
-        checkpoint["policy"] = state
+        checkpoint["policy"] = {
+            "reference": self.reference.state_dict(), "kl_weight": self.kl_weight, "rollout_log": self.collector.log,
+        }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them; a weight that does not adapt is the one set."""
+        """Restore them; a weight that does not adapt stays as configured."""
         super().on_load_checkpoint(checkpoint)
         if "policy" not in checkpoint:
             raise ValueError(
@@ -233,6 +267,11 @@ class PolicyModule(GroupSampling):
             )
         state = checkpoint["policy"]
         self.reference.load_state_dict(state["reference"])
-        self.rollout_log = state["rollout_log"]
+        self.collector.log = state["rollout_log"]
         if self.kl.target is not None:
             self.kl_weight = state["kl_weight"]
+
+    def teardown(self, stage: str) -> None:
+        """End the processes that judge."""
+        super().teardown(stage)
+        self.collector.close()

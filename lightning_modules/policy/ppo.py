@@ -1,8 +1,8 @@
-"""PPO on verified traces: a critic expects what a response will earn, token by token, and the policy goes where more was earned.
+"""PPO on verified traces: a critic predicts what a response will earn, token by token; the policy moves where more was earned.
 
 Departs from arXiv:1707.06347: advantages are normalised over the rollout (arXiv:2005.12729), there is no entropy bonus, and
-KL(pi || ref) is the penalty of policy.py. One optimiser moves both, by one summed loss, so `global_step` counts updates.
-Not here: formulas (algorithms/), critics (critic.py), where in a response rewards fall (rewards/), sampling (group_sampling.py).
+KL(pi || ref) is the penalty of policy_module.py. One optimiser updates both by one summed loss, so `global_step` counts updates.
+Not here: formulas (formulas/), critics (models/critic.py), rewards within a response (rewards/), sampling (collector.py).
 """
 
 from collections.abc import Sequence
@@ -34,10 +34,11 @@ from lightning_modules.rewards import Reward
 class ValueLearning:
     """How returns are formed and learned.
 
-    discount: of later rewards.
-    decay:    lambda of GAE.
-    clip:     how far from the value at the rollout the loss follows, reward units; None: without bound.
-    weight:   of the value loss beside the policy's.
+    Args:
+        discount: of later rewards.
+        decay: lambda of GAE.
+        clip: how far from the value at the rollout the loss follows, reward units; None: without bound.
+        weight: of the value loss beside the policy's.
     """
 
     discount: float = 1.0
@@ -62,12 +63,12 @@ class PPOModule(PolicyModule):
         self, init_from: str, reward: Reward, *, critic: Critic | None = None, values: ValueLearning = ValueLearning(),
         critic_optimizer: OptimizerFactory | None = None, **policy: Any,
     ) -> None:  # fmt: skip
-        """Keep the settings.
+        """Take the critic; its parameters are built by `configure_model`.
 
         Args:
             init_from: weights of an earlier stage, which are also the reference policy's.
-            reward: prices a verified response; it is earned by its last token.
-            critic: whose states values are read from; None: the policy's.
+            reward: scores a verified response; its last token earns it.
+            critic: whose hidden states values are read from; None: the policy's.
             values: how returns are formed and learned.
             critic_optimizer: of the critic's parameters; None: built like the policy's.
             policy: see PolicyModule.
@@ -94,7 +95,7 @@ class PPOModule(PolicyModule):
         return torch.where(mask_NT, self.next_logp(output.logits, tokens_NT), 0.0), value_NT
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
-        """One minibatch, sampled, judged and priced by `collect`."""
+        """One minibatch, sampled, judged and scored by `collect`."""
         logp_NT, value_NT = self.policy_and_value(batch.tokens_NT, batch.mask_NT)
         log_ratio_NT = token_log_ratio(logp_NT, batch.old(logp_NT))
         gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT) - self.penalty(logp_NT, batch)
@@ -107,7 +108,7 @@ class PPOModule(PolicyModule):
         return self.log_update(loss, logp_NT, log_ratio_NT, batch)
 
     @property
-    def looks_back(self) -> bool:
+    def needs_old_logp(self) -> bool:
         """Always: returns need the values at the rollout."""
         return True
 
@@ -115,12 +116,12 @@ class PPOModule(PolicyModule):
         """Values are read row by row, and log-probabilities with them."""
         return row_counts(mask_NT)
 
-    def snapshot(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
+    def old_outputs(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
         """Log-probabilities and values at the rollout."""
         logp_NT, value_NT = self.policy_and_value(tokens_NT, mask_NT)
         return {"logp_old_NT": logp_NT, "value_NT": value_NT}
 
-    def assess(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
+    def compute_advantages(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
         """Returns and normalised advantages, token by token."""
         for batch in batches:
             if not self.critic.shares:
@@ -135,7 +136,7 @@ class PPOModule(PolicyModule):
         mean, variance = (x.float() for x in mean_and_variance(advantages))
         for batch in batches:
             batch.advantage_NT = torch.where(batch.mask_NT, (batch.advantage_NT - mean) / (variance.sqrt() + 1e-8), 0.0)
-        self.rollout_log |= {
+        self.collector.log |= {
             "train/explained_variance": float(explained_variance(returns, errors)),
             "train/return": float(mean_and_variance(returns)[0]),
         }

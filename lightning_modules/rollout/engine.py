@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel
 
+from lightning_modules.models.attending import attending, unknown_attention
 from lightning_modules.rollout.generate import generate
-from lightning_modules.rollout.graphed import GraphedPlaces
+from lightning_modules.rollout.graphed import GraphedPlaces, replica_of
 from lightning_modules.rollout.prefix_sharing import Beginnings
-from lightning_modules.rollout.replica import replica_of
 from lightning_modules.rollout.sampling import Completions, Randomness, Request, SamplingParams, uniform_points
-from lightning_modules.rollout.slots import IN_PLACES, attending, unknown_attention
+from lightning_modules.rollout.slots import IN_PLACES
 
 
 @torch.inference_mode()

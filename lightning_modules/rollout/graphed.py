@@ -8,7 +8,8 @@ Shapes: N completions, R places, T new tokens, V vocabulary.
 from collections import deque
 
 import torch
-from transformers import PreTrainedModel
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lightning_modules.rollout.prefill import Prefilled, PromptQueue
 from lightning_modules.rollout.sampling import Completions, Request, draw
@@ -138,3 +139,24 @@ class GraphedPlaces:
         self.out.length_N[row_R] = made_R
         done_R |= (drawn_R1 == self.request.stop_S).any(1) | (made_R >= self.limit_N[row_R])
         token_R.copy_(drawn_R)
+
+
+def replica_of(model: PreTrainedModel, dtype: torch.dtype | None) -> PreTrainedModel:
+    """Copy `model` without its hooks and gradients, in the same mode (train or eval).
+
+    Args:
+        model: its weights are shared with the copy where nothing is cast.
+        dtype: of the linear layers' weights, as autocast would have them; None: as they are.
+    """
+    with torch.device("meta"):
+        copy = AutoModelForCausalLM.from_config(model.config)
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    buffers = dict(model.named_buffers(remove_duplicate=False))
+    for name, module in copy.named_modules():
+        for key, _ in list(module.named_parameters(recurse=False)):
+            weight = weights[f"{name}.{key}" if name else key].detach()
+            weight = weight.to(dtype) if dtype and isinstance(module, nn.Linear) else weight
+            setattr(module, key, nn.Parameter(weight, requires_grad=False))
+        for key, _ in list(module.named_buffers(recurse=False)):
+            setattr(module, key, buffers[f"{name}.{key}" if name else key])
+    return copy.train(model.training)

@@ -9,8 +9,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 from transformers.cache_utils import DynamicCache
 
+from lightning_modules.models.attending import attending
 from lightning_modules.rollout.sampling import Request
-from lightning_modules.rollout.slots import attending
 
 PREFILL_TOKENS = 1 << 14  # of one forward pass, padding counted
 

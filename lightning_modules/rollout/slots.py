@@ -4,14 +4,13 @@ One step writes the keys and values of one token per place, each at its own leng
 Shapes: R places, of which the first `rows` are in use; W positions looked at; C capacity; H heads, K key-value heads, D.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import AttentionInterface, PreTrainedModel
+from transformers import AttentionInterface
 from transformers.cache_utils import DynamicCache, DynamicLayer
+
+from lightning_modules.models.attending import changed_attention
 
 IN_PLACES = "rollout_places"
 COLUMNS = 64  # by which places grow
@@ -104,11 +103,6 @@ class SlotCache(DynamicCache):
             state_R[to_M] = state_R[from_M]
 
 
-def changed_attention(arguments: Mapping[str, object]) -> list[str]:
-    """Which arguments of an attention function change what it computes, in ways that ours do not know."""
-    return [name for name in ("softcap", "s_aux") if arguments.get(name) is not None]
-
-
 def attend_in_places(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor,
     scaling: float | None = None, places: SlotCache | None = None, **kwargs: object,
@@ -143,22 +137,3 @@ def attend_in_places(
 
 
 AttentionInterface.register(IN_PLACES, attend_in_places)
-
-
-@contextmanager
-def attending(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Make `model` attend by the function of this name for a while."""
-    own = model.config._attn_implementation
-    model.config._attn_implementation = name
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = own
-
-
-def unknown_attention(model: PreTrainedModel) -> str | None:
-    """What keeps a model from attending by a function of ours; None: nothing."""
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
-    if kinds:
-        return f"layers of {sorted(kinds)}"
-    return None if model._supports_attention_backend else "an attention of its own"

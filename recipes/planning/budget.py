@@ -65,7 +65,7 @@ class Budget:
         return StepSizes(
             tokens_per_step=tokens_per_update(mid),
             prompts_per_step=_number(self.rl, rl, "data", "prompts_per_rollout") * processes(rl),
-            rollouts=_number(self.rl, rl, "model", "group_size"), length=self.length, reference=bool(policy.get("beta")),
+            rollouts=policy["group"]["size"], length=self.length, reference=bool(policy["kl"]["weight"]),
             updates_per_step=updates_per_rollout(rl),
         )  # fmt: skip
 
@@ -83,8 +83,8 @@ def updates_per_rollout(config: Mapping[str, Any]) -> int:
     Raises:
         ValueError: it is no whole number.
     """
-    policy, accumulated = config["model"]["init_args"], config["trainer"].get("accumulate_grad_batches", 1)
-    updates, rest = divmod(policy.get("minibatches", 1) * policy.get("epochs", 1), accumulated)
+    update, accumulated = config["model"]["init_args"]["update"], config["trainer"].get("accumulate_grad_batches", 1)
+    updates, rest = divmod(update["minibatches"] * update["epochs"], accumulated)
     if rest:
         raise ValueError("minibatches x epochs of an RL stage must be a multiple of its `accumulate_grad_batches`.")
     return updates

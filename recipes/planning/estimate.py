@@ -63,7 +63,7 @@ def estimate(stage: Planned) -> Estimate:
         ValueError: a stage that says neither how many updates nor how many tokens it takes.
     """
     config, model = stage.config, _architecture(stage)
-    if "group_size" in config["model"]["init_args"]:
+    if "group" in config["model"]["init_args"]:
         steps, rollouts, tokens, flops = _policy(config, model)
     else:
         steps, rollouts, tokens, flops = _supervised(config, model)
@@ -83,16 +83,17 @@ def _policy(config: Config, model: PretrainedConfig | None) -> tuple[int, int, f
     steps = _steps(config, None)
     rollouts = -(-steps // updates_per_rollout(config))
     lengths, prompts = _lengths(config), rollouts * data["prompts_per_rollout"] * (processes(config) or 1)
-    completions, drawn = prompts * policy["group_size"], 1 + policy.get("resample", 0)  # each group replaced, at the most
+    group = policy["group"]
+    completions, drawn = prompts * group["size"], 1 + group["resample"]  # at most each group is replaced
     response = min(lengths.response, policy["sampling"]["max_new_tokens"])
     sampled, rows = completions * response, completions * (lengths.prompt + response)
     if model is None:
         return steps, rollouts, sampled, None
     flops = forward_flops(model, tokens=drawn * prompts * lengths.prompt, context=lengths.prompt / 2)
     flops += forward_flops(model, tokens=drawn * sampled, context=lengths.prompt + response / 2)
-    reference, looks_back = bool(policy.get("beta")), updates_per_rollout(config) > 1 or "values" in policy  # PPO: values
-    epochs = policy.get("epochs", 1)
-    passes = PASSES["update"] * epochs + reference + (looks_back or reference)
+    reference, old_logp = bool(policy["kl"]["weight"]), updates_per_rollout(config) > 1 or "values" in policy  # PPO: values
+    epochs = policy["update"]["epochs"]
+    passes = PASSES["update"] * epochs + reference + (old_logp or reference)
     if policy.get("critic") and not locate(policy["critic"]["class_path"]).shares:  # a model as large as the policy
         passes += 1 + PASSES["critic update"] * epochs
     return steps, rollouts, sampled, flops + passes * forward_flops(model, tokens=rows, context=(lengths.prompt + response) / 2)

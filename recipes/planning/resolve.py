@@ -22,6 +22,7 @@ from datamodules.problems.context import CONTEXT_FOLDER
 from datamodules.problems.mixture import components_of
 from datamodules.rows.tokenizer import SHIPPED
 from recipes.cli import PARSER, SUBCOMMANDS, ExperimentCLI
+from recipes.earlier_keys import as_before, renamed_flags
 
 Config = dict[str, Any]
 PLACES = (("ckpt_path",), ("weights_only",), ("config",), ("trainer", "default_root_dir"))  # say where, not what
@@ -62,7 +63,7 @@ def resolve(configs: Sequence[Path], settings: Mapping[str, Any]) -> Config:
     """
     arguments = [word for path in configs for word in ("--config", str(path))]
     parser = _parser()
-    parsed = parser.parse_args([*arguments, *flags(settings)])
+    parsed = parser.parse_args([*arguments, *renamed_flags(flags(settings))])
     config = yaml.safe_load(parser.dump(parsed, skip_none=False))
     for *parents, key in PLACES:
         part = config
@@ -99,7 +100,7 @@ def digest(config: Config, parent: str | None) -> str:
         config: resolved.
         parent: digest of the stage it starts from; None: it starts from what its config says.
     """
-    shaped = json.loads(json.dumps(config))
+    shaped = as_before(json.loads(json.dumps(config)))
     for *parents, key in COSMETIC:
         part = shaped
         for name in parents:

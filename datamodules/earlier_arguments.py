@@ -1,0 +1,42 @@
+"""Arguments under the names that they had before settings were grouped: they still work, and say what to write instead."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from inspect import signature
+from typing import Any
+
+
+class EarlierArguments(type):
+    """Metaclass of modules whose arguments moved into frozen settings.
+
+    earlier_arguments: earlier name -> "SETTINGS.FIELD". An argument may have become a field of settings of its own name.
+    """
+
+    earlier_arguments: Mapping[str, str] = {}
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Build an instance, with earlier arguments put into the settings that they moved to."""
+        for name, place in cls.earlier_arguments.items():
+            settings, field = place.split(".")
+            if name in kwargs and is_earlier(name, kwargs[name], place):
+                value = kwargs.pop(name)
+                warnings.warn(deprecation(name, place), DeprecationWarning, stacklevel=2)
+                kwargs[settings] = replace(kwargs.get(settings, _default(cls, settings)), **{field: value})
+        return super().__call__(*args, **kwargs)
+
+
+def is_earlier(name: str, value: object, place: str) -> bool:
+    """Whether an argument is meant as before: always, unless settings have its name and it is no plain text."""
+    return name != place.partition(".")[0] or isinstance(value, str)
+
+
+def deprecation(name: str, place: str) -> str:
+    """The line that says what to write instead."""
+    settings, _, field = place.partition(".")
+    return f"`{name}` is deprecated; write `{settings}: {{{field}: ...}}` instead."
+
+
+def _default(cls: type, settings: str) -> Any:
+    parameters = (signature(base.__init__).parameters for base in cls.__mro__)
+    return next(of[settings].default for of in parameters if settings in of)

@@ -1,0 +1,88 @@
+"""Keys of configs written before settings were grouped: read as what they are now, and in digests as what they were."""
+
+import re
+import sys
+from collections.abc import Mapping
+from itertools import zip_longest
+from pydoc import locate
+from typing import Any
+
+from jsonargparse import set_loader
+from jsonargparse._optionals import get_omegaconf_loader
+
+from datamodules import PretrainDataModule
+from datamodules.earlier_arguments import deprecation, is_earlier
+from lightning_modules.policy.policy_module import PolicyModule
+
+MODE = "omegaconf+"  # of jsonargparse: `${...}` is resolved after overrides
+MOVES = {"model": PolicyModule.earlier_arguments, "data": PretrainDataModule.earlier_arguments}
+ADDED = {("model", "kl", "bounds"): [0.0, float("inf")]}  # settings that digests do not know, with the value that changes nothing
+_FLAG = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)(?==|$)")
+
+
+def read_earlier_keys() -> None:
+    """Let parsers of mode MODE read configs that have earlier keys."""
+    read = get_omegaconf_loader(MODE)
+    set_loader(MODE, lambda text: renamed(read(text)))
+
+
+def renamed(config: Any) -> Any:
+    """A config as loaded from a file, or a part of one, with earlier keys moved; says so for each, on stderr."""
+    if not isinstance(config, dict):
+        return config
+    for part, moves in MOVES.items():
+        if isinstance(config.get(part), dict):
+            _move(config[part], moves)
+    if "class_path" in config:  # a file that holds one part
+        _move(config, {})
+    return config
+
+
+def _move(part: dict[str, Any], moves: Mapping[str, str]) -> None:
+    """Move earlier keys of a model or of data; its class, if named, says which they are, else `moves`."""
+    if "class_path" in part:
+        moves = getattr(locate(str(part["class_path"])), "earlier_arguments", {})
+    arguments = part.get("init_args")
+    for name, place in moves.items() if isinstance(arguments, dict) else ():
+        if name in arguments and is_earlier(name, arguments[name], place):
+            settings, field = place.split(".")
+            value = arguments.pop(name)
+            arguments[settings] = {**(arguments.get(settings) or {}), field: value}
+            print(f"config: {deprecation(name, place)}", file=sys.stderr)
+
+
+def renamed_flags(argv: list[str]) -> list[str]:
+    """The words of a command line, with flags that name earlier keys moved; says so for each, on stderr."""
+    return [_renamed_flag(word, following) for word, following in zip_longest(argv, argv[1:], fillvalue="")]
+
+
+def _renamed_flag(word: str, following: str) -> str:
+    match = _FLAG.match(word)
+    place = match and MOVES[match[1]].get(match[2])
+    if place is None:
+        return word
+    value = word[match.end() + 1 :] or following
+    if match[2] == place.partition(".")[0] and not value.isidentifier():  # settings of that name: a mapping, or a file of one
+        return word
+    print(f"command line: {deprecation(match[2], place)}", file=sys.stderr)
+    return f"--{match[1]}.init_args.{place}{word[match.end() :]}"
+
+
+def as_before(config: dict[str, Any]) -> dict[str, Any]:
+    """A resolved config under its earlier keys, in place: a stage keeps the digest that it had."""
+    for part, moves in MOVES.items():
+        arguments = config[part]["init_args"]
+        for (of, *parents, key), neutral in ADDED.items():
+            held = arguments
+            for parent in parents:
+                held = held.get(parent) or {} if of == part else {}
+            if held.get(key) == neutral:
+                del held[key]
+        for name, place in reversed(moves.items()):
+            settings, field = place.split(".")
+            if isinstance(arguments.get(settings), dict) and field in arguments[settings]:
+                value = arguments[settings].pop(field)
+                if not arguments[settings]:
+                    del arguments[settings]
+                arguments[name] = value
+    return config
