@@ -10,17 +10,17 @@ from lightning_modules.models.attending import attending
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, sample
 from lightning_modules.rollout.generate import generate
-from lightning_modules.rollout.graphed import GraphedPlaces, replica_of
-from lightning_modules.rollout.prefix_sharing import Beginnings
+from lightning_modules.rollout.graphed import GraphedSampler, replica_of
+from lightning_modules.rollout.prefix_sharing import PrefixSampler
 from lightning_modules.rollout.sampling import Request, uniform_points
-from lightning_modules.rollout.slots import IN_PLACES, attend_in_places
+from lightning_modules.rollout.slots import IN_SLOTS, attend_in_slots
 from tests_support import TINY
 
 STOP = [9, 3]
 ENGINES = {
-    "shared prompts": lambda model, request: Beginnings(model, request, copy_prompts=False).run(),
-    "copied prompts": lambda model, request: Beginnings(model, request, copy_prompts=True).run(),
-    "graphed": lambda model, request: GraphedPlaces(model, request, every=3, stride=8).run(),
+    "shared prompts": lambda model, request: PrefixSampler(model, request, copy_prompts=False).run(),
+    "copied prompts": lambda model, request: PrefixSampler(model, request, copy_prompts=True).run(),
+    "graphed": lambda model, request: GraphedSampler(model, request, every=3, stride=8).run(),
     "transformers": generate,
 }
 
@@ -43,7 +43,7 @@ def run(engine, model, prompt_ids, group_size=3, generator=None, limits=None, st
     points = uniform_points(len(prompt_ids), group_size, params, generator or torch.Generator().manual_seed(0))
     limits = torch.tensor(limits or [params.max_new_tokens] * len(points))
     request = Request(prompt_ids, group_size, params, torch.tensor(stop, dtype=torch.int64), 1, points, limits)
-    with attending(model, model.config._attn_implementation if engine == "transformers" else IN_PLACES):
+    with attending(model, model.config._attn_implementation if engine == "transformers" else IN_SLOTS):
         return ENGINES[engine](model, request)
 
 
@@ -151,7 +151,7 @@ def test_places_are_filled_again(engine, sharp_model, prompts):
 
 def test_soft_caps_and_sinks_are_refused():
     with pytest.raises(ValueError, match=r"no \['softcap'\].*engine: transformers"):
-        attend_in_places(None, *torch.zeros(3, 1, 1, 1, 4), None, softcap=30.0)
+        attend_in_slots(None, *torch.zeros(3, 1, 1, 1, 4), None, softcap=30.0)
 
 
 def small(model_type, **settings):

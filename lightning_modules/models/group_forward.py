@@ -26,7 +26,7 @@ class Groups:
     position_F:  their positions in their rows.
     prompt_SP:   places in F of each prompt's tokens (padding: 0); real_SP: which are real.
     own_NC:      the same of each completion's tokens; real_NC.
-    slot_N:      the prompt of each completion.
+    prompt_N:      the prompt of each completion.
     seen_N1CL:   what completions look at: L = P + C, their prompt and then what came before in themselves.
     """
 
@@ -36,7 +36,7 @@ class Groups:
     real_SP: Tensor
     own_NC: Tensor
     real_NC: Tensor
-    slot_N: Tensor
+    prompt_N: Tensor
     seen_N1CL: Tensor
 
     @classmethod
@@ -46,7 +46,7 @@ class Groups:
         first_N, length_N = mask_NT.int().argmax(1) + 1, mask_NT.sum(1)
         width, own_width = int(first_N.max()), max(1, int(length_N.max()) - 1)
         prompts_NP = tokens_NT[:, :width].masked_fill(column_T[:width] >= first_N[:, None], -1)
-        prompts_SP, slot_N = prompts_NP.unique(dim=0, return_inverse=True)
+        prompts_SP, prompt_N = prompts_NP.unique(dim=0, return_inverse=True)
         real_SP = prompts_SP >= 0
         column_C = column_T[:own_width]
         real_NC = column_C < length_N[:, None] - 1
@@ -57,11 +57,11 @@ class Groups:
         own_NC[real_NC] = torch.arange(len(own), device=device) + int(real_SP.sum())
         causal_CC = column_C[:, None] >= column_C
         seen_NCL = torch.cat(
-            [real_SP[slot_N, None].expand(-1, own_width, -1), causal_CC.expand(len(slot_N), -1, -1)], dim=-1
+            [real_SP[prompt_N, None].expand(-1, own_width, -1), causal_CC.expand(len(prompt_N), -1, -1)], dim=-1
         )  # fmt: skip
         position_F = torch.cat([column_T[:width].expand_as(prompts_SP)[real_SP], at_NC[real_NC]])
         return cls(
-            torch.cat([prompts_SP[real_SP], own]), position_F, prompt_SP, real_SP, own_NC, real_NC, slot_N, seen_NCL[:, None]
+            torch.cat([prompts_SP[real_SP], own]), position_F, prompt_SP, real_SP, own_NC, real_NC, prompt_N, seen_NCL[:, None]
         )
 
     def predictions(self) -> tuple[Tensor, Tensor]:
@@ -70,7 +70,7 @@ class Groups:
         prompts, first_own = len(last_S), int(self.real_SP.sum())
         own_F = torch.arange(first_own, len(self.tokens_F), device=last_S.device)
         by_NC = self.own_NC - first_own + prompts
-        return torch.cat([last_S, own_F]), torch.cat([self.slot_N[:, None], by_NC.clamp(min=0)], dim=1)
+        return torch.cat([last_S, own_F]), torch.cat([self.prompt_N[:, None], by_NC.clamp(min=0)], dim=1)
 
     def attend(self, query_HFD: Tensor, key_KFD: Tensor, value_KFD: Tensor, scale: float | None) -> Tensor:
         """Attention of prompts to themselves and of completions to prompt and themselves: [F, H, D]."""
@@ -86,8 +86,8 @@ class Groups:
         prompts = scaled_dot_product_attention(
             rows(query_FHD, self.prompt_SP), key_SP, value_SP, is_causal=True, scale=scale, enable_gqa=shared > 1
         )
-        key_NL = torch.cat([key_SP[self.slot_N], rows(key_FKD, self.own_NC)], dim=2)
-        value_NL = torch.cat([value_SP[self.slot_N], rows(value_FKD, self.own_NC)], dim=2)
+        key_NL = torch.cat([key_SP[self.prompt_N], rows(key_FKD, self.own_NC)], dim=2)
+        value_NL = torch.cat([value_SP[self.prompt_N], rows(value_FKD, self.own_NC)], dim=2)
         own = scaled_dot_product_attention(
             rows(query_FHD, self.own_NC), key_NL, value_NL, attn_mask=self.seen_N1CL, scale=scale, enable_gqa=shared > 1
         )

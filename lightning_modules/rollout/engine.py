@@ -10,10 +10,10 @@ from transformers import PreTrainedModel
 
 from lightning_modules.models.attending import attending, unknown_attention
 from lightning_modules.rollout.generate import generate
-from lightning_modules.rollout.graphed import GraphedPlaces, replica_of
-from lightning_modules.rollout.prefix_sharing import Beginnings
+from lightning_modules.rollout.graphed import GraphedSampler, replica_of
+from lightning_modules.rollout.prefix_sharing import PrefixSampler
 from lightning_modules.rollout.sampling import Completions, Randomness, Request, SamplingParams, uniform_points
-from lightning_modules.rollout.slots import IN_PLACES
+from lightning_modules.rollout.slots import IN_SLOTS
 
 
 @torch.inference_mode()
@@ -57,8 +57,8 @@ def sample(
         )
     if device.type == "cuda" and not share:
         return sample_in_graphs(model, request)
-    with attending(model, IN_PLACES):
-        return Beginnings(model, request, copy_prompts=device.type != "cpu").run()
+    with attending(model, IN_SLOTS):
+        return PrefixSampler(model, request, copy_prompts=device.type != "cpu").run()
 
 
 def sample_in_graphs(model: PreTrainedModel, request: Request) -> Completions:
@@ -68,5 +68,5 @@ def sample_in_graphs(model: PreTrainedModel, request: Request) -> Completions:
     # no cache of casts: their addresses must not outlive a graph
     with torch.autocast(device, dtype, enabled=half, cache_enabled=False):
         replica = replica_of(model, dtype if half else None)
-        with attending(replica, IN_PLACES):
-            return GraphedPlaces(replica, request).run()
+        with attending(replica, IN_SLOTS):
+            return GraphedSampler(replica, request).run()

@@ -1,8 +1,10 @@
-"""Sampling in steps that a GPU replays as CUDA graphs: one place for each completion, and few shapes.
+"""Sampling in steps that a GPU replays as CUDA graphs: one slot per completion, and few shapes.
 
-Nothing in a step has a shape that depends on values, and nobody waits for values: whether completions have ended is looked at
-every few steps only, and then places are given to the next, or, when none waits, those that still run move together.
-Shapes: N completions, R places, T new tokens, V vocabulary.
+No shape in a step depends on values, and the host never waits for them: it checks every few steps which completions have ended,
+gives their slots to the next ones, or, when none wait, compacts those that still run. A graph records kernels alone, so a replica
+of the model without hooks is run: not the hooks that gather sharded weights (`sharding.gathered` has done so), nor the casts of
+every matrix that autocast would record at every step. It computes what the model computes under autocast, bit for bit.
+Shapes: N completions, R slots, T new tokens, V vocabulary.
 """
 
 from collections import deque
@@ -15,56 +17,56 @@ from lightning_modules.rollout.prefill import Prefilled, PromptQueue
 from lightning_modules.rollout.sampling import Completions, Request, draw
 from lightning_modules.rollout.slots import SlotCache
 
-REFILL_AT = 0.125  # share of places that are free when the next completions begin
+REFILL_AT = 0.125  # share of slots that are free when the next completions start
 
 
-class GraphedPlaces:
+class GraphedSampler:
     """Completions being sampled side by side.
 
-    job_R:   the completion that sits in each place; N: none.
+    job_R:   the completion in each slot; N: none.
     token_R: the token it is fed next.      made_R: tokens it has so far.      done_R: it has ended, or there is none.
     """
 
     def __init__(self, model: PreTrainedModel, request: Request, *, every: int = 16, stride: int = 128) -> None:
-        """Make room.
+        """Allocate slots.
 
         Args:
             model: on the device of the request; without a GPU the same steps run one by one.
             request: what is to be sampled.
-            every: steps between two looks at what has ended.
-            stride: attention looks at a multiple of so many positions.
+            every: steps between two checks of what has ended.
+            stride: attention covers a multiple of so many positions.
         """
         device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
         self.model, self.request, self.every, self.stride = model, request, every, stride
         self.queue = PromptQueue(model, request)
-        self.begun: deque[tuple[Prefilled, int, int]] = deque()  # prefilled prompts with completions that wait
-        self.rows = places = min(request.params.max_rows, n)
+        self.begun: deque[tuple[Prefilled, int, int]] = deque()  # prefilled prompts whose completions wait
+        self.rows = slots = min(request.params.max_rows, n)
         capacity = -(-(max(map(len, request.prompts)) + most) // stride) * stride
-        self.cache = SlotCache(model.config.num_hidden_layers, places, capacity, device, fixed=True)
-        self.job_R = torch.full((places,), n, device=device)
-        self.token_R, self.made_R = torch.zeros(2, places, dtype=torch.int64, device=device)
-        self.done_R = torch.ones(places, dtype=torch.bool, device=device)
-        # one row more than completions: what places without one write goes there
+        self.cache = SlotCache(model.config.num_hidden_layers, slots, capacity, device, fixed=True)
+        self.job_R = torch.full((slots,), n, device=device)
+        self.token_R, self.made_R = torch.zeros(2, slots, dtype=torch.int64, device=device)
+        self.done_R = torch.ones(slots, dtype=torch.bool, device=device)
+        # one row more than completions: slots without a completion write there
         self.out = Completions.empty(n + 1, most, request.pad_id, device)
         self.point_NT = torch.cat([request.point_NT, request.point_NT[:1]])
         self.limit_N = torch.cat([request.limit_N, request.limit_N[:1]])
-        self.longest = 0  # bound on the tokens in any place
+        self.longest = 0  # bound on the tokens in any slot
         self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph | None] = {}
         self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
     def run(self) -> Completions:
         """Sample everything."""
-        self.settle()
+        self.refresh()
         while self.rows:
             for _ in range(self.every):
                 self.advance()
-            self.settle()
+            self.refresh()
         return self.out.trimmed(len(self.request.limit_N))
 
-    def settle(self) -> None:
-        """Give free places away, or, when nothing waits, move those in use together."""
+    def refresh(self) -> None:
+        """Refill free slots, or, when nothing waits, compact those in use."""
         done = self.done_R[: self.rows].tolist()
-        free = [place for place, ended in enumerate(done) if ended]
+        free = [slot for slot, ended in enumerate(done) if ended]
         if (self.begun or len(self.queue)) and len(free) >= max(1, REFILL_AT * self.rows):
             self.refill(free)
         elif not self.begun and not len(self.queue):
@@ -72,13 +74,13 @@ class GraphedPlaces:
         self.longest = int(self.cache.held_R[: self.rows].max()) if self.rows else 0
 
     def shrink(self, done: list[bool]) -> None:
-        """Go on with half of the places, or a quarter, ... where that is enough: few shapes, so few graphs."""
+        """Halve the slots while that is enough: few shapes, so few graphs."""
         used, rows = done.count(False), self.rows
         while rows and rows // 2 >= used:
             rows //= 2
-        tail = [place for place in range(rows, self.rows) if not done[place]]
+        tail = [slot for slot in range(rows, self.rows) if not done[slot]]
         if tail:
-            holes = [place for place in range(rows) if done[place]][: len(tail)]
+            holes = [slot for slot in range(rows) if done[slot]][: len(tail)]
             from_M, to_M = torch.tensor([tail, holes], device=self.job_R.device)
             self.cache.copy(from_M, to_M)
             for state_R in (self.job_R, self.token_R, self.made_R, self.done_R):
@@ -86,24 +88,24 @@ class GraphedPlaces:
         self.rows = rows
 
     def refill(self, free: list[int]) -> None:
-        """Begin the next completions in free places."""
+        """Start the next completions in free slots."""
         device, group = self.job_R.device, self.request.group_size
         while free and (self.begun or len(self.queue)):
             if not self.begun:
                 prompts = self.queue.prefill(-(-len(free) // group))
-                self.begun.extend((prompts, slot, member) for slot in range(len(prompts.number_S)) for member in range(group))
+                self.begun.extend((prompts, prompt, member) for prompt in range(len(prompts.number_S)) for member in range(group))
             prompts, count = self.begun[0][0], min(len(free), len(self.begun))
-            slots, members = zip(*(self.begun.popleft()[1:] for _ in range(count)), strict=True)
-            place_M, slot_M, member_M = torch.tensor([free[:count], slots, members], device=device)
+            chosen, members = zip(*(self.begun.popleft()[1:] for _ in range(count)), strict=True)
+            slot_M, prompt_M, member_M = torch.tensor([free[:count], chosen, members], device=device)
             free = free[count:]
             for layer, states in zip(self.cache.layers, prompts.layers, strict=True):
-                layer.insert(place_M, states[:, slot_M])
-            self.cache.length_R[place_M] = self.cache.held_R[place_M] = prompts.length_S[slot_M]
-            self.job_R[place_M] = prompts.number_S[slot_M] * group + member_M
-            self.token_R[place_M], self.made_R[place_M], self.done_R[place_M] = prompts.last_S[slot_M], 0, False
+                layer.insert(slot_M, states[:, prompt_M])
+            self.cache.length_R[slot_M] = self.cache.held_R[slot_M] = prompts.length_S[prompt_M]
+            self.job_R[slot_M] = prompts.number_S[prompt_M] * group + member_M
+            self.token_R[slot_M], self.made_R[slot_M], self.done_R[slot_M] = prompts.last_S[prompt_M], 0, False
 
     def advance(self) -> None:
-        """One token for every place in use."""
+        """One token for every slot in use."""
         self.longest += 1
         self.cache.rows = self.rows
         self.cache.width = min(self.cache.capacity, -(-self.longest // self.stride) * self.stride)
@@ -121,7 +123,7 @@ class GraphedPlaces:
             self.graphs[shape].replay()
 
     def step(self) -> None:
-        """Feed a token to each place and draw the next; tensors change in place and none has a shape that depends on values."""
+        """Feed a token to each slot and draw the next; tensors change in slot and none has a shape that depends on values."""
         rows, cache, most = self.rows, self.cache, self.out.tokens_NT.shape[1]
         job_R, token_R, made_R, done_R = (x[:rows] for x in (self.job_R, self.token_R, self.made_R, self.done_R))
         logits_RV = self.model(

@@ -30,10 +30,9 @@ class Prefilled:
 
 
 class PromptQueue:
-    """Prompts, the longest first: those of like length are prefilled together, and those that take longest do not begin last."""
+    """Prompts, the longest first: prompts of similar length are prefilled together, and the slowest do not start last."""
 
     def __init__(self, model: PreTrainedModel, request: Request) -> None:
-        """Let all prompts of a request wait."""
         self.model, self.request = model, request
         self.waiting = deque(sorted(range(len(request.prompts)), key=lambda i: -len(request.prompts[i])))
 

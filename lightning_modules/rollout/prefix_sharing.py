@@ -1,9 +1,9 @@
-"""Sampling in which each distinct beginning is computed once.
+"""Sampling in which each distinct prefix is computed once.
 
-A place holds not a sample but a beginning with the samples that share it: from its distribution every one of them draws its own
-next token, and where they differ the place forks. So a prompt is prefilled once for its group, and samples of a confident model,
-which agree for long stretches, cost what one costs. The samples are the independent draws that they would be alone.
-Shapes: N samples, M of them running, R places, U distinct continuations, T new tokens, V vocabulary.
+A slot holds not a sample but a prefix with the samples that share it: each of them draws its own next token from the slot's
+distribution, and where they differ the slot forks. So a prompt is prefilled once for its group, and samples of a confident model,
+which agree for long stretches, cost as much as one. The samples are the independent draws that they would be alone.
+Shapes: N samples, M of them running, R slots, U distinct continuations, T new tokens, V vocabulary.
 """
 
 import torch
@@ -16,21 +16,24 @@ from lightning_modules.rollout.sampling import Completions, Request, draw
 from lightning_modules.rollout.slots import SlotCache
 
 
-class Prefixes:
-    """Prompts that are being continued.
+class PromptCache:
+    """Keys and values of prompts, kept once for all slots that continue a prompt.
+
+    Queries of those slots are put side by side, so that one product of matrices serves them all; a copy per slot would be read
+    from memory once for each. On a CPU this is what attention over prompts costs.
+    Shapes: S prompts, R slots, H heads, K key-value heads, g = H / K, P prompt tokens, W new tokens, D head size.
 
     layers:   per layer [2, S, K, P, D] keys and values, padded on the right.
     length_S: tokens of each prompt.
-    slot_R, rank_R: the prompt of each place in use, and the place's number among those of that prompt.
+    prompt_R, rank_R: the prompt of each slot in use, and the slot's rank among those of that prompt.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Hold nothing."""
         self.layers: list[Tensor] = []
         self.length_S = torch.zeros(0, dtype=torch.int64, device=device)
 
     def add(self, fresh: Prefilled) -> Tensor:
-        """Add prompts; return their [F] numbers here."""
+        """Add prompts; return their [F] numbers."""
         first, layers = len(self.length_S), [layer.float() for layer in fresh.layers]
         if self.layers:
             width = max(self.layers[0].shape[3], layers[0].shape[3])
@@ -40,34 +43,34 @@ class Prefixes:
         self.length_S = torch.cat([self.length_S, fresh.length_S])
         return torch.arange(first, len(self.length_S), device=self.length_S.device)
 
-    def keep(self, slot_R: Tensor) -> Tensor:
-        """Drop the prompts that `slot_R` does not name; return the new numbers of those that it does."""
-        kept_S, slot_R = slot_R.unique(return_inverse=True)
+    def retain(self, prompt_R: Tensor) -> Tensor:
+        """Drop prompts that `prompt_R` does not name; return the new numbers of the others."""
+        kept_S, prompt_R = prompt_R.unique(return_inverse=True)
         if len(kept_S) < len(self.length_S):
             self.length_S = self.length_S[kept_S]
             width = max(1, int(self.length_S.max())) if len(kept_S) else 0
             self.layers = [layer[:, kept_S, :, :width] for layer in self.layers]
-        return slot_R
+        return prompt_R
 
-    def arrange(self, slot_R: Tensor) -> None:
-        """Put places side by side by the prompt they continue."""
-        order_R = slot_R.argsort(stable=True)
-        sorted_R = slot_R[order_R]
-        from_start_R = torch.arange(len(slot_R), device=slot_R.device)
-        rank_R = torch.empty_like(slot_R)
+    def group_slots(self, prompt_R: Tensor) -> None:
+        """Put slots that continue the same prompt side by side."""
+        order_R = prompt_R.argsort(stable=True)
+        sorted_R = prompt_R[order_R]
+        from_start_R = torch.arange(len(prompt_R), device=prompt_R.device)
+        rank_R = torch.empty_like(prompt_R)
         rank_R[order_R] = from_start_R - torch.searchsorted(sorted_R, sorted_R)
-        self.slot_R, self.rank_R, self.members = slot_R, rank_R, int(rank_R.max()) + 1
-        padding_SP = torch.arange(self.layers[0].shape[3], device=slot_R.device) >= self.length_S[:, None]
-        self.bias_SP = torch.zeros(padding_SP.shape, device=slot_R.device).masked_fill_(padding_SP, -torch.inf)
+        self.prompt_R, self.rank_R, self.members = prompt_R, rank_R, int(rank_R.max()) + 1
+        padding_SP = torch.arange(self.layers[0].shape[3], device=prompt_R.device) >= self.length_S[:, None]
+        self.bias_SP = torch.zeros(padding_SP.shape, device=prompt_R.device).masked_fill_(padding_SP, -torch.inf)
 
     def attend(self, layer: int, query_RKgD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What the places find in their prompts: see `partial_attention`, with [R, K, g, ...]."""
+        """Attention of slots to their prompts: see `partial_attention`, with [R, K, g, ...]."""
         key_SKPD, value_SKPD = self.layers[layer]
         (prompts, heads, _, size), (_, _, shared, _) = key_SKPD.shape, query_RKgD.shape
         query_SKMgD = query_RKgD.new_zeros(prompts, heads, self.members, shared, size)
-        query_SKMgD[self.slot_R, :, self.rank_R] = query_RKgD
+        query_SKMgD[self.prompt_R, :, self.rank_R] = query_RKgD
         parts = partial_attention(query_SKMgD.flatten(2, 3), key_SKPD, value_SKPD, self.bias_SP[:, None, None])
-        both = torch.cat(parts, dim=-1).unflatten(2, (self.members, shared))[self.slot_R, :, self.rank_R]
+        both = torch.cat(parts, dim=-1).unflatten(2, (self.members, shared))[self.prompt_R, :, self.rank_R]
         return both[..., :size], both[..., size : size + 1], both[..., size + 1 :]
 
 
@@ -97,83 +100,82 @@ def merged(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, T
     return (sum_1 * factor_1 + sum_2 * factor_2) / (mass_1 * factor_1 + mass_2 * factor_2)
 
 
-SHRINK_AT = 0.85  # places in use move together once fewer than this share of them is
-REFILL_AT = 0.125  # share of `max_rows` that has ended when the next prompts begin: prefilling one by one would be slow
+SHRINK_AT = 0.85  # slots are compacted when fewer than this share of them is active
+REFILL_AT = 0.125  # share of `max_rows` that is free when the next prompts start: prefilling them one by one is slow
 
 
 class CopiedPrompts(SlotCache):
-    """Places that begin with a copy of their prompt: one attention kernel sees it all, as GPUs like it."""
+    """Slots that start with a copy of their prompt: one attention kernel sees everything, which suits GPUs."""
 
-    def begin(self, row_S: Tensor, prompts: Prefilled) -> None:
-        """Begin new places, the last ones in use."""
+    def start(self, row_S: Tensor, prompts: Prefilled) -> None:
+        """Start new slots, the last ones in use."""
         self.length_R[row_S] = self.held_R[row_S] = prompts.length_S
         for layer, states in zip(self.layers, prompts.layers, strict=True):
             layer.insert(row_S, states)
 
     def arguments(self) -> dict[str, object]:
-        """Those of the model's forward pass that are about attention."""
+        """Attention arguments of the model's forward pass."""
         return {"attention_mask": self.seen()}
 
-    def forget(self) -> None:
-        """Drop what no place needs; all places in use are."""
+    def drop_unused(self) -> None:
+        """Nothing to drop: prompts lie in their slots."""
 
 
 class SharedPrompts(SlotCache):
-    """Places that hold new tokens only, and read their prompts from `prefixes`; in float32."""
+    """Slots that hold only new tokens and read their prompts from `prefixes`; in float32."""
 
-    def __init__(self, layers: int, places: int, capacity: int, device: torch.device) -> None:
-        """See `SlotCache`."""
-        super().__init__(layers, places, capacity, device)
-        self.prefixes, self.slot_R = Prefixes(device), torch.zeros(places, dtype=torch.int64, device=device)
+    def __init__(self, layers: int, slots: int, capacity: int, device: torch.device) -> None:
+        super().__init__(layers, slots, capacity, device)
+        self.prefixes, self.prompt_R = PromptCache(device), torch.zeros(slots, dtype=torch.int64, device=device)
         self.bias: Tensor | None = None  # [R, 1, 1, W], 0 or -inf
 
     def dtype(self, like: Tensor) -> torch.dtype:
-        """Scores in 16 bit would be too coarse."""
+        """float32: 16 bit would be too coarse for scores."""
         return torch.float32
 
-    def begin(self, row_S: Tensor, prompts: Prefilled) -> None:
-        """Begin new places, the last ones in use."""
-        self.slot_R[row_S] = self.prefixes.add(prompts)
+    def start(self, row_S: Tensor, prompts: Prefilled) -> None:
+        """Start new slots, the last ones in use."""
+        self.prompt_R[row_S] = self.prefixes.add(prompts)
         self.length_R[row_S], self.held_R[row_S] = prompts.length_S, 0
 
     def copy(self, from_M: Tensor, to_M: Tensor) -> None:
-        """Copy places to others."""
+        """Copy slots to others."""
         super().copy(from_M, to_M)
-        self.slot_R[to_M] = self.slot_R[from_M]
+        self.prompt_R[to_M] = self.prompt_R[from_M]
 
-    def forget(self) -> None:
-        """Drop prompts that no place continues; all places in use are."""
-        self.slot_R[: self.rows] = self.prefixes.keep(self.slot_R[: self.rows])
+    def drop_unused(self) -> None:
+        """Drop prompts that no slot continues; every slot in use must be active."""
+        self.prompt_R[: self.rows] = self.prefixes.retain(self.prompt_R[: self.rows])
 
     def arguments(self) -> dict[str, object]:
-        """Those of the model's forward pass that are about attention: it is to call `attend`."""
-        self.prefixes.arrange(self.slot_R[: self.rows])
+        """Attention arguments of the model's forward pass, which calls `attend`."""
+        self.prefixes.group_slots(self.prompt_R[: self.rows])
         seen = self.seen()
         self.bias = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
-        return {"attention_mask": seen, "places": self}
+        return {"attention_mask": seen, "slots": self}
 
     def attend(self, layer: int, query_RKgD: Tensor, own: tuple[Tensor, Tensor]) -> Tensor:
-        """Softmax attention of scaled queries over a place's prompt and its own tokens together."""
+        """Softmax attention of scaled queries over a slot's prompt and its own tokens together."""
         with torch.autocast("cpu", enabled=False):
             query_RKgD = query_RKgD.float()
             own_part = partial_attention(query_RKgD, *own, self.bias)
             return merged(self.prefixes.attend(layer, query_RKgD), own_part)
 
 
-class Beginnings:
-    """Beginnings side by side, and who shares them.
+class PrefixSampler:
+    """Prefixes in slots, and the samples that share them.
 
-    sample_M: running samples.     row_M: the place that each draws from, ascending.
-    token_R:  what each place is fed next. A place without samples stays, idle, until another beginning takes it.
+    sample_M: running samples.     row_M: the slot that each draws from, ascending.
+    token_R:  what each slot is fed next. A slot without samples stays idle until another prefix takes it.
     """
 
     def __init__(self, model: PreTrainedModel, request: Request, *, copy_prompts: bool) -> None:
-        """Let all prompts wait.
+        """Queue all prompts.
 
         Args:
             model: on the device of the request.
             request: what is to be sampled.
-            copy_prompts: give each place its prompt's keys; otherwise places share them, which is for CPUs.
+            copy_prompts: give each slot a copy of its prompt's keys (GPU); false: slots share them (CPU).
         """
         device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
         self.model, self.request, self.queue = model, request, PromptQueue(model, request)
@@ -193,47 +195,47 @@ class Beginnings:
         return self.out.trimmed()
 
     def admit(self) -> None:
-        """Begin the next prompts, all samples of each in one place, once enough samples have ended."""
+        """Start the next prompts, all samples of each in one slot, once enough samples have ended."""
         group, running = self.request.group_size, len(self.sample_M)
         free = self.most_rows - running
         if not len(self.queue) or free < group or (running and free < REFILL_AT * self.most_rows):
             return
         if running:
-            self.close_ranks()
+            self.compact()
         prompts, first = self.queue.prefill(free // group), self.cache.rows if running else 0
         row_S = torch.arange(first, first + len(prompts.number_S), device=self.row_M.device)
         self.cache.rows = first + len(row_S)
-        self.cache.begin(row_S, prompts)
-        self.cache.forget()
+        self.cache.start(row_S, prompts)
+        self.cache.drop_unused()
         self.token_R[row_S] = prompts.last_S
         members_G = torch.arange(group, device=row_S.device)
         self.sample_M = torch.cat([self.sample_M, (prompts.number_S[:, None] * group + members_G).flatten()])
         self.row_M = torch.cat([self.row_M, row_S.repeat_interleave(group)])
 
     def forward(self) -> Tensor:
-        """Feed a token to each place; return [R, V] logits."""
+        """Feed a token to each slot; return [R, V] logits."""
         cache, rows = self.cache, self.cache.rows
-        busy_R = self.busy()
-        cache.held_R[:rows] *= busy_R  # an idle place must not be longer than those in use
+        active_R = self.active()
+        cache.held_R[:rows] *= active_R  # an idle slot must not be longer than the active ones
         cache.width = int(cache.held_R[:rows].max()) + 1
         logits_RV = self.model(
             input_ids=self.token_R[:rows, None], position_ids=cache.length_R[:rows, None], past_key_values=cache, use_cache=True,
             **cache.arguments(),
         ).logits[:, -1]  # fmt: skip
-        cache.length_R[:rows] += busy_R
-        cache.held_R[:rows] += busy_R
+        cache.length_R[:rows] += active_R
+        cache.held_R[:rows] += active_R
         return logits_RV
 
-    def busy(self) -> Tensor:
-        """[R] bool: which places have samples."""
-        busy_R = torch.zeros(self.cache.rows, dtype=torch.bool, device=self.row_M.device)
-        busy_R[self.row_M] = True
-        return busy_R
+    def active(self) -> Tensor:
+        """[R] bool: slots that have samples."""
+        active_R = torch.zeros(self.cache.rows, dtype=torch.bool, device=self.row_M.device)
+        active_R[self.row_M] = True
+        return active_R
 
     def draw(self, logits_RV: Tensor) -> Tensor:
-        """Draw the next token of each sample and note it; drop samples that end; return the tokens of the others."""
+        """Draw and record the next token of each sample; drop samples that end; return the tokens of the others."""
         row_M, sample_M, out = self.row_M, self.sample_M, self.out
-        # samples of a place stand side by side: number within the place
+        # samples of a slot stand side by side: rank within the slot
         number_M = torch.arange(len(row_M), device=row_M.device) - torch.searchsorted(row_M, row_M)
         made_M = out.length_N[sample_M]
         point_RK = logits_RV.new_zeros(len(logits_RV), int(number_M.max()) + 1, dtype=torch.float32)
@@ -246,7 +248,7 @@ class Beginnings:
         return token_M[going_M]
 
     def split(self, token_M: Tensor) -> None:
-        """Give each distinct continuation a place: the first of each place stays in it, the others take idle or new ones."""
+        """Give each distinct continuation a slot: the first of each slot stays, the others take idle or new slots."""
         if not len(token_M):
             return
         vocabulary = int(token_M.max()) + 1
@@ -256,33 +258,33 @@ class Beginnings:
         extra_U[1:] = row_U[1:] == row_U[:-1]
         if extra_U.any():
             parent_E = row_U[extra_U]
-            row_U[extra_U] = place_E = self.free_places(len(parent_E))
-            self.cache.copy(parent_E, place_E)
+            row_U[extra_U] = slot_E = self.free_slots(len(parent_E))
+            self.cache.copy(parent_E, slot_E)
         self.token_R[row_U] = key_U % vocabulary
-        self.sit(row_U[child_M])
+        self.assign(row_U[child_M])
         if len(row_U) < SHRINK_AT * self.cache.rows:
-            self.close_ranks()
-            self.cache.forget()
+            self.compact()
+            self.cache.drop_unused()
 
-    def free_places(self, count: int) -> Tensor:
-        """Idle places, then new ones."""
-        idle, rows = (~self.busy()).nonzero().flatten(), self.cache.rows
+    def free_slots(self, count: int) -> Tensor:
+        """Idle slots, then new ones."""
+        idle, rows = (~self.active()).nonzero().flatten(), self.cache.rows
         self.cache.rows = max(rows, rows + count - len(idle))
         return torch.cat([idle, torch.arange(rows, rows + count, device=idle.device)])[:count]
 
-    def sit(self, row_M: Tensor) -> None:
-        """Put the running samples into these places."""
+    def assign(self, row_M: Tensor) -> None:
+        """Assign the running samples to these slots."""
         self.row_M, order_M = row_M.sort(stable=True)
         self.sample_M = self.sample_M[order_M]
 
-    def close_ranks(self) -> None:
-        """Move the last places in use into idle ones, so that none is idle."""
-        busy_R = self.busy()
-        used, place_R = int(busy_R.sum()), torch.arange(len(busy_R), device=busy_R.device)
-        to_M, from_M = (~busy_R[:used]).nonzero().flatten(), used + busy_R[used:].nonzero().flatten()
+    def compact(self) -> None:
+        """Move the last slots into idle ones, so that none is idle."""
+        active_R = self.active()
+        used, slot_R = int(active_R.sum()), torch.arange(len(active_R), device=active_R.device)
+        to_M, from_M = (~active_R[:used]).nonzero().flatten(), used + active_R[used:].nonzero().flatten()
         if len(to_M):
             self.cache.copy(from_M, to_M)
             self.token_R[to_M] = self.token_R[from_M]
-            place_R[from_M] = to_M
-            self.sit(place_R[self.row_M])
+            slot_R[from_M] = to_M
+            self.assign(slot_R[self.row_M])
         self.cache.rows = used

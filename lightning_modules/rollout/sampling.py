@@ -62,7 +62,7 @@ class Completions:
 
     @classmethod
     def empty(cls, n: int, most: int, pad_id: int, device: torch.device) -> Self:
-        """Room for `n` completions of at most `most` tokens."""
+        """Storage for `n` completions of at most `most` tokens."""
         return cls(
             torch.full((n, most), pad_id, device=device), torch.zeros(n, most, device=device),
             torch.zeros(n, dtype=torch.int64, device=device),

@@ -1,7 +1,7 @@
-"""A key-value cache of places: each holds one sequence of its own length, left-aligned, and may be given to another.
+"""A key-value cache of slots: each holds one sequence of any length, left-aligned, and can be reused for another.
 
-One step writes the keys and values of one token per place, each at its own length, and attends to what lies before it.
-Shapes: R places, of which the first `rows` are in use; W positions looked at; C capacity; H heads, K key-value heads, D.
+One step writes the keys and values of one token per slot, each at its own length, and attends to what lies before it.
+Shapes: R slots, of which the first `rows` are in use; W positions looked at; C capacity; H heads, K key-value heads, D.
 """
 
 import torch
@@ -12,77 +12,76 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from lightning_modules.models.attending import changed_attention
 
-IN_PLACES = "rollout_places"
-COLUMNS = 64  # by which places grow
+IN_SLOTS = "rollout_slots"
+COLUMNS = 64  # by which slots grow
 
 
 class SlotLayer(DynamicLayer):
-    """Keys and values of one layer in all places."""
+    """Keys and values of one layer in all slots."""
 
-    def __init__(self, places: "SlotCache") -> None:
-        """Take room when the first keys arrive."""
+    def __init__(self, slots: "SlotCache") -> None:
         super().__init__()
-        self.places = places
-        self.room: Tensor | None = None  # [2, R, K, C, D]
+        self.slots = slots
+        self.storage: Tensor | None = None  # [2, R, K, C, D]
 
-    def _make_room(self, like: Tensor, rows: int, width: int) -> None:
-        """Have room for `rows` places of `width` positions; all there may ever be where shapes must stay."""
-        places, old = self.places, self.room
+    def _allocate(self, like: Tensor, rows: int, width: int) -> None:
+        """Have storage for `rows` slots of `width` positions; with `fixed` shapes, for all there can be."""
+        slots, old = self.slots, self.storage
         if old is not None and rows <= old.shape[1] and width <= old.shape[3]:
             return
         held_rows, held_width = (0, 0) if old is None else (old.shape[1], old.shape[3])
-        rows = len(places.length_R) if places.fixed else max(rows, min(2 * held_rows, len(places.length_R)))
-        width = places.capacity if places.fixed else min(places.capacity, max(held_width, -(-width // COLUMNS) * COLUMNS))
+        rows = len(slots.length_R) if slots.fixed else max(rows, min(2 * held_rows, len(slots.length_R)))
+        width = slots.capacity if slots.fixed else min(slots.capacity, max(held_width, -(-width // COLUMNS) * COLUMNS))
         # zeros: what is masked must not be NaN either
-        self.room = like.new_zeros(2, rows, like.shape[1], width, like.shape[3], dtype=places.dtype(like))
+        self.storage = like.new_zeros(2, rows, like.shape[1], width, like.shape[3], dtype=slots.dtype(like))
         if old is not None:
-            self.room[:, :held_rows, :, :held_width] = old
+            self.storage[:, :held_rows, :, :held_width] = old
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
-        """Write [rows, K, 1, D] keys and values after what each place holds; return the first `width` positions as views."""
-        rows, width = self.places.rows, self.places.width
-        self._make_room(key_states, rows, width)
-        row_R, at_R = self.places.row_R[:rows], self.places.held_R[:rows]
-        self.room[0][row_R, :, at_R] = key_states[:, :, 0].to(self.room.dtype)
-        self.room[1][row_R, :, at_R] = value_states[:, :, 0].to(self.room.dtype)
-        return self.room[0, :rows, :, :width], self.room[1, :rows, :, :width]
+        """Write [rows, K, 1, D] keys and values after what each slot holds; return the first `width` positions as views."""
+        rows, width = self.slots.rows, self.slots.width
+        self._allocate(key_states, rows, width)
+        row_R, at_R = self.slots.row_R[:rows], self.slots.held_R[:rows]
+        self.storage[0][row_R, :, at_R] = key_states[:, :, 0].to(self.storage.dtype)
+        self.storage[1][row_R, :, at_R] = value_states[:, :, 0].to(self.storage.dtype)
+        return self.storage[0, :rows, :, :width], self.storage[1, :rows, :, :width]
 
-    def insert(self, place_M: Tensor, states_2MKPD: Tensor) -> None:
-        """Begin places with keys and values."""
+    def insert(self, slot_M: Tensor, states_2MKPD: Tensor) -> None:
+        """Start slots with keys and values."""
         width = states_2MKPD.shape[3]
-        self._make_room(states_2MKPD[0], self.places.rows, width)
-        self.room[:, place_M, :, :width] = states_2MKPD.to(self.room.dtype)
+        self._allocate(states_2MKPD[0], self.slots.rows, width)
+        self.storage[:, slot_M, :, :width] = states_2MKPD.to(self.storage.dtype)
 
     def copy(self, from_M: Tensor, to_M: Tensor, width: int) -> None:
-        """Copy the first `width` positions of places to others."""
-        self._make_room(self.room[0], self.places.rows, width)
-        for room in self.room:
-            room[to_M, :, :width] = room[from_M, :, :width]
+        """Copy the first `width` positions of slots to others."""
+        self._allocate(self.storage[0], self.slots.rows, width)
+        for part in self.storage:
+            part[to_M, :, :width] = part[from_M, :, :width]
 
 
 class SlotCache(DynamicCache):
     """The cache of all layers.
 
     length_R: [R] int64, tokens of each sequence, prompt and all.
-    held_R:   [R] int64, those of them that lie in the place itself.
-    rows:     places in use, the first ones.
+    held_R:   [R] int64, those of them that lie in the slot itself.
+    rows:     slots in use, the first ones.
     width:    positions that attention looks at; above every `held_R` in use.
     """
 
-    def __init__(self, layers: int, places: int, capacity: int, device: torch.device, *, fixed: bool = False) -> None:
-        """Make empty places.
+    def __init__(self, layers: int, slots: int, capacity: int, device: torch.device, *, fixed: bool = False) -> None:
+        """Create empty slots.
 
         Args:
             layers: of the model.
-            places: how many there may be.
-            capacity: tokens of a place at most.
+            slots: how many there may be.
+            capacity: tokens of a slot at most.
             device: of the model.
-            fixed: take the room for all of that at once, so that addresses stay; otherwise it grows.
+            fixed: allocate everything at once, so that addresses stay; otherwise storage grows.
         """
         super().__init__()
         self.capacity, self.fixed, self.rows, self.width = capacity, fixed, 0, 0
-        self.length_R, self.held_R = torch.zeros(2, places, dtype=torch.int64, device=device)
-        self.row_R, self.column_C = torch.arange(places, device=device), torch.arange(capacity, device=device)
+        self.length_R, self.held_R = torch.zeros(2, slots, dtype=torch.int64, device=device)
+        self.row_R, self.column_C = torch.arange(slots, device=device), torch.arange(capacity, device=device)
         self.layers = [SlotLayer(self) for _ in range(layers)]
 
     def dtype(self, like: Tensor) -> torch.dtype:
@@ -91,11 +90,11 @@ class SlotCache(DynamicCache):
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
 
     def seen(self) -> Tensor:
-        """[rows, 1, 1, W] bool: what lies in a place, and the token that is about to be written."""
+        """[rows, 1, 1, W] bool: what lies in a slot, and the token that is about to be written."""
         return (self.column_C[: self.width] <= self.held_R[: self.rows, None])[:, None, None]
 
     def copy(self, from_M: Tensor, to_M: Tensor) -> None:
-        """Copy places to others."""
+        """Copy slots to others."""
         width = int(self.held_R[from_M].max())
         for layer in self.layers:
             layer.copy(from_M, to_M, width)
@@ -103,20 +102,20 @@ class SlotCache(DynamicCache):
             state_R[to_M] = state_R[from_M]
 
 
-def attend_in_places(
+def attend_in_slots(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor,
-    scaling: float | None = None, places: SlotCache | None = None, **kwargs: object,
+    scaling: float | None = None, slots: SlotCache | None = None, **kwargs: object,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """Attention of one query per place; heads that share keys are taken as queries of one head, so no key is copied.
+    """Attention of one query per slot; heads that share keys are taken as queries of one head, so no key is copied.
 
     Args:
         module: the attention layer, which knows its number.
         query: [R, H, 1, D].
-        key: [R, K, W, D], H a multiple of K; what lies in the places.
+        key: [R, K, W, D], H a multiple of K; what lies in the slots.
         value: as `key`.
         attention_mask: [R, 1, 1, W] bool, see `SlotCache.seen`.
         scaling: of the scores; None: D ** -0.5.
-        places: the cache, where places share prompts (beginnings.py), which then attends itself.
+        slots: the cache, where slots share prompts (beginnings.py), which then attends itself.
         kwargs: others that models give; those that change what attention computes are refused.
 
     Returns:
@@ -129,11 +128,11 @@ def attend_in_places(
         raise ValueError(f"the native engine's attention knows no {strange}; set `sampling.engine: transformers`.")
     rows, heads, _, size = query.shape
     grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
-    if places is not None:
-        output = places.attend(module.layer_idx, grouped * (scaling or size**-0.5), (key, value)).to(query.dtype)
+    if slots is not None:
+        output = slots.attend(module.layer_idx, grouped * (scaling or size**-0.5), (key, value)).to(query.dtype)
     else:
         output = scaled_dot_product_attention(grouped.to(key.dtype), key, value, attn_mask=attention_mask, scale=scaling)
     return output.reshape(rows, 1, heads, size), None
 
 
-AttentionInterface.register(IN_PLACES, attend_in_places)
+AttentionInterface.register(IN_SLOTS, attend_in_slots)
