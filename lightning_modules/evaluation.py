@@ -1,6 +1,6 @@
-"""Evaluation apart from any model: its settings, what is found about samples, and the summary of it all.
+"""Evaluation apart from any model: its settings, what is found about samples, and the summary.
 
-Not here: sampling and judging (reasoner.py), formulas (metrics/), files (callbacks/).
+Not here: sampling and judging (stage.py), formulas (metrics/), files (callbacks/).
 """
 
 from collections import Counter
@@ -36,10 +36,11 @@ from lightning_modules.rollout import SamplingParams
 class Evaluation:
     """How validation, test and prediction sample.
 
-    samples:    completions per problem.
-    sampling:   temperature and lengths.
-    seed:       of the samples; the same weights, seed and batches give the same samples.
-    likelihood: also measure the likelihood of gold solutions.
+    Args:
+        samples: completions per problem.
+        sampling: temperature and lengths.
+        seed: of the samples; the same weights, seed and batches give the same samples.
+        likelihood: also measure the likelihood of gold solutions.
     """
 
     samples: int = 8
@@ -94,17 +95,16 @@ class Labels(NamedTuple):
 
 
 class Judgements(nn.Module):
-    """All that an evaluation has found so far; exact under any number of processes, since each problem is counted once."""
+    """What an evaluation has found so far; exact for any number of processes, since each problem is counted once."""
 
     def __init__(self) -> None:
-        """Start empty."""
         super().__init__()
         self.table, self.skills, self.topology = ProblemTable(), SkillAccuracy(), TopologyRows()
         self.likelihood = LikelihoodByKind(TOKEN_KINDS)
         self.seconds: Counter[str] = Counter()
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Reset every metric."""
         for metric in self.children():
             metric.reset()
         self.seconds.clear()
@@ -144,7 +144,7 @@ class Judgements(nn.Module):
             bands: name -> operations.
             labels: names of contexts and modes.
             weighted: name of a further band -> [(weight, operations)].
-            intervals: how sure each mean is to be said to be.
+            intervals: of the means.
 
         Returns:
             `grades` (dimension -> name -> see `summarise`), `skills`, `likelihood` and `topology`; empty without problems.

@@ -74,7 +74,7 @@ class PretrainModule(StageModule):
             self.sums = torch.compile(self._sums, dynamic=False)
 
     def setup(self, stage: str) -> None:
-        """Choose the attention backend, and make room for what validation counts."""
+        """Choose the attention backend, and allocate the counters of validation."""
         super().setup(stage)
         self.backend = choose_backend(
             self.attention, self.trainer.strategy.root_device, half="16" in str(self.trainer.precision),
@@ -115,7 +115,7 @@ class PretrainModule(StageModule):
         return self.trainer.world_size * self.trainer.accumulate_grad_batches == 1
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> dict[str, Any]:
-        """One packed batch; of its loss, the constant divisor is put right in `optimizer_step`."""
+        """One packed batch; `optimizer_step` corrects the constant divisor of its loss."""
         sums_3 = self._call(self.sums, batch)
         nll, square, labels = sums_3
         tokens, attended = packed_counts(batch.position_BT, batch.document_BT)
@@ -135,7 +135,7 @@ class PretrainModule(StageModule):
         return per_token, training_flops(config, tokens=1, context=1) - per_token
 
     def _flops(self, tokens: Tensor, attended: Tensor) -> Tensor | None:
-        """FLOPs of a step on so many tokens that attended to so many."""
+        """FLOPs of a step, from its tokens and the tokens they attended to."""
         if self.flop_rates is None:
             return None
         per_token, per_attended = self.flop_rates
@@ -155,7 +155,7 @@ class PretrainModule(StageModule):
         super().optimizer_step(epoch, batch_idx, optimizer, closure)
 
     def _finish_sums(self) -> None:
-        """Add up the step's sums over processes, put its gradients right, and keep what is logged."""
+        """Add up the step's sums over processes, correct its gradients, and keep what is logged."""
         nll, square, labels, tokens = self.trainer.strategy.reduce(self.step_sums.clone(), reduce_op="sum")
         labels = labels.clamp(min=1)
         if not self._alone:
@@ -192,7 +192,7 @@ class PretrainModule(StageModule):
         return {"loss": nll_N.sum() / count.clamp(min=1)}
 
     def on_validation_epoch_start(self) -> None:
-        """Forget the last validation."""
+        """Reset the counters."""
         super().on_validation_epoch_start()
         self.gold_loss.reset()
 

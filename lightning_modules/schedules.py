@@ -5,17 +5,16 @@ from math import cos, pi
 
 
 class Schedule(ABC):
-    """A factor in [0, 1] for each of `steps` updates: a linear warm-up, then what the subclass says."""
+    """A factor in [0, 1] for each of `steps` updates: a linear warm-up, then what the subclass says.
+
+    Args:
+        warmup: share of all steps with a rising rate.
+        floor: factor at the end.
+        shared_steps: None: the schedule ends with the run, so each budget has its own. A number: all budgets share one schedule
+            of that many updates, and a shorter run stops on the way (the paper's mid-training, of 38,693).
+    """
 
     def __init__(self, warmup: float = 0.0, floor: float = 0.0, shared_steps: int | None = None) -> None:
-        """Keep the settings.
-
-        Args:
-            warmup: share of all steps with a rising rate.
-            floor: factor at the end.
-            shared_steps: None: the schedule ends with the run, each budget has its own. A number: all budgets share one schedule
-                of so many updates, and a shorter run stops on its way (the paper's mid-training, of 38,693).
-        """
         if not (0 <= warmup < 1 and 0 <= floor <= 1):
             raise ValueError(f"schedule: warmup={warmup} must be in [0, 1) and floor={floor} in [0, 1].")
         if shared_steps is not None and shared_steps < 1:
@@ -53,10 +52,16 @@ class Cosine(Schedule):
 
 
 class WSD(Schedule):
-    """Warm-up, stable, decay (arXiv:2404.06395): the peak rate, then linearly down to the floor."""
+    """Warm-up, stable, decay (arXiv:2404.06395): the peak rate, then linearly down to the floor.
+
+    Args:
+        warmup: share of all steps with a rising rate.
+        decay: share of the steps after the warm-up in which the rate falls.
+        floor: factor at the end.
+        shared_steps: see Schedule.
+    """
 
     def __init__(self, warmup: float = 0.02, decay: float = 0.3, floor: float = 0.0, shared_steps: int | None = None) -> None:
-        """Keep the settings; `decay` is the share of the steps after the warm-up in which the rate falls."""
         super().__init__(warmup, floor, shared_steps)
         if not 0 < decay <= 1:
             raise ValueError(f"schedule: decay={decay} must be in (0, 1].")

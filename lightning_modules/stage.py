@@ -1,6 +1,6 @@
 """What all stages share: a language model that is asked problems, and whose solutions are read and judged.
 
-Not here: how it learns (pretrain.py, midtrain.py, grpo.py), formulas (algorithms/), what is done with verdicts (callbacks/).
+Not here: how it learns (pretrain.py, policy/), formulas (formulas/), what is done with verdicts (callbacks/).
 """
 
 from abc import abstractmethod

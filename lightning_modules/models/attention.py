@@ -1,12 +1,12 @@
 """Attention within documents: packed documents do not see each other, whatever computes attention.
 
-A backend says how `transformers` is told where documents end. All give the same logits; they differ in what they need and cost:
+A backend tells `transformers` where documents end. All give the same logits; they differ in what they need and cost:
     sdpa               a [B, 1, T, T] mask; runs everywhere, in any precision
-    documents          documents and labels alone, no mask and no padding (document_forward.py); shapes change with each batch
+    documents          only documents and labels, no mask and no padding (document_forward.py); shapes change with each batch
     flex_attention     a block mask; blocks between documents are skipped; GPU (on a CPU forward only)
     varlen             document boundaries, for torch.nn.attention.varlen (PyTorch 2.10 or later); GPU, 16 bit
     flash_attention_2  the same boundaries, for the `flash-attn` package; GPU, 16 bit
-Not here: what is learned from the logits (pretrain.py), sampling, which brings its own masks (rollout/).
+Not here: what is learned from the logits (pretrain.py), sampling, which has other masks (rollout/).
 """
 
 from abc import ABC, abstractmethod
@@ -27,7 +27,7 @@ EDGES_MULTIPLE = 128  # lengths of `edges_D` are rounded up to it, so that compi
 
 
 def document_mask(document_BT: Tensor) -> Tensor:
-    """Let a token see earlier tokens of its own document only.
+    """Let a token see only earlier tokens of its document.
 
     Args:
         document_BT: [B, T] document numbers; 0 is padding, which sees itself and other padding.
@@ -51,8 +51,8 @@ def document_edges(document_BT: Tensor) -> Tensor:
     first_BT = torch.ones_like(document_BT, dtype=torch.bool)
     first_BT[:, 1:] = document_BT[:, 1:] != document_BT[:, :-1]
     starts_D = first_BT.flatten().nonzero().squeeze(1)
-    room = -(len(starts_D) + 1) % EDGES_MULTIPLE
-    ends = starts_D.new_full((1 + room,), document_BT.numel())
+    padding = -(len(starts_D) + 1) % EDGES_MULTIPLE
+    ends = starts_D.new_full((1 + padding,), document_BT.numel())
     return torch.cat([starts_D, ends]).to(torch.int32)
 
 
@@ -64,7 +64,7 @@ class Backend(ABC):
 
     @abstractmethod
     def arguments(self, document_BT: Tensor, edges_D: Tensor | None) -> dict[str, Any]:
-        """What `logits` is to be given besides; `edges_D`: see `document_edges`, where `needs_edges`."""
+        """Further arguments of `logits`; `edges_D`: see `document_edges`, if `needs_edges`."""
 
     def logits(
         self, model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any
@@ -85,7 +85,7 @@ class SDPA(Backend):
 
 
 class Documents(Backend):
-    """The documents of each length as a batch of their own; what is neither document nor labelled is left out."""
+    """The documents of each length as one batch; padding is left out, and so are logits without a label."""
 
     name = DOCUMENTS
 

@@ -1,11 +1,11 @@
 """What learning costs, as it was run and by the paper's nominal formula, so that stages and arms are compared at equal cost.
 
 As run: real tokens (no padding) that went through a model, phase by phase, and what they attended to; FLOPs are linear in both.
-Of sampling, all tokens of all completions count, and each prompt once. What an engine saves by sharing equal beginnings, or
-spends on passing a prompt again, does not: policies are charged for what they wrote, not for how.
+Sampling counts all tokens of all completions, and each prompt once. What an engine saves by sharing prefixes, or spends on
+passing a prompt again, does not count: policies are charged for what they wrote, not for how.
 Nominal (arXiv:2512.07783, section 5): 6 P T for T tokens of supervised training, and for RL (8 + 2g) P N r L, which as supervised
 tokens is T_RL = (4/3 + g/3) N r L, (5/3) N r L with a reference; every completion is taken to be L tokens long, prompt included.
-N counts the problems that a policy learns from: groups that `resample` replaces, and further epochs, cost nothing by it.
+N counts the problems that a policy learns from: groups that `resample` replaces, and further epochs, add nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,7 +61,6 @@ class ComputeMeter:
     """Adds up what a process has run; sums stay on the device until they are asked for."""
 
     def __init__(self) -> None:
-        """Start at nothing."""
         self.counts: dict[str, Tensor] = {}
         self.nominal_tokens = 0.0
 

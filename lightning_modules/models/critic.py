@@ -55,7 +55,7 @@ class Critic(nn.Module):
 
 
 class SharedCritic(Critic):
-    """A head on the policy's states, whose loss also shapes them. Costs next to nothing."""
+    """A head on the policy's states, whose loss also shapes them. Costs almost nothing."""
 
     shares = True
 
@@ -65,15 +65,15 @@ class SharedCritic(Critic):
 
 
 class SeparateCritic(Critic):
-    """A model of its own, which starts from the policy's weights or from others. Costs as much as the policy.
+    """A separate model, which starts from the policy's weights or from others. Costs as much as the policy.
 
-    init_from: weights to start from; None: the policy's.
+    Args:
+        init_from: weights to start from; None: the policy's.
     """
 
     shares = False
 
     def __init__(self, init_from: str | None = None) -> None:
-        """Keep the settings."""
         super().__init__()
         self.init_from = init_from
 

@@ -1,8 +1,8 @@
-"""Logits of packed documents with nothing else in the model: no padding, no mask, no logits without a label.
+"""Logits of packed documents without padding, without a mask, and only where there is a label.
 
-The documents of a batch lie side by side in one row, those of a length next to each other. Only attention knows where they end:
-it takes the documents of each length as a batch of its own, by views. The logits are those under a mask (up to rounding), for
-less: with a mask a CPU computes whole rows.
+The documents of a batch lie side by side in one row, those of equal length next to each other. Only attention knows where they
+end: it takes the documents of each length as one batch, by views. The logits are those under a mask (up to rounding), at lower
+cost: with a mask a CPU computes whole rows.
 Shapes: F tokens of documents, M of them with a label, n documents of L tokens; H heads, K key-value heads, D head size.
 """
 
@@ -35,7 +35,7 @@ class Layout:
 
     @classmethod
     def of(cls, document_BT: Tensor) -> "Layout":
-        """Find them by the numbers of the documents within their rows; 0 is padding, which counts where there is nothing else."""
+        """From the numbers of documents within their rows; 0 is padding, which counts only if there is nothing else."""
         rows = torch.arange(len(document_BT), device=document_BT.device)[:, None]
         number_N = (rows * (int(document_BT.max()) + 1) + document_BT).flatten()
         _, length_D = number_N.unique_consecutive(return_counts=True)
@@ -53,7 +53,7 @@ class Layout:
 def document_logits(
     model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, document_BT: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Logits where there is a label.
+    """Compute logits at positions with a label.
 
     Args:
         model: a causal LM with full attention that attends by `DOCUMENTS`.

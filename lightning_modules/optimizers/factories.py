@@ -21,13 +21,20 @@ class OptimizerFactory(ABC):
 
 
 class AdamW(OptimizerFactory):
-    """AdamW; weight decay on matrices only (arXiv:1711.05101)."""
+    """AdamW; weight decay on matrices only (arXiv:1711.05101).
+
+    Args:
+        lr: the peak rate, which the schedule scales.
+        betas: decay of the moment estimates.
+        weight_decay: of matrices.
+        eps: added to the denominator.
+        fused: update each weight in one pass over memory.
+    """
 
     def __init__(
         self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.95), weight_decay: float = 0.1, eps: float = 1e-8,
         fused: bool = True,
     ) -> None:  # fmt: skip
-        """Keep the settings; `lr` is the peak that the schedule scales, `fused` updates each weight in one pass over memory."""
         self.lr, self.betas, self.weight_decay, self.eps, self.fused = lr, betas, weight_decay, eps, fused
 
     def __call__(self, model: nn.Module) -> Optimizer:
@@ -42,13 +49,20 @@ class AdamW(OptimizerFactory):
 
 
 class Muon(OptimizerFactory):
-    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and norms (kellerjordan.github.io/posts/muon)."""
+    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and norms (kellerjordan.github.io/posts/muon).
+
+    Args:
+        lr: peak rate of Muon, which the schedule scales.
+        adamw_lr: peak rate of AdamW.
+        momentum: of Muon.
+        weight_decay: of Muon's matrices.
+        betas: of AdamW.
+    """
 
     def __init__(
         self, lr: float = 0.02, adamw_lr: float = 3e-3, momentum: float = 0.95, weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.95),
     ) -> None:  # fmt: skip
-        """Keep the settings; both rates are peaks that the schedule scales."""
         self.lr, self.adamw_lr, self.momentum, self.weight_decay, self.betas = lr, adamw_lr, momentum, weight_decay, betas
 
     def __call__(self, model: nn.Module) -> Optimizer:
@@ -60,10 +74,9 @@ class Muon(OptimizerFactory):
 
 
 class Chained(Optimizer):
-    """Several optimisers over disjoint parameters that look like one: `global_step` counts each update once."""
+    """Several optimisers over disjoint parameters as one, so that `global_step` counts each update once."""
 
     def __init__(self, *parts: Optimizer) -> None:
-        """Take over the groups of `parts`."""
         self.parts = parts
         super().__init__([group for part in parts for group in part.param_groups], {})
         self._share()

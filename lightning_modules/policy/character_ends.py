@@ -1,4 +1,4 @@
-"""Where in the text that tokens decode to each of them ends."""
+"""Where in a decoded text each of its tokens ends."""
 
 import json
 from bisect import bisect_left
@@ -10,7 +10,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 
 class CharacterEnds:
-    """Character offsets of sampled tokens. Encoding their text again would not do: a model may spell it in other tokens."""
+    """Character offsets of sampled tokens. Encoding their text again would not do: a model may spell it with other tokens."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Spell every entry of the tokenizer in bytes.
@@ -31,7 +31,7 @@ class CharacterEnds:
     def __call__(self, ids: Iterable[int]) -> list[int]:
         """For each token the number of characters that are complete with it; bytes that are no text decode to U+FFFD.
 
-        Ids beyond the tokenizer's, which an embedding may have room for, decode to nothing.
+        Ids beyond the tokenizer's, which an embedding may hold, decode to nothing.
         """
         decoder = getincrementaldecoder("utf-8")("replace")
         ends, done = [], 0

@@ -1,4 +1,4 @@
-"""What a rollout becomes: groups of judged completions, then rows of tokens, then minibatches with advantages.
+"""A rollout as data: groups of judged completions, then rows of tokens, then minibatches with advantages.
 
 Shapes: B prompts, G completions each, N = B*G rows, T tokens.
 """
@@ -25,8 +25,8 @@ class Group:
     logp:        [G] log-probabilities under the policy that sampled them, at the sampling temperature, nats.
     responses:   [G] the same as text.
     reports:     [G] what is true of them.
-    parts:       [G] what they are worth, by name.
-    credit:      [G] what places in them earn besides: (token of the completion, reward), each the end of a step; or empty.
+    parts:       [G] their rewards, by name of each part.
+    credit:      [G] what steps earn as well: (last token of the step, reward); or empty.
     """
 
     example: Example
@@ -40,12 +40,12 @@ class Group:
 
     @property
     def rewards(self) -> list[float]:
-        """[G] what each completion is worth in all."""
+        """[G] the total reward of each completion."""
         return [sum(part.values()) for part in self.parts]
 
     @property
     def varies(self) -> bool:
-        """Whether completions, or steps, differ in reward: a group that does not vary has nothing to learn from."""
+        """Whether completions, or steps, differ in reward: nothing is learned from a group that does not vary."""
         return len(set(self.rewards)) > 1 or len({reward for places in self.credit for _, reward in places}) > 1
 
 
@@ -55,7 +55,7 @@ class Experience:
 
     tokens_NT:  int64, prompt then completion then padding.
     mask_NT:    bool, true where position t predicts a sampled token.
-    reward_NT:  the completion's reward, at its last token; penalties of tokens come off.
+    reward_NT:  the completion's reward, at its last token, less penalties of tokens.
     credit_NT:  what steps earn, at their last tokens.
     ends_NT:    bool, where steps end.
     logp_N:     log-probability of each completion as its sampler had it, nats.
@@ -96,7 +96,7 @@ class ExperienceBatch:
     sequences:    the same for completions.
     value_NT:     what a critic expects before each sampled token; None without one.
     token_rewards_NT: what each sampled token earns: the completion's reward and those of its steps, less penalties.
-    advantage_NT: what each sampled token is worth more than expected.
+    advantage_NT: how much more each sampled token earns than expected.
     return_NT:    what the critic should expect.
     """
 
@@ -127,7 +127,7 @@ class ExperienceBatch:
 
 
 def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
-    """Prompt and completion side by side, row by row."""
+    """Rows of prompt and completion."""
     pairs = [(group.prompt, completion) for group in groups for completion in group.completions]
     tokens_NT = pad_sequence([torch.tensor([*a, *b]) for a, b in pairs], batch_first=True, padding_value=pad_id)
     target_T = torch.arange(1, tokens_NT.shape[1])
@@ -147,7 +147,7 @@ def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:
-    """What groups are like, by log name; parts of the reward by their own names."""
+    """Statistics of groups, by log name; parts of the reward by their names."""
     parts = [part for group in groups for part in group.parts]
     reports = [report for group in groups for report in group.reports]
     n = len(parts)

@@ -1,6 +1,6 @@
 """The sampling engine: prompts in, completions with log-probabilities out. See docs/rollout.md.
 
-Not here: how a step is made cheap (beginnings.py on a CPU, graphed.py on a GPU), how a token is drawn (sampling.py).
+Not here: how a step is made cheap (prefix_sharing.py on a CPU, graphed.py on a GPU), how a token is drawn (sampling.py).
 """
 
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ def sample(
         generator: source of randomness, or one for each prompt, which then alone decides what is drawn for it, whatever else is
             sampled beside it; None: torch's own.
         limits: tokens of each of the N completions at most, not above `max_new_tokens`; None: `max_new_tokens`.
-        share: compute beginnings that samples have in common once on a GPU too, where that costs the CUDA graphs: for many
-            samples of a confident model. On a CPU it is always done.
+        share: compute prefixes that samples share once on a GPU too, without CUDA graphs: for many samples of a confident
+            model. On a CPU prefixes are always shared.
 
     Returns:
         Completions in the order of the prompts, G side by side.

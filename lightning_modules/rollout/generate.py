@@ -1,4 +1,4 @@
-"""Sampling by transformers' own `generate`: the slow reference, and the way out for models with caches of their own."""
+"""Sampling by transformers' own `generate`: the slow reference, and the fallback for models with other caches."""
 
 import torch
 from torch import Tensor

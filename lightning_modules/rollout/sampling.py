@@ -15,13 +15,14 @@ Randomness = torch.Generator | Sequence[torch.Generator] | None
 class SamplingParams:
     """How to sample.
 
-    max_new_tokens: tokens a completion has at most.
-    temperature:    logits are divided by it; 0 picks the most likely token.
-    top_p:          draw from the smallest set of tokens with at least this probability; 1: from all.
-    top_k:          draw from this many most likely tokens; 0: from all.
-    max_rows:       completions sampled side by side (bounds memory); when some have ended, the next begin. A group that is
-                    larger is sampled whole where beginnings are shared.
-    engine:         `native`, or `transformers` (its `generate`: slower, for models whose cache the native one does not know).
+    Args:
+        max_new_tokens: tokens a completion has at most.
+        temperature: logits are divided by it; 0 picks the most likely token.
+        top_p: draw from the smallest set of tokens with at least this probability; 1: from all.
+        top_k: draw from this many most likely tokens; 0: from all.
+        max_rows: completions sampled side by side (bounds memory); when some have ended, the next start. A larger group is
+            sampled whole if prefixes are shared.
+        engine: `native`, or `transformers` (its `generate`: slower, for models whose cache the native engine does not know).
     """
 
     max_new_tokens: int = 1024

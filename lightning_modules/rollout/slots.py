@@ -115,7 +115,7 @@ def attend_in_slots(
         value: as `key`.
         attention_mask: [R, 1, 1, W] bool, see `SlotCache.seen`.
         scaling: of the scores; None: D ** -0.5.
-        slots: the cache, where slots share prompts (beginnings.py), which then attends itself.
+        slots: the cache, if slots share prompts (prefix_sharing.py); it then computes attention itself.
         kwargs: others that models give; those that change what attention computes are refused.
 
     Returns:
