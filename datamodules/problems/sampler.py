@@ -1,8 +1,8 @@
 """Draws a problem with exactly `op` operations, in either mode, by construction: structure, numbers, distractors.
 
-Structure (`plan.py`) grows from the goal: the quantity asked for, or in reverse mode the one whose number is known besides.
-Numbers (`numbers.py`) follow from the leaves on, then quantities that the answer does not need (`distractors.py`). In reverse
-mode one leaf is the unknown: its value is drawn first and kept whatever is drawn again, so all values are equally likely.
+Structure (`structure.py`) grows from the goal: the quantity asked for, or in reverse mode the one whose number is known besides.
+Numbers (`arithmetic.py`) follow from the leaves on, then distractors: quantities that the answer does not need. In reverse mode
+one leaf is the unknown: its value is drawn first and kept whatever is drawn again, so all values are equally likely.
 Only where names or numbers run out is a plan drawn again; cost is linear in `op`.
 
 Not here: words (`context.py`), sentences (`grammar/writing/render.py`), which example gets which rng (`synthesis.py`).

@@ -1,4 +1,4 @@
-"""Documents and prompts as token ids: an example written in the training format (`training_text.py`), EOS after.
+"""Documents and prompts as token ids: an example written in the training format (`TrainingText`), EOS after.
 
 Not here: which documents share a row (`windows.py`).
 """

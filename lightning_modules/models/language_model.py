@@ -1,6 +1,6 @@
 """Builds and loads the causal language models of `transformers`; one place that knows checkpoint formats.
 
-Not here: training (pretrain.py, midtrain.py, grpo.py), sampling (rollout/).
+Not here: training (pretrain.py, policy/), sampling (rollout/).
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """torch's Muon in the precision that the device is fast in, all matrices of one shape at once.
 
 torch.optim.Muon orthogonalises in bfloat16 on every device, in which a CPU without units for it is tens of times slower.
-Not here: which parameters are Muon's (optimizers.py).
+Not here: which parameters are Muon's (factories.py).
 """
 
 from collections import defaultdict
