@@ -43,7 +43,7 @@ def walk(name: str) -> Iterator[None]:
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(str(ROOT)):
             path = Path(code.co_filename).relative_to(ROOT)
-            if path.parts[0] in PACKAGES:
+            if path.parts[0] in PACKAGES and not code.co_name.startswith("<"):  # comprehensions and lambdas are their function's
                 found.add((str(path), code.co_qualname, code.co_firstlineno))
 
     threading.setprofile(note)

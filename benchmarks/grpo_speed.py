@@ -35,6 +35,7 @@ from grammar import Report, parse_response, verify
 from lightning_modules import GRPOModule
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
+from lightning_modules.policy.collector import GroupSettings
 from lightning_modules.rewards import OutcomeReward, Reward
 from lightning_modules.rollout import Completions, SamplingParams, sample
 
@@ -89,7 +90,7 @@ def ours(folder: str, steps: int, tick: Callable[[], None]) -> None:
     module = FixedLength(
         folder,
         Length(),
-        group_size=GROUP,
+        group=GroupSettings(GROUP),
         sampling=SamplingParams(max_new_tokens=TOKENS),
         optimizer=AdamW(lr=1e-6, weight_decay=0.0),
     )

@@ -14,7 +14,7 @@ from lightning_modules.optimizers import OptimizerFactory
 from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.rewards import Credit, Earned, Reward
 from lightning_modules.rollout import Completions, SamplingParams
-from tests_support import PLAIN
+from tests_support import PLAIN, grouped
 
 LONGEST = 12
 
@@ -97,9 +97,9 @@ class Ragged(GRPOModule):
 
 def build(start, module_type=GRPOModule, *, flat=False, lr=0.1, **settings):
     return scripted(module_type, flat=flat)(
-        start, settings.pop("reward", LengthReward()), group_size=4,
+        start, settings.pop("reward", LengthReward()),
         sampling=SamplingParams(max_new_tokens=LONGEST),
-        optimizer=Descent(lr), evaluation=Evaluation(samples=1, sampling=SamplingParams(max_new_tokens=4)), **settings,
+        optimizer=Descent(lr), evaluation=Evaluation(samples=1, sampling=SamplingParams(max_new_tokens=4)), **grouped(**settings),
     )  # fmt: skip
 
 

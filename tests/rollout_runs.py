@@ -14,7 +14,7 @@ from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.experience import Group
 from lightning_modules.rewards import OutcomeReward, Reward
 from lightning_modules.rollout import SamplingParams
-from tests_support import PLAIN
+from tests_support import PLAIN, grouped
 
 PROBLEM = "The number of roses equals 3. The number of oaks equals the number of roses. "
 QUESTION = "How many oaks are there?"
@@ -53,7 +53,7 @@ def train(folder, module, *watch, steps=3, resume=None, **settings):
 
 def policy(start, kind=GRPOModule, **settings):
     return kind(
-        start, settings.pop("reward", LengthReward()), group_size=4,
+        start, settings.pop("reward", LengthReward()),
         sampling=SamplingParams(max_new_tokens=10, temperature=settings.pop("temperature", 1.0)),
-        optimizer=AdamW(lr=settings.pop("lr", 1e-2), weight_decay=0.0), **settings,
+        optimizer=AdamW(lr=settings.pop("lr", 1e-2), weight_decay=0.0), **grouped(**settings),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from datamodules.problems.mixture import Component
 from lightning_modules import GRPOModule, PretrainModule
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
+from lightning_modules.policy.collector import GroupSettings
 from lightning_modules.rewards import OutcomeReward
 from lightning_modules.rollout import SamplingParams
 from tests_support import PLAIN, TINY
@@ -72,7 +73,9 @@ def test_every_phase_of_reinforcement_learning_counts(tmp_path):
     build_language_model(TINY).save_pretrained(tmp_path / "start")
 
     def run(*watch, steps):
-        module = GRPOModule(str(tmp_path / "start"), OutcomeReward(), group_size=2, sampling=SamplingParams(max_new_tokens=6))
+        module = GRPOModule(
+            str(tmp_path / "start"), OutcomeReward(), group=GroupSettings(2), sampling=SamplingParams(max_new_tokens=6)
+        )
         data = PromptDataModule([Component("2-3", ["garden"])], "garden", prompts_per_rollout=2, graph=PLAIN)
         return train(tmp_path, *watch, module=module, data=data, max_steps=steps)
 

@@ -14,6 +14,7 @@ from grammar import parse_problem, parse_response, verify
 from lightning_modules import DrGRPOModule, GRPOModule, PPOModule
 from lightning_modules.formulas import generalised_advantages, group_advantages, step_advantages
 from lightning_modules.policy.character_ends import CharacterEnds, token_at
+from lightning_modules.policy.collector import GroupSettings
 from lightning_modules.policy.experience import Group, to_experience
 from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.rewards import Earned, StepCredit, StrictReward
@@ -143,7 +144,7 @@ def test_a_fault_in_step_three_of_grpo_is_that_steps_own(third_step_wrong, token
     """Steps 1 and 2 positive, step 3 negative, where the others of the group have it right."""
     graph, right, spoiled = third_step_wrong
     rows, ends = experience_of(graph, [right, spoiled, right, right], tokenizer)
-    module = GRPOModule("start", StrictReward(), credit=StepCredit(), step_discount=0.0, group_size=4)
+    module = GRPOModule("start", StrictReward(), credit=StepCredit(), step_discount=0.0, group=GroupSettings(4))
     steps = step_advantages(rows.credit_NT[None], rows.ends_NT[None], discount=0.0)[0]
     first, second, third = ends[1][:3]
     assert (steps[1, : second + 1] > 0).all()

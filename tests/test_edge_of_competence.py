@@ -21,9 +21,10 @@ from grammar import grade
 from lightning_modules import GRPOModule, PretrainModule
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
+from lightning_modules.policy.collector import GroupSettings
 from lightning_modules.rewards import StrictReward
 from lightning_modules.rollout import SamplingParams
-from tests_support import PLAIN, TINY
+from tests_support import PLAIN, TINY, grouped
 
 K, PROBLEMS = 4, 6
 
@@ -57,7 +58,11 @@ def start(tmp_path):
 def train(folder, start, *watch, kind=Probed, resume=None, **settings):
     torch.manual_seed(0)
     module = kind(
-        start, StrictReward(), group_size=4, sampling=SamplingParams(max_new_tokens=8), optimizer=AdamW(lr=1e-3, weight_decay=0.0)
+        start,
+        StrictReward(),
+        group=GroupSettings(4),
+        sampling=SamplingParams(max_new_tokens=8),
+        optimizer=AdamW(lr=1e-3, weight_decay=0.0),
     )
     data = PromptDataModule(
         [Component("2-5", ["garden"]), Component("6", ["garden"], weight=0.0)], "garden", prompts_per_rollout=4, graph=PLAIN,
@@ -142,7 +147,11 @@ def test_probes_leave_the_rollouts_alone(start, tmp_path):
         torch.manual_seed(0)
         data = PromptDataModule([Component("2-3", ["garden"])], "garden", prompts_per_rollout=2, graph=PLAIN)
         module = GRPOModule(
-            start, StrictReward(), group_size=2, beta=0.1, sampling=SamplingParams(max_new_tokens=6), optimizer=AdamW(lr=1e-3)
+            start,
+            StrictReward(),
+            **grouped(group_size=2, beta=0.1),
+            sampling=SamplingParams(max_new_tokens=6),
+            optimizer=AdamW(lr=1e-3),
         )
         tokens = []
 

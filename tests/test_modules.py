@@ -14,7 +14,7 @@ from lightning_modules.optimizers import AdamW
 from lightning_modules.rewards import OutcomeReward, Reward
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.stage import Evaluation
-from tests_support import PLAIN, TINY
+from tests_support import PLAIN, TINY, grouped
 
 MIXTURE = [Component("2-3", ["garden"])]
 SHORT = Evaluation(samples=2, sampling=SamplingParams(max_new_tokens=8))
@@ -53,8 +53,8 @@ def test_pretraining_lowers_the_loss_and_counts_tokens(tmp_path):
 
 def grpo(start, **settings):
     return GRPOModule(
-        start, settings.pop("reward", LengthReward()), group_size=4, sampling=SamplingParams(max_new_tokens=12),
-        optimizer=AdamW(lr=settings.pop("lr", 1e-2), weight_decay=0.0), evaluation=SHORT, **settings,
+        start, settings.pop("reward", LengthReward()), sampling=SamplingParams(max_new_tokens=12),
+        optimizer=AdamW(lr=settings.pop("lr", 1e-2), weight_decay=0.0), evaluation=SHORT, **grouped(**settings),
     )  # fmt: skip
 
 

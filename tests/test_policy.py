@@ -15,10 +15,11 @@ from lightning_modules import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
 from lightning_modules.formulas import group_advantages
 from lightning_modules.models.language_model import build_language_model, disable_dropout
 from lightning_modules.policy.collector import GroupSettings
-from lightning_modules.policy.policy_module import PolicyModule
+from lightning_modules.policy.policy_module import PolicyModule, UpdateSettings
 from lightning_modules.policy.trust_region import Clip, KLPenalty
 from lightning_modules.rewards import OutcomeReward
 from lightning_modules.rollout import SamplingParams
+from tests_support import grouped
 
 VARIANTS = (GRPOModule, DrGRPOModule, GSPOModule, RLOOModule)
 
@@ -48,7 +49,7 @@ def test_sampler_and_training_agree_on_log_probabilities(start, tmp_path):
     gaps = []
     for sampling in (SamplingParams(max_new_tokens=LONGEST, temperature=0.7), SamplingParams(max_new_tokens=LONGEST, top_k=5)):
         watch = Watch()
-        module = GRPOModule(start, LengthReward(), group_size=4, sampling=sampling, minibatches=2)
+        module = GRPOModule(start, LengthReward(), sampling=sampling, **grouped(minibatches=2))
         fit(module, tmp_path, max_steps=2, callbacks=[watch])
         gaps.append(watch.column("train/sampler_gap_nats")[0])
     assert 0 < max(gaps) < 1e-5
@@ -239,13 +240,13 @@ def test_a_frozen_reference_is_the_start_policy_and_in_no_checkpoint(start, tmp_
         (lambda: Clip(0.0), "low"), (lambda: Clip(high=-0.1), "high"), (lambda: Clip(dual=1.1), "dual"),
         (lambda: KLPenalty(reference_decay=1.5), "reference_decay"), (lambda: KLPenalty("k1"), "exact_gradient"),
         (lambda: KLPenalty(place="reward", exact_gradient=True), "no gradient"),
-        (lambda: GRPOModule("start", OutcomeReward(), beta=-1.0), "weight"),
+        (lambda: KLPenalty(weight=-1.0), "weight"),
         (lambda: GRPOModule("start", OutcomeReward(), kl=KLPenalty(target=0.1)), "target"),
-        (lambda: GRPOModule("start", OutcomeReward(), verify_workers=-1), "verify_workers"),
-        (lambda: GRPOModule("start", OutcomeReward(), minibatches=0), "minibatches"),
-        (lambda: GRPOModule("start", OutcomeReward(), group_size=1, resample=1), "resample"),
+        (lambda: GRPOModule("start", OutcomeReward(), group=GroupSettings(verify_workers=-1)), "verify_workers"),
+        (lambda: UpdateSettings(minibatches=0), "minibatches"),
+        (lambda: GroupSettings(1, resample=1), "resample"),
         (lambda: DrGRPOModule("start", OutcomeReward(), std_correction=1), "std_correction"),
-        (lambda: GRPOModule("start", OutcomeReward(), group_size=4, std_correction=4), "below group.size=4"),
+        (lambda: GRPOModule("start", OutcomeReward(), group=GroupSettings(4), std_correction=4), "below group.size=4"),
         (lambda: KLPenalty(target=0.1, gain=6.0), "between 0 and 5"),
     ],
 )  # fmt: skip

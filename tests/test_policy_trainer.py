@@ -14,12 +14,14 @@ from processes import run
 
 from lightning_modules import GRPOModule, PPOModule
 from lightning_modules.models.critic import SeparateCritic, SharedCritic
+from lightning_modules.policy.collector import GroupSettings
 from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.policy.ppo import ValueLearning
 from lightning_modules.policy.trust_region import KLPenalty
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.rollout.sampling import uniform_points
 from lightning_modules.stage import SLOW, bf16_slowdown
+from tests_support import grouped
 
 
 def test_gradient_clip_val_bounds_an_update(start, tmp_path):
@@ -83,8 +85,8 @@ def _train(start: str, out: Path, strategy: str, minibatches: int, name: str, ra
     module = build(start, module_type, **settings)
     if ragged:
         module = Ragged(
-            start, LengthReward(), group_size=4, optimizer=Descent(0.1), resample=2, sampling=SamplingParams(max_new_tokens=9),
-            **settings,
+            start, LengthReward(), optimizer=Descent(0.1), sampling=SamplingParams(max_new_tokens=9),
+            **grouped(resample=2, **settings),
         )  # fmt: skip
     trainer = fit(module, out, prompts=4 // world, devices=world, strategy=kind[strategy], accumulate_grad_batches=minibatches)
     out.mkdir(exist_ok=True)
@@ -138,7 +140,9 @@ class Recorded(GRPOModule):
 
 def _draw(start: str, out: Path) -> None:
     seed_everything(0, verbose=False)
-    module = Recorded(start, LengthReward(), group_size=4, optimizer=Descent(0.1), sampling=SamplingParams(max_new_tokens=5))
+    module = Recorded(
+        start, LengthReward(), group=GroupSettings(4), optimizer=Descent(0.1), sampling=SamplingParams(max_new_tokens=5)
+    )
     trainer = fit(module, out, max_steps=2, prompts=2, devices=2, strategy=DDPStrategy())
     torch.save(torch.cat(module.points).flatten(), out / f"draws{trainer.global_rank}.pt")
 
@@ -180,8 +184,8 @@ def test_a_rollout_of_two_processes_is_not_gone_on_with_by_one(start, tmp_path):
 @pytest.mark.parametrize("name", ["grpo", "shared", "separate"])
 def test_a_gpu_samples_and_takes_its_first_step_from_the_sampling_policy(start, tmp_path, name, precision):
     module_type, settings = recipe(name, 2)
-    settings |= {"reward": LengthReward(0.1), "group_size": 4, "sampling": SamplingParams(max_new_tokens=12)}
-    watch, module = Watch(), module_type(start, optimizer=Descent(0.1), **settings)
+    settings |= {"reward": LengthReward(0.1), "sampling": SamplingParams(max_new_tokens=12)}
+    watch, module = Watch(), module_type(start, optimizer=Descent(0.1), **grouped(**settings))
     fit(module, tmp_path, accelerator="gpu", precision=precision, accumulate_grad_batches=2, callbacks=[watch])
     assert watch.column("train/ratio") == pytest.approx([1.0] * 6, abs=1e-5)
     assert not torch.equal(weights(module).cpu(), start_weights(start))

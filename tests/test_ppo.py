@@ -90,7 +90,8 @@ def test_the_policy_learns_what_earns_more(start, tmp_path):
     watch = Watch()
     torch.manual_seed(0)
     module = PPOModule(
-        start, LengthReward(0.1), group_size=4, sampling=SamplingParams(max_new_tokens=12), values=ValueLearning(clip=None),
+        start, LengthReward(0.1), group=GroupSettings(4), sampling=SamplingParams(max_new_tokens=12),
+        values=ValueLearning(clip=None),
         optimizer=AdamW(lr=3e-3, weight_decay=0.0), evaluation=Evaluation(samples=1, sampling=SamplingParams(max_new_tokens=4)),
     )  # fmt: skip
     fit(module, tmp_path, max_steps=30, callbacks=[watch])
