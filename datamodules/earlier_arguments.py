@@ -10,7 +10,7 @@ from typing import Any
 class EarlierArguments(type):
     """Metaclass of modules whose arguments moved into frozen settings.
 
-    earlier_arguments: earlier name -> "SETTINGS.FIELD". An argument may have become a field of settings of its own name.
+    earlier_arguments: earlier name -> "SETTINGS.FIELD". Settings may have the name of an argument that is now their field.
     """
 
     earlier_arguments: Mapping[str, str] = {}
@@ -27,7 +27,7 @@ class EarlierArguments(type):
 
 
 def is_earlier(name: str, value: object, place: str) -> bool:
-    """Whether an argument is meant as before: always, unless settings have its name and it is no plain text."""
+    """Whether an argument has its earlier meaning: always, unless settings have its name and it is no plain text."""
     return name != place.partition(".")[0] or isinstance(value, str)
 
 

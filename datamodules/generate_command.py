@@ -86,7 +86,7 @@ def parse_range(text: str) -> tuple[int, int]:
 
 
 def _chunks(synthesis: Synthesis, args: Namespace, cells: list[Cell | None]) -> Iterator[str]:
-    """The text of the rows, so many at a time, in order."""
+    """The text of the rows, in chunks, in order."""
     make = partial(_write, synthesis, args.split, cells, args.count)
     starts = range(0, args.count, CHUNK)
     if args.workers == 1:

@@ -57,13 +57,13 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
         )  # fmt: skip
 
     def train_dataloader(self) -> PackedRows:
-        """As many batches as the trainer takes steps."""
+        """One batch per training step."""
         batches = max(1, self.trainer.max_steps * self.trainer.accumulate_grad_batches)
         windows = self._windows(self.source, "train")
         return self._packed(windows, batches, self.drawn, workers=self.workers)
 
     def val_dataloader(self) -> list[Any]:
-        """Packed validation documents; where there are held-out problems, their gold documents, then the problems."""
+        """Packed validation documents; with held-out problems also their gold documents, then the problems."""
         source = self._open(self.files.validation) if self.files.validation else self.synthesis
         loaders: list[Any] = []
         if source is not self.synthesis or self.synthesis.mixture is not None:

@@ -1,4 +1,4 @@
-"""What all data modules share: a tokenizer, endless synthetic examples, and held-out problems to be evaluated on."""
+"""What all data modules share: a tokenizer, endless synthetic examples, and held-out problems to evaluate on."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -27,18 +27,19 @@ TRIES = 50  # draws per wanted problem before a band counts as too small
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Problems to evaluate on, the same for every stage: they stand in the `validation` and `test` splits, never in `train`.
+    """Problems to evaluate on, the same for every stage: they are in the `validation` and `test` splits, never in `train`.
 
-    bands:    name -> operations ("2-4"); each gets `problems`.
-    contexts: where they come from, evenly.
-    modes:    likewise.
-    problems: per band, for `test` and `predict`; all different, up to sentence order.
-    validation_problems: per band, for `validate` and during training.
-    per_op:   `problems` and `validation_problems` count for each number of operations of a band, not for the whole band.
-    batch_size: problems sampled side by side.
-    files:    JSONL files, folders or globs of problems to use instead of synthetic ones (see `jsonl`); `bands` only group them.
-    bad_rows: of `files`: "raise" at the first, or "skip" and say how many.
-    predict_split: which split `predict` reads; "train" to sample solutions that may be learnt from.
+    Args:
+        bands: name -> operations ("2-4"); each gets `problems`.
+        contexts: that problems come from, evenly.
+        modes: likewise.
+        problems: per band, for `test` and `predict`; all different, up to sentence order.
+        validation_problems: per band, for `validate` and during training.
+        per_op: `problems` and `validation_problems` count for each number of operations of a band, not for the whole band.
+        batch_size: problems sampled side by side.
+        files: JSONL files, folders or globs of problems to use instead of synthetic ones (see `jsonl`); `bands` only group them.
+        bad_rows: of `files`: "raise" at the first, or "skip" and count.
+        predict_split: split that `predict` reads; "train" to sample solutions that may be learned from.
     """
 
     bands: Mapping[str, str] = field(default_factory=dict)
@@ -59,7 +60,7 @@ class HeldOut:
 
 
 class Problem(NamedTuple):
-    """An example to be evaluated on, and its number; a repeat keeps processes in step and is not counted."""
+    """An example to evaluate on, and its number; a repeat keeps processes in step and is not counted."""
 
     index: int
     example: Example
@@ -98,7 +99,7 @@ class ReasoningDataModule(LightningDataModule):
         self.files, self.held_out = files, held_out
         self.problems_digest = ""  # of the problems evaluated on; known once their loader is built
         self.held_out_synthesis = Synthesis(None, graph, random_letters, seed=0)
-        for cell in shares.cells if shares else ():  # a cell that cannot be built is an error now, not in the middle of a run
+        for cell in shares.cells if shares else ():  # fail now on a cell that cannot be built, not in the middle of a run
             self.synthesis.example("train", 0, cell)
         if share_of == "tokens" and shares:
             self.synthesis = replace(self.synthesis, mixture=shares.by_tokens(self._mean_tokens()))
@@ -108,7 +109,7 @@ class ReasoningDataModule(LightningDataModule):
         self.drawn = MixtureCounts(cells, intended, share_of)
 
     def _open(self, sources: Sequence[str]) -> RowSource:
-        """Rows of files as what training reads. Subclasses say what is read of a row."""
+        """Rows of files as training reads them. Subclasses say what is read of a row."""
         rows = self.row_source(sources, seed=self.synthesis.seed, bad_rows=self.files.bad_rows)
         if rows.skipped:
             rank_zero_warn(f"{', '.join(map(str, sources))}: {rows.skipped} bad rows left out, {len(rows)} read.")
@@ -152,7 +153,7 @@ class ReasoningDataModule(LightningDataModule):
         return found
 
     def held_out_examples(self, split: str, problems: int) -> list[Example]:
-        """`problems` different problems of `split` for each band, its operations, contexts and modes taking turns.
+        """`problems` different problems of `split` for each band, over its operations, contexts and modes in turn.
 
         Problems of files are returned as they are.
 
@@ -191,7 +192,7 @@ class ReasoningDataModule(LightningDataModule):
         items = [Problem(i, example) for i, example in enumerate(self.held_out_examples(split, problems))]
         self.problems_digest = blake2b(repr([(e.problem, e.question) for _, e, _ in items]).encode(), digest_size=8).hexdigest()
         world, count = self.trainer.world_size if self.trainer is not None else 1, len(items)
-        # as many for each process, so that Lightning's sampler has nothing to fill up; the copies come last
+        # the same number for each process, so that Lightning's sampler adds none; the repeats come last
         items += [Problem(i, items[i].example, repeat=True) for i in (j % count for j in range(-count % world))]
         return DataLoader(items, batch_size=self.held_out.batch_size, collate_fn=self._collate)
 

@@ -37,11 +37,10 @@ class ExperienceLoader:
     """Rolls out, then hands on the minibatches, once per epoch of the policy.
 
     Its state is the number of problems asked and, within a rollout, its minibatches (those of every process) and how many of them
-    were used.
+    were used. `batches` minibatches make one pass.
     """
 
     def __init__(self, data: "PromptDataModule", policy: Collector, batches: int) -> None:
-        """Keep the parts; `batches` minibatches make one pass."""
         self.data, self.policy, self.batches = data, policy, batches
         self.problems, self.used = 0, 0
         self.held: list[Any] = []
@@ -64,7 +63,7 @@ class ExperienceLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Problems asked, all processes together, and what is left of the last rollout; with several processes each must ask."""
+        """Problems asked by all processes, and what is left of the last rollout; every process must call it."""
         held = [{k: v if v is None else v.cpu() for k, v in batch.state_dict().items()} for batch in self.held]
         everyones = [held]
         if held and distributed.is_available() and distributed.is_initialized():
@@ -73,7 +72,7 @@ class ExperienceLoader:
         return {"problems": self.problems, "used": self.used, "held": everyones}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the next minibatch.
+        """Resume with the next minibatch.
 
         Raises:
             ValueError: the checkpoint is from within a rollout of another number of processes, or of an earlier version.
@@ -84,7 +83,7 @@ class ExperienceLoader:
         if state["used"] and len(everyones) != trainer.world_size:
             raise ValueError(
                 f"the checkpoint was written within a rollout of {len(everyones)} processes, and there are {trainer.world_size}; "
-                "go on with as many, or from a checkpoint between rollouts."
+                "resume with as many, or from a checkpoint between rollouts."
             )
         self.problems, self.used = state["problems"], state["used"]
         self.held = self.policy.restore(everyones[trainer.global_rank]) if self.used else []
@@ -93,7 +92,7 @@ class ExperienceLoader:
 class PromptDataModule(ReasoningDataModule):
     """Problems of a mixture, or of files, for a policy to solve.
 
-    Between rollouts, a callback may narrow the mixture to some of its cells (`focus`); a checkpoint keeps to which.
+    Between rollouts, a callback may narrow the mixture to some of its cells (`focus`); checkpoints keep the choice.
     """
 
     row_source = ProblemSource
@@ -147,7 +146,7 @@ class PromptDataModule(ReasoningDataModule):
         return self.synthesis.mixture.cells
 
     def focus(self, cells: Sequence[Cell]) -> None:
-        """Draw the problems of rollouts still to come from these cells alone; every process must focus alike.
+        """Draw the problems of future rollouts from these cells alone; every process must choose the same cells.
 
         Args:
             cells: of the mixture, whose proportions stay; none: all of them.
@@ -157,7 +156,7 @@ class PromptDataModule(ReasoningDataModule):
         self.source = replace(self.synthesis, mixture=mixture.only(cells)) if cells else self.rows or self.synthesis
 
     def cell_problems(self, numbered: Sequence[tuple[Cell, int]]) -> PromptBatch:
-        """Training problems by cell and number within the cell; others than rollouts are given."""
+        """Training problems by cell and number within the cell; rollouts never get them."""
         examples = [self.synthesis.example("train", index, cell) for cell, index in numbered]
         return encode_prompts(examples, [index for _, index in numbered], self.tokenizer)
 
@@ -166,7 +165,7 @@ class PromptDataModule(ReasoningDataModule):
         return {"focus": [astuple(cell) for cell in self.focused]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Focus as before where training goes on; an evaluation draws nothing from the mixture, which may be another."""
+        """Restore the focus if training resumes; an evaluation draws nothing from the mixture, which may be another."""
         if self.trainer.training:
             self.focus([Cell(*cell) for cell in state["focus"]])
 

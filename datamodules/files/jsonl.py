@@ -1,8 +1,7 @@
 """Problems as JSONL rows in the published schema: problem, question, solution, op, id, template, mode, length, d.
 
-Rows that people already have are read as well: `problem` and `question` suffice; `modulus` is for a context of theirs that
-computes modulo something, and is written for such. The problem's text is the authority; where it determines no answer, the gold
-solution is.
+Other rows are read as well: `problem` and `question` suffice; `modulus` is for your own contexts that compute modulo something.
+The problem's text is the authority; if it determines no answer, the gold solution is.
 """
 
 import json
@@ -30,13 +29,13 @@ def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
 
 
 def own_modulus(example: Example) -> dict[str, int]:
-    """The column `modulus`, for a context that no reader knows by its name."""
+    """The column `modulus`, for a context that readers do not know by name."""
     modulus = example.graph.modulus
     return {} if modulus is None or example.cell.context in context_names() else {"modulus": modulus}
 
 
 def check_bad_rows(word: str) -> None:
-    """Refuse what is no BadRows.
+    """Refuse an unknown way to treat bad rows.
 
     Raises:
         ValueError: says which there are.
@@ -83,7 +82,7 @@ class JsonlProblems:
 
 
 def to_example(row: object, stem: str, number: int) -> Example:
-    """Read a row; without `template` and `id`, its context is `stem` and its id has its line's number.
+    """Read a row; without `template` and `id`, its context is `stem` and its id holds the line number.
 
     A solution that is not in the language is left out: nothing can be measured on it.
 

@@ -52,7 +52,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _zstd_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines of all frames; the library's own reader takes a file that breaks off for one that ends."""
+    """Lines of all frames; the library's own reader takes a truncated file for a complete one."""
     rest, reader, inside = b"", zstandard.ZstdDecompressor().decompressobj(), False
     while chunk := file.read(CHUNK):
         while chunk:

@@ -1,7 +1,7 @@
-"""Rows of JSONL files as examples by number: `example(split, index)`, again and again, each time in another order.
+"""Rows of JSONL files as examples by number: `example(split, index)`, in endless passes, each in another order.
 
-Files are read once to find and check their rows; after that a row is read from the disk when it is asked for. Rows of
-compressed files stay in memory, decompressed.
+Files are read once to find and check their rows; after that a row is read from disk on demand. Rows of compressed files stay in
+memory, decompressed.
 """
 
 import json
@@ -27,11 +27,12 @@ _ANSWERED = re.compile(rf"{GOLD_ANSWER}-?\d+\.\s*$")
 
 @dataclass(frozen=True)
 class Files:
-    """JSONL files of problems to train on, in place of synthetic ones (`jsonl.py` says what a row needs).
+    """JSONL files of problems to train on instead of synthetic ones (`jsonl.py` says what a row needs).
 
-    train:      files, folders or globs. Each row is read once before any is read again.
-    validation: likewise, for the validation loss; without them it is measured on the mixture, where there is one.
-    bad_rows:   "raise" at the first, or "skip" and say how many.
+    Args:
+        train: files, folders or globs. Each row is read once before any is read again.
+        validation: likewise, for the validation loss; without them it is measured on the mixture, if there is one.
+        bad_rows: "raise" at the first, or "skip" and count.
     """
 
     train: Sequence[str] = ()
@@ -41,7 +42,7 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class Solved(TrainingText):
-    """A problem with a solution, as text: nobody has checked the one against the other."""
+    """A problem with a solution, as text, unchecked."""
 
     problem: str
     question: str
@@ -50,7 +51,7 @@ class Solved(TrainingText):
 
 
 def to_solved(row: object, stem: str, number: int) -> Solved:
-    """Read a row to learn from. Its problem is parsed only where the row does not say `op` and `mode`.
+    """Read a row to learn from. Its problem is parsed only if the row lacks `op` or `mode`.
 
     Raises:
         ValueError: no problem, or no solution that ends in an answer.
@@ -83,7 +84,7 @@ class RowSource:
             sources: files, folders or globs.
             seed: of the order.
             bad_rows: "raise" at the first row that `read` refuses, or "skip" and count (`skipped`).
-            read: makes an example of a row; `to_solved`, or `to_example` for one whose graph is wanted too.
+            read: turns a row into an example; `to_solved`, or `to_example` if its graph is needed too.
 
         Raises:
             ValueError: a source that names no file, a bad row under "raise", or no row at all.
@@ -125,7 +126,7 @@ class RowSource:
         return self.read(json.loads(text), self.files[file].name.split(".")[0], line)
 
     def example(self, split: str, index: int) -> Any:
-        """Row number `index` of endless passes, each in an order of its own."""
+        """Row number `index` of endless passes, each in another order."""
         row = int(_order(self.seed, index // len(self), len(self))[index % len(self)])
         file, line, start, size = self.places[4 * row : 4 * row + 4]
         if file in self.held:
@@ -139,16 +140,15 @@ class ProblemSource(RowSource):
     """Rows as problems to be solved: with the graph that their text describes, and a solution only where they have one."""
 
     def __init__(self, sources: Sequence[str | Path], *, seed: int = 0, bad_rows: BadRows = "raise") -> None:
-        """As RowSource."""
         super().__init__(sources, seed=seed, bad_rows=bad_rows, read=to_example)
 
     def example(self, split: str, index: int) -> Example:
-        """Row number `index` of endless passes, each in an order of its own."""
+        """Row number `index` of endless passes, each in another order."""
         return super().example(split, index)
 
 
 @lru_cache(maxsize=4)
 def _order(seed: int, times: int, rows: int) -> torch.Tensor:
-    """The order of rows when they are read for the `times`-th time."""
+    """The order of rows in pass number `times`."""
     key = int.from_bytes(blake2b(f"{seed}/{times}".encode(), digest_size=7).digest(), "big")
     return torch.randperm(rows, generator=torch.Generator().manual_seed(key))

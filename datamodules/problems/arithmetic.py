@@ -1,8 +1,8 @@
 """Numbers for a plan: leaves, constants and operators, chosen leaves first, so that every value stays in bounds.
 
-A definition is filled in as chance has it while its value stays small; where it would grow beyond, the least of its variants
-is taken, and operands that are used elsewhere too give way to small ones. In reverse mode every value is a number and a form
-in the unknown at once: the number at the unknown's true value, and the form's slope.
+A definition is drawn at random while its value stays small; otherwise the smallest of its variants is taken, and operands that
+are used elsewhere too may be replaced by small ones. In reverse mode every value is a number and a form in the unknown: the
+number at the unknown's true value, and the form's slope.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,8 +15,8 @@ from datamodules.problems.structure import Draft
 from grammar import Quantity
 from grammar.problem.quantity import Rule, Scale
 
-SMALL_TRIED = 8  # of the small quantities, how many are looked at to take the place of others
-SOFT = 8  # values beyond max_value / SOFT are avoided where there is a choice
+SMALL_TRIED = 8  # small quantities considered as replacements
+SOFT = 8  # values beyond max_value / SOFT are avoided if there is a choice
 
 
 class Value(NamedTuple):
@@ -114,7 +114,7 @@ class Numbers:
         return best
 
     def _smaller_parents(self, draft: Draft) -> tuple[str, ...]:
-        """The parents, small quantities in place of those that others use too; one that holds the unknown stays."""
+        """The parents, with small quantities instead of those that others use too; one that holds the unknown stays."""
         parents, values = list(draft.parents), self.values
         drawn = {self._small[int(self.rng.random() * len(self._small))] for _ in range(SMALL_TRIED if self._small else 0)}
         small = [name for name in sorted(drawn) if name not in parents and self.uses[name] < self.spec.fan_out]
@@ -156,7 +156,7 @@ class Numbers:
                 yield rule, scale, constant, parents
 
     def _scaled(self, rule: str, scale: str | None, constant: int | None, parents: tuple[str, ...]) -> Value | None:
-        """The value of a definition; None where it or what it scales is out of bounds."""
+        """The value of a definition; None if it, or what it scales, is out of bounds."""
         inner = self._valued(rule, parents)
         if not self._within(inner):
             return None

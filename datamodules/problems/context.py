@@ -1,4 +1,4 @@
-"""A context: the words that dress a dependency graph, read from one YAML file and checked against the grammar.
+"""A context: the words that name the quantities of a graph, read from one YAML file and checked against the grammar.
 
 Words only; how a graph is drawn is `sampler.py`, how a sentence is built is `grammar/writing/render.py`.
 """
@@ -21,15 +21,15 @@ _TEXTS = ("noun", "parts", "all_parts")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The vocabulary of one context. A problem draws from one group of items and, where there are any, one of places;
-    only where it needs more names than those give do further groups join in.
+    """The vocabulary of one context. A problem draws from one group of items and, if there are places, one of places;
+    further groups join only if it needs more names.
 
     What a context names decides what is asked: "How many ITEM does PLACE have?", or without places "How many ITEM are
     there?"; "What is the total number of NOUN in PLACE?"; "What is the average number of PARTS per ITEM in PLACE?" and
     "What is the total number of ALL_PARTS in PLACE?".
 
     name:      the file's stem.
-    items:     groups of countable things; a quantity is `ITEM in PLACE`, or the bare `ITEM` where there are no places.
+    items:     groups of countable things; a quantity is `ITEM in PLACE`, or the bare `ITEM` without places.
     places:    groups of places; empty means bare names and no totals.
     noun:      what a total counts ("adult animals"): `total number of NOUN in PLACE`; None exactly when `places` is empty.
     parts:     what averages count ("newborn children"): `average number of PARTS per ITEM in PLACE`; None: no depth 3.
@@ -49,7 +49,7 @@ class Context:
     modulus: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot dress a graph."""
+        """Refuse words that cannot name quantities."""
         if not self.items or not all(self.items):
             raise self._wrong("`items` needs at least one non-empty group")
         if not all(self.places):
@@ -96,7 +96,7 @@ class Context:
                 yield name, Name(name, "total", noun, "", place)
 
     def _check_name(self, name: str, said: Name) -> None:
-        """Refuse a name that the grammar reads otherwise, alone or in the sentences around it."""
+        """Refuse a name that the grammar reads differently, alone or within a sentence."""
         try:
             read = read_name(name)
             phrase = said.phrase

@@ -26,17 +26,17 @@ class GraphSpec:
     max_terms:    operands of one definition, 1 ... 4 (published: 4); three at most next to a constant. Totals have their own.
     max_value:    no value exceeds this, nor in reverse mode a coefficient or constant of x; no effect under a modulus.
     depth:        2: counts and their totals; 3: also averages, and totals of products of counts and averages.
-    distractors:  fewest and most quantities that the answer does not need. Where names run out there are less than
-                  drawn, but never less than the fewest.
+    distractors:  fewest and most quantities that the answer does not need. If names run out there are fewer than
+                  drawn, but never fewer than the fewest.
     unknown_range: least and greatest value of the unknown in reverse mode, all equally likely (published: 1, 4).
-    reuse:        chance that an operand is a quantity which is already waiting, where there is one. 0 gives trees.
-    fan_out:      references to one quantity at the most (published data: 12), the implied ones of totals among them.
-    copies:       chance that a definition wants one operand; more have one, where no second is at hand.
-    differences:  chance that a definition of two terms is their difference, where bounds allow; else it is their sum.
+    reuse:        chance that an operand is a quantity which is already waiting, if there is one. 0 gives trees.
+    fan_out:      most references to one quantity (published data: 12), implied ones of totals included.
+    copies:       chance that a definition has one operand; more have one if no second is available.
+    differences:  chance that a definition of two terms is their difference, if bounds allow; else it is their sum.
     constants:    chance that a definition gets a constant (`c plus ...`, `c times ...`).
-    early_leaves: chance that a quantity is a plain number while others can take what is left of the operations.
+    early_leaves: chance that a quantity is a plain number while others can use the remaining operations.
     end_copies:   chance that a quantity is a copy of another, not a plain number, once operations are only just enough.
-    totals:       chance that a reference is to the total of a place, where the context has places.
+    totals:       chance that a reference is to the total of a place, if the context has places.
     question_total: chance that the question of a forward problem asks for a total.
     known_total:  chance that what is known besides in a reverse problem is a total.
     shuffle:      put the sentences in random order; false: in an order in which each only refers to earlier ones.
@@ -64,7 +64,7 @@ class GraphSpec:
     withheld: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse numbers no graph can have."""
+        """Refuse numbers that no graph can have."""
         if self.number_range < 3:
             raise ValueError(f"GraphSpec: number_range={self.number_range} leaves no factor; set it to at least 3.")
         if not 1 <= self.max_terms <= 4:
@@ -103,4 +103,4 @@ class Drawn:
 
 
 class OutOfRoom(Exception):
-    """The context has no name, or the bounds no number, left for what the plan needs next."""
+    """No name is left in the context, or no number within bounds, for what is needed next."""

@@ -66,7 +66,7 @@ class Component:
 
 
 def parse_ops(text: str | int) -> list[int]:
-    """Read "2-4,8" as [2, 3, 4, 8]; what is named twice counts once.
+    """Read "2-4,8" as [2, 3, 4, 8]; duplicates count once.
 
     Raises:
         ValueError: not of that form, or a range that runs backwards.
@@ -123,7 +123,7 @@ class Mixture:
         return self.reweighted({cell: weight / tokens[cell] for cell, weight in self.weights.items()})
 
     def only(self, cells: Collection[Cell]) -> Self:
-        """The mixture of these cells alone, by the proportions of their weights.
+        """The mixture of these cells alone, in the proportions of their weights.
 
         Raises:
             ValueError: a cell that the mixture does not hold, or none of them has weight.

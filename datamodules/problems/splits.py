@@ -1,9 +1,8 @@
 """Which split a problem may stand in: a partition of hashes of problems, so that what is held out is never trained on.
 
-Two hashes. `canonical_hash` does not see the order of sentences. `structure_hash` does not see names either: problems that
-say the same of quantities called otherwise share it, so where it decides, look-alikes stand in one split. That needs a cell
-with many structures, or a split would be left with few kinds of problems or none; `names_count` says which cells are too
-small for it.
+Two hashes. `canonical_hash` ignores the order of sentences. `structure_hash` ignores names too: problems that say the same of
+quantities with other names share it, so that look-alikes are in one split. That needs a cell with many structures, or a split
+would have few kinds of problems or none; `names_count` says which cells are too small for it.
 """
 
 from collections import Counter
@@ -61,7 +60,7 @@ def _digest(said: bytes) -> bytes:
 
 
 def split_of(digest: bytes) -> str:
-    """Name the only split that a problem with this hash may stand in."""
+    """The only split that a problem with this hash may be in."""
     point, edge = int.from_bytes(digest, "big") / 2**64, 0.0
     for split, share in SPLITS.items():
         edge += share
@@ -72,16 +71,16 @@ def split_of(digest: bytes) -> str:
 
 @lru_cache(maxsize=4096)
 def names_count(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> bool:
-    """Whether a cell is so small that problems which differ in names alone count as different, so may stand in two splits.
+    """Whether a cell is so small that problems which differ only in names count as different, so may be in two splits.
 
-    That is where `structures` finds less than ENOUGH_STRUCTURES. As it finds at least as many as there are, every cell that
-    has enough ignores names; one that has nearly enough may ignore them too.
+    That is the case if `structures` finds fewer than ENOUGH_STRUCTURES. As it finds at least as many as there are, a cell that has
+    enough ignores names; one that has nearly enough may ignore them too.
     """
     return structures(op, context, spec, reverse=reverse) < ENOUGH_STRUCTURES
 
 
 def structures(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> int:
-    """How many problems a cell has at the most, up to names and the order of sentences; ENOUGH_STRUCTURES or more is enough.
+    """An upper bound on the problems of a cell, up to names and the order of sentences; at most ENOUGH_STRUCTURES.
 
     Counts all ways to put definitions one after the other, each referring to earlier ones, that spend `op` operations and
     leave one quantity unused; then all ways to add distractors. The same problem is counted once for each order that its
@@ -126,7 +125,7 @@ def _definitions(nodes: int, unused: int, leaf: int, context: Context, spec: Gra
 
 
 def _distracted(nodes: int, leaf: int, context: Context, spec: GraphSpec) -> int:
-    """Ways to add distractors to a problem of so many quantities."""
+    """Ways to add distractors to a problem of `nodes` quantities."""
     fewest, most = spec.distractors
     total, ways = 0, 1
     for count in range(most + 1):

@@ -1,7 +1,7 @@
 """The structure of a problem without its numbers, grown from the goal towards the leaves.
 
 A quantity that is waiting for its definition may only refer to quantities that are waiting too, or are new. So the graph is
-acyclic, and the goal needs every quantity. `need` counts the operations that the waiting quantities cost at the least; a
+acyclic, and the goal needs every quantity. `need` counts the fewest operations that the waiting quantities cost; a
 move is allowed while the budget covers it. A total fixes what its place holds when it is mentioned; the items it sums wait
 until it is defined. Every move takes constant time.
 """
@@ -40,7 +40,7 @@ class Vocabulary:
     """Hands out names, each once."""
 
     def __init__(self, context: Context, rng: Random, *, depth: int, wanted: int) -> None:
-        """Choose one group of items and one of places, and further ones until there are `wanted` names or no more groups."""
+        """Choose one group of items and one of places, and more until there are `wanted` names or no groups left."""
         self.context, self.rng = context, rng
         kinds = ("count", "average") if depth == 3 else ("count",)
         items, places = _Groups(context.items, rng), _Groups(context.places or (("",),), rng)
@@ -101,7 +101,7 @@ class _Groups:
         self.grow()
 
     def grow(self) -> bool:
-        """Add a group; false where there is none left."""
+        """Add a group; false if none is left."""
         if self._left:
             self.words += self._left.pop(int(self._rng.random() * len(self._left)))
             return True
@@ -113,7 +113,7 @@ MAX_TOTAL = 5  # operands of a total in the published data
 LEAF_FACTORS = 0.5  # the same chance as GraphSpec.early_leaves for factors of products, which must stay small
 CROWDED = 1.6  # operations per name left from which on definitions are made as long as can be
 _TOTAL_SIZES = (0.33, 0.78, 0.97)  # chances of at most 1, 2, 3 operands, else 4 (published data)
-_TERMS = (0.52, 0.91)  # chances of at most 2, 3 operands where there is more than one, else 4 (published data)
+_TERMS = (0.52, 0.91)  # chances of at most 2, 3 operands if more than one, else 4 (published data)
 _PLACES_TRIED = 3
 
 
@@ -210,7 +210,7 @@ class Plan:
         return self._wait(self.vocabulary.anywhere(), 1)
 
     def _new_total(self, room: int) -> str | None:
-        """Mention the total of some place, where `room` pays for it and what it sums; None where not."""
+        """Mention the total of some place if `room` covers its cost; else None."""
         places, kinds = self.vocabulary.places, self.vocabulary.kinds
         for _ in range(_PLACES_TRIED):
             place = places[int(self.rng.random() * len(places))]
@@ -223,7 +223,7 @@ class Plan:
         return None
 
     def _items_to_sum(self, kind: str, place: Place, room: int) -> list[str]:
-        """The items a total is to sum: those the place has, and new ones as chance and `room` allow; empty where none fit."""
+        """The items a total sums: those the place has, and new ones as chance and `room` allow; empty if none fit."""
         held = [*place.of(kind)]
         ceiling = self.spec.fan_out
         if any(self.uses[name] >= ceiling for item in held for name in self._summed(item, kind, place)):
@@ -236,9 +236,9 @@ class Plan:
         if kind == "average":
             others += [item for item, name in place.counts.items() if item not in held and self.uses[name] < ceiling]
         chosen = held + others[: max(0, size - len(held))]
-        while len(chosen) > max(1, len(held)) and self._price(kind, place, chosen) > room:
+        while len(chosen) > max(1, len(held)) and self._cost(kind, place, chosen) > room:
             chosen.pop()
-        return chosen if chosen and len(chosen) <= MAX_TOTAL and self._price(kind, place, chosen) <= room else []
+        return chosen if chosen and len(chosen) <= MAX_TOTAL and self._cost(kind, place, chosen) <= room else []
 
     def _summed(self, item: str, kind: str, place: Place) -> list[str]:
         """The names at hand that the total's summand for `item` is made of."""
@@ -249,15 +249,15 @@ class Plan:
         draw = self.rng.random()
         return 1 + sum(draw >= edge for edge in _TOTAL_SIZES)
 
-    def _price(self, kind: str, place: Place, items: list[str]) -> int:
-        """Operations of the total, and of the quantities it brings with it at the least."""
+    def _cost(self, kind: str, place: Place, items: list[str]) -> int:
+        """Fewest operations of the total and of the quantities that it adds."""
         new = sum(item not in place.of(kind) for item in items)
         if kind == "count":
             return len(items) + new
         return 2 * len(items) + new + sum(item not in place.counts for item in items)
 
     def _mention(self, kind: str, place: Place, items: list[str]) -> str:
-        """Name the total and what it sums, and let that wait for it."""
+        """Name the total and what it sums; its parts wait for it."""
         parts: list[str] = []
         for item in items:
             for each in ("count", "average") if kind == "average" else ("count",):
@@ -324,7 +324,7 @@ class Plan:
         return 2 + sum(draw >= edge for edge in _TERMS)
 
     def _refer(self, room: int, parents: list[str], *, crowded: bool) -> bool:
-        """Add an operand to a definition; false where there is none."""
+        """Add an operand to a definition; false if there is none."""
         operand = self._operand(room, parents, crowded=crowded)
         if operand is None:
             return False
@@ -333,7 +333,7 @@ class Plan:
         return True
 
     def _operand(self, room: int, taken: list[str], *, crowded: bool) -> str | None:
-        """Pick a waiting quantity or a new one; None where `room` operations do not pay for it."""
+        """Pick a waiting quantity or a new one; None if `room` operations do not cover it."""
         if room < 0:
             return None
         waits = len(self.waiting.items) > len(taken)

@@ -1,6 +1,6 @@
 """Example = f(split, seed, index): random access to endless data, without state and without a corpus.
 
-No problem stands in two splits, whatever the order of its sentences, nor in large cells its names (`splits.py`).
+No problem is in two splits, whatever the order of its sentences and, in large cells, its names (`splits.py`).
 Gold solutions are checked against their problem text, one in a hundred here, every one in the tests.
 """
 
@@ -41,7 +41,7 @@ class TrainingText:
         return f" {steps} {SOLUTION[1]} {ANSWER[0]} {answer.removesuffix('.')} {ANSWER[1]}"
 
 
-REDRAWS = 2000  # problems drawn before a cell counts as having none in a split
+REDRAWS = 2000  # problems drawn before a cell is said to have none in a split
 CHECK_EVERY = 100
 REVERSE = MODES[1]
 SINGLES = 52  # one-letter variables; in reverse mode x and X are none
@@ -64,10 +64,11 @@ class Example(TrainingText):
 class Synthesis:
     """The endless data of a mixture.
 
-    mixture:        which cells, how often; None where every example is asked for by its cell.
-    graph:          the shape of the graphs.
-    random_letters: name steps by random letters, as the published data does; false: A, B, C ... in order.
-    seed:           another seed, other examples.
+    Args:
+        mixture: which cells, how often; None if every example is asked for by its cell.
+        graph: the shape of the graphs.
+        random_letters: name steps by random letters, as the published data does; false: A, B, C ... in order.
+        seed: another seed, other examples.
     """
 
     mixture: Mixture | None

@@ -26,7 +26,7 @@ class PackedBatch:
     labels_BT:    the id that position t should predict (already shifted), or IGNORE.
     document_BT:  number of the document a token belongs to, from 1 within its row; 0 is padding.
     position_BT:  position within the document, from 0.
-    edges_D:      where documents begin in the flattened rows, for attention that asks for it; None where it does not.
+    edges_D:      starts of documents in the flattened rows, for attention backends that need them; else None.
     """
 
     tokens_BT: Tensor
@@ -50,7 +50,7 @@ class PackedBatch:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in _ROWWISE))
 
     def as_one_document(self) -> Self:
-        """The same rows, each as if it were one document: positions run on, and later documents see earlier ones."""
+        """The same rows, each as one document: positions run on, and later documents see earlier ones."""
         position_BT = torch.arange(self.position_BT.shape[1], device=self.position_BT.device).expand_as(self.position_BT)
         return replace(self, document_BT=(self.document_BT > 0).long(), position_BT=position_BT)
 
@@ -64,7 +64,7 @@ class PackedBatch:
 class PromptBatch:
     """B problems to sample solutions for; `indices` number them within their split.
 
-    repeats: so many at the end are some other process's problems, which only keep processes in step and must not be counted.
+    repeats: how many at the end are another process's problems, which keep processes in step and must not be counted.
     """
 
     examples: list[Example]
@@ -98,7 +98,7 @@ class Document:
 
 
 def encode(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase) -> list[Document]:
-    """Tokenize texts. Special tokens bound both parts, so they can be tokenized apart."""
+    """Tokenize texts. Special tokens bound both parts, so each can be tokenized by itself."""
     ids = token_ids([text.prompt for text in texts] + [text.response for text in texts], tokenizer)
     end = tokenizer.eos_token_id
     return [Document([*p, *r, end], len(p)) for p, r in zip(ids[: len(texts)], ids[len(texts) :], strict=True)]
@@ -110,7 +110,7 @@ def encode_prompts(examples: list[Example], indices: list[int], tokenizer: PreTr
 
 
 def token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Ids of each text, without offsets and masks: that makes it twice as fast as calling the tokenizer."""
+    """Ids of each text, without offsets and masks: twice as fast as calling the tokenizer."""
     return [encoding.ids for encoding in tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 

@@ -41,7 +41,7 @@ class _Labelled:
 
 
 class GoldDocuments:
-    """A loader of GoldBatches; every process gets as many, the last ones filled up with empty rows."""
+    """A loader of GoldBatches; every process gets the same number, filled up with empty rows."""
 
     def __init__(
         self, examples: Sequence[Example], contexts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, row_length: int,

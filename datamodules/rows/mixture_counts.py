@@ -15,16 +15,15 @@ ShareOf = Literal["examples", "tokens"]
 
 
 class MixtureCounts:
-    """Documents and tokens by cell: int64 [cells + 1, 2]; the last row holds how many documents were dropped as too long."""
+    """Documents and tokens by cell: int64 [cells + 1, 2]; the last row holds how many documents were dropped as too long.
+
+    Args:
+        cells: what can be drawn.
+        intended: the share of each; None for rows of files.
+        share_of: whether that is a share of the "examples" or of their "tokens".
+    """
 
     def __init__(self, cells: Sequence[Cell], intended: Mapping[Cell, float] | None, share_of: ShareOf) -> None:
-        """Start at nothing.
-
-        Args:
-            cells: what can be drawn.
-            intended: the share of each; None where nobody says (rows of files).
-            share_of: whether that is a share of the "examples" or of their "tokens".
-        """
         self.numbers = {cell: number for number, cell in enumerate(cells)}
         self.intended, self.share_of = intended, share_of
         self.counts = torch.zeros(len(self.numbers) + 1, 2, dtype=torch.int64)
@@ -36,7 +35,7 @@ class MixtureCounts:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What is to be drawn, as plain values: runs with another plan have other counts."""
+        """What is to be drawn, as plain values: runs with another plan cannot share counts."""
         shares = None if self.intended is None else [self.intended.get(cell, 0.0) for cell in self.numbers]
         return {"cells": self.names, "intended": shares, "share_of": self.share_of}
 
@@ -47,7 +46,7 @@ class MixtureCounts:
         self.counts[-1, 0] += dropped
 
     def take(self) -> Tensor:
-        """The counts since this was last asked for."""
+        """The counts since the last call."""
         counts, self.counts = self.counts, torch.zeros_like(self.counts)
         return counts
 

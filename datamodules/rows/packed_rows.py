@@ -1,4 +1,4 @@
-"""A loader of packed rows: which process reads which row, in how many workers, and where to go on after a stop.
+"""A loader of packed rows: which process reads which row, in how many workers, and where to resume.
 
 The rows of all windows, one after the other, are one sequence. A global batch is its next `batch_rows * world` rows, and
 process r takes the r-th `batch_rows` of them: any number of processes reads the same global batches. The state is one integer,
@@ -27,16 +27,16 @@ class PackedRows:
         self, windows: Windows, *, batch_rows: int, batches: int, repeat: bool = False, rank: int = 0, world: int = 1,
         workers: int = 0, drawn: MixtureCounts | None = None,
     ) -> None:  # fmt: skip
-        """Keep the settings.
+        """Start at the first row.
 
         Args:
             windows: where rows come from.
             batch_rows: B, rows of a batch.
-            batches: stop after so many.
-            repeat: begin each pass at the first row again; false: go on where the last one stopped.
+            batches: of one pass.
+            repeat: start each pass at the first row; false: continue where the last pass stopped.
             rank: number of this process.
             world: how many there are.
-            workers: processes that make windows ahead of time; 0: this one makes them when they are due.
+            workers: processes that prepare windows ahead of time; 0: this one prepares them when they are due.
             drawn: counts what is handed out.
         """
         self.windows, self.batch_rows, self.batches, self.repeat = windows, batch_rows, batches, repeat
@@ -48,15 +48,15 @@ class PackedRows:
         return self.batches
 
     def state_dict(self) -> dict[str, int]:
-        """Where the next global batch begins."""
+        """The position of the next global batch."""
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there."""
+        """Resume from there."""
         self.position = state["position"]
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        """Yield batches, from where the state says."""
+        """Yield batches from the current position."""
         if self.repeat:
             self.position = 0
         for parts, end in islice(self._global_batches(*divmod(self.position, MOST_ROWS)), self.batches):
@@ -85,9 +85,9 @@ class PackedRows:
             begin += rows
 
     def _walk(self, window: int, row: int) -> Iterator[tuple[int, int, Window | None]]:
-        """Windows from number `window` on, and their rows; those of which this process needs no row are not made."""
+        """Windows from number `window` on, and their rows; windows of which this process needs no row are skipped."""
         sampler = (number for number, needed in self._needed(window, row) if needed)
-        # a generator of its own: else the loader would draw from torch's, on which training depends
+        # a separate generator: else the loader would draw from torch's, on which training depends
         loader = DataLoader(
             self.windows, batch_size=None, sampler=sampler, num_workers=self.workers, collate_fn=_unchanged,
             worker_init_fn=_start_worker, generator=torch.Generator(),
@@ -102,7 +102,7 @@ class PackedRows:
             yield number, len(loaded.batch.tokens_BT) if loaded is not None else self.windows.rows, loaded
 
     def _needed(self, window: int, row: int) -> Iterator[tuple[int, bool]]:
-        """Window numbers, and whether they have rows of this process; all do where nobody knows how many rows they have."""
+        """Window numbers, and whether this process needs rows of them; all are needed if their number of rows is unknown."""
         step, skip, rows = self.batch_rows * self.world, self.batch_rows * self.rank, self.windows.rows
         for number in count(window):
             if rows is None:

@@ -1,8 +1,8 @@
 """Windows: documents packed together, a function of (source, split, number of the window) alone.
 
-Synthetic documents are endless: each window draws from numbers of its own until ROWS rows are full, so that row r of window w
-can be had without any other, and processes need not make each other's rows. What does not fit any more is not used. Rows of
-files are finite: each window packs the next `documents` of them, all of them, into as many rows as it takes.
+Synthetic documents are endless: each window has its own document numbers and draws until ROWS rows are full, so that row r of
+window w needs no other window, and processes need not prepare each other's rows. Documents that no longer fit are not used. Rows
+of files are finite: each window packs the next `documents` of them into as many rows as it takes.
 Not here: which process reads which row, and when (`packed_rows.py`).
 """
 
@@ -37,7 +37,7 @@ class Packing:
 
 
 def pack(lengths: Sequence[int], row_length: int, *, fit: str = "best") -> list[list[int]]:
-    """Put each document, longest first, where the least room is left ("best"), or into the first row with room ("first").
+    """Put each document, longest first, into the fullest row that it fits ("best"), or into the first one ("first").
 
     First-fit decreasing is how the authors of arXiv:2512.07783 packed.
 
@@ -63,7 +63,7 @@ def pack(lengths: Sequence[int], row_length: int, *, fit: str = "best") -> list[
 
 def _best_fit(order: list[int], lengths: Sequence[int], row_length: int) -> list[list[int]]:
     rows: list[list[int]] = []
-    rooms: list[tuple[int, int]] = []  # (room left, row), the least first
+    rooms: list[tuple[int, int]] = []  # (tokens left, row), the fewest first
     for document in order:
         at = bisect_left(rooms, (lengths[document], -1))
         if at < len(rooms):
@@ -103,9 +103,9 @@ def pack_first(lengths: Sequence[int], row_length: int, rows: int, *, fit: str =
     return packed + [[] for _ in range(rows - len(packed))]
 
 
-ROWS = 32  # of a synthetic window: more are fuller, fewer let more processes share the work
-STRIDE = 1 << 20  # numbers of documents set aside for a synthetic window, far more than it can hold
-MOST_DROPPED = 1000  # documents dropped before one fits: then none ever will
+ROWS = 32  # of a synthetic window: more pack better, fewer let more processes share the work
+STRIDE = 1 << 20  # document numbers reserved for a synthetic window, far more than it can hold
+MOST_DROPPED = 1000  # documents dropped before one fits, after which none is expected to
 NONE_FITS = "no document fits a row of {} tokens; raise `row_length`, or train on shorter problems."
 
 
@@ -178,7 +178,7 @@ class Windows(Dataset):
         else:
             drawn, taken = self._read(number * self.documents, self.documents), self.documents
             rows = pack([len(d.ids) for d, _ in drawn], self.row_length, fit=self.packing.fit)
-        # packing puts the longest first: mix the rows, so that batches are alike
+        # packing puts the longest first: shuffle the rows, so that batches are alike
         Random(blake2b(f"{self.split}/{self.source.seed}/{number}".encode(), digest_size=16).digest()).shuffle(rows)
         laid = [[drawn[i][0] for i in row] for row in rows]
         batch = collate(laid, self.row_length, self.tokenizer.pad_token_id, solution_only=self.solution_only)
@@ -186,7 +186,7 @@ class Windows(Dataset):
         return Window(batch, torch.tensor(placed, dtype=torch.int64).reshape(-1, 3), taken - len(drawn))
 
     def _fill(self, first: int) -> tuple[list[tuple[Document, int]], int]:
-        """The fewest documents from number `first` on whose tokens are more than the rows hold, and how many were looked at."""
+        """The fewest documents from number `first` on with more tokens than the rows hold, and how many were read."""
         drawn: list[tuple[Document, int]] = []
         taken, tokens, capacity = 0, 0, ROWS * self.row_length
         while tokens <= capacity:
