@@ -73,7 +73,7 @@ def split_of(digest: bytes) -> str:
 def names_count(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> bool:
     """Whether a cell is so small that problems which differ only in names count as different, so may be in two splits.
 
-    That is the case if `structures` finds fewer than ENOUGH_STRUCTURES. As it finds at least as many as there are, a cell that has
+    That is the case if `structures` finds fewer than ENOUGH_STRUCTURES. It finds at least as many as there are: a cell that has
     enough always ignores names; one that has nearly enough may ignore them too.
     """
     return structures(op, context, spec, reverse=reverse) < ENOUGH_STRUCTURES
