@@ -9,7 +9,7 @@ import yaml
 
 from recipes.planning.plan import Planned, make_plan
 from recipes.planning.recipe import Change, load_recipe
-from recipes.running.cost_table import aggregate, compute_table
+from recipes.running.result_tables import compute_table, sum_ledgers
 
 ROOT = Path(__file__).parent.parent
 
@@ -101,4 +101,4 @@ def test_the_ledger_of_a_run_adds_up_its_stages(tmp_path):
     total = json.loads((tmp_path / "compute.json").read_text())["total"]
     assert total == {"tokens": {"update": 120, "rollout": 30}, "flops": 1.2e7, "nominal_flops": 1.9e7, "nominal_tokens": 200.0}
     assert table[-1].split() == ["all", "1.20e+07", "0.00M", "1.90e+07", "1.6"]
-    assert aggregate({"midtrain": mid, "grpo": rl | {"flops": None}})["total"]["flops"] is None
+    assert sum_ledgers({"midtrain": mid, "grpo": rl | {"flops": None}})["total"]["flops"] is None

@@ -15,7 +15,7 @@ from datamodules.problems.splits import canonical_hash
 from grammar import parse_problem
 from lightning_modules.models.language_model import load_language_model
 from recipes.planning.recipe import load_recipe
-from recipes.text_tables import result_table
+from recipes.running.result_tables import result_table
 from tests_support import TINY
 
 ROOT = Path(__file__).parent.parent

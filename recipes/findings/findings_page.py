@@ -5,7 +5,7 @@ from collections import Counter
 from hashlib import sha256
 from typing import Any
 
-from recipes.text_tables import align
+from callbacks.files import align
 
 SCALE = "tiny"
 COUNT = ".0f"

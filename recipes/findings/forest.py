@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from recipes.report.chart import plt, save
 
 # verdict (its first words) -> colour, marker of the mean; told apart without colour, too
 LOOKS = {
@@ -39,6 +36,4 @@ def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
     axis.grid(axis="x", alpha=0.3)
     handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save(figure, path)

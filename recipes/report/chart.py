@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from callbacks.files import new_file
 from recipes.report.sourced_numbers import Number
 
 # Okabe and Ito's colours, which people with any colour vision tell apart (jfly.uni-koeln.de/color), darkest first
@@ -67,6 +68,14 @@ class Chart:
     panels: tuple[Panel, ...]
 
 
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG file, close it, and return the path."""
+    with new_file(path) as part:
+        figure.savefig(part, format="png", dpi=110)
+    plt.close(figure)
+    return path
+
+
 def draw_png(chart: Chart, path: Path) -> None:
     """All panels, at most three side by side, as a picture."""
     columns = 2 if len(chart.panels) == 4 else min(3, len(chart.panels))
@@ -78,9 +87,7 @@ def draw_png(chart: Chart, path: Path) -> None:
         else:
             draw_panel(axis, panel)
     _legend(figure, *axes.flat)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save(figure, path)
 
 
 def panel_image(panel: Panel) -> str:

@@ -1,30 +1,24 @@
 """Curves of a run as one picture, read from `metrics.csv` and `test/pass_at_k.json` of its stages."""
 
 import csv
-import os
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
-from recipes.text_tables import read_json
+from callbacks.files import read_json
+from recipes.report.chart import MARKERS, STYLES, plt, save
 
-MARKERS, STYLES = ("o", "s", "^", "D"), ("-", "--", ":", "-.")  # told apart without colour
 
-
-def series(path: Path, column: str, over: str = "train/tokens") -> tuple[list[float], list[float]]:
-    """Points (over, column) of a metrics.csv; rows without the column are left out, `over` is the last one seen."""
+def series(path: Path, column: str) -> tuple[list[float], list[float]]:
+    """Points (tokens so far, column) of a metrics.csv; rows without the column are left out."""
     xs: list[float] = []
     ys: list[float] = []
-    last = 0.0
+    tokens = 0.0
     with path.open(encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            last = float(row.get(over) or last)
+            tokens = float(row.get("train/tokens") or tokens)
             if row.get(column):
-                xs.append(last)
+                xs.append(tokens)
                 ys.append(float(row[column]))
     return xs, ys
 
@@ -35,12 +29,7 @@ def draw_curves(out: Path, stages: list[str]) -> Path:
     _training(axes[0], out, stages, ("train/loss",), "training loss (pre- and mid-training)")
     _training(axes[1], out, stages, ("train/reward", "train/answer", "train/executable"), "rollouts of RL")
     _by_op(axes[2], out, stages)
-    path = out / "curves.png"
-    part = path.with_suffix(".part.png")
-    figure.savefig(part, dpi=120)
-    plt.close(figure)
-    os.replace(part, path)
-    return path
+    return save(figure, out / "curves.png")
 
 
 def _training(axis: Axes, out: Path, stages: list[str], columns: tuple[str, ...], title: str) -> None:
@@ -52,7 +41,7 @@ def _training(axis: Axes, out: Path, stages: list[str], columns: tuple[str, ...]
         for j, column in enumerate(columns):
             xs, ys = series(out / stage / "metrics.csv", column)
             label = stage if len(columns) == 1 else f"{stage}: {column.removeprefix('train/')}"
-            axis.plot([(offset + x) / 1e6 for x in xs], ys, STYLES[(i + j) % len(STYLES)], label=label)
+            axis.plot([(offset + x) / 1e6 for x in xs], ys, linestyle=STYLES[(i + j) % len(STYLES)], label=label)
         offset += read_json(out / stage / "training.json")["tokens"]
     axis.set(title=title, xlabel="tokens (millions)")
     if columns == ("train/loss",):

@@ -1,11 +1,10 @@
-"""`python main.py run RECIPE.yaml ... --out DIR`: run the stages of recipes, evaluate each, print what was found.
+"""`python main.py run RECIPE.yaml ... --out DIR`: run the stages of recipes, test each, print the results.
 
-Started again, it goes on where it stopped. A recipe without arms leaves each stage in `OUT/STAGE`; one with arms keeps stages in
-`OUT/stages`, where arms, seeds and recipes share those that are the same, and an index in `OUT/RECIPE.SCALE.json`. Exit status 1:
-arms failed; the others were run.
+Started again, it resumes where it stopped. A recipe without arms leaves each stage in `OUT/STAGE`; one with arms keeps stages in
+`OUT/stages`, where arms, seeds and recipes share equal ones, and an index in `OUT/RECIPE.SCALE.json`. Exit status 1: some arms
+failed; the others ran.
 """
 
-import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,20 +12,15 @@ from typing import Any
 
 import yaml
 
-from callbacks.files import write_text
-from recipes.cli import run_stage
-from recipes.planning.plan import Plan, Planned, in_order, make_plan, only
+from recipes.planning.estimate import describe
+from recipes.planning.plan import Plan, in_order, make_plan, only
 from recipes.planning.recipe import Recipe, load_recipe
-from recipes.planning.resolve import flags
 from recipes.running.arm_index import write_index
-from recipes.running.arm_table import arm_table
-from recipes.running.cost_table import compute_table
 from recipes.running.curves import draw_curves
-from recipes.running.dry_run import describe
 from recipes.running.jobs import CLUSTERS, submit
-from recipes.running.make import make_all
-from recipes.running.stage_folders import Workplace
-from recipes.text_tables import result_table
+from recipes.running.result_tables import arm_table, compute_table, result_table
+from recipes.running.scheduler import run_stages
+from recipes.running.stage_folders import StageFolders
 
 
 def main(argv: list[str]) -> int:
@@ -36,16 +30,17 @@ def main(argv: list[str]) -> int:
     _check(recipes, args)
     plans = [make_plan(recipe, args.seed) for recipe in recipes]
     plans = only(plans, args.only.split(",")) if args.only else plans
+    plain = recipes[0].plain
     if args.dry_run:
-        print(describe(plans, Workplace(args.out)))
+        print(describe(plans, StageFolders(args.out, plain).complete))
         return 0
-    if recipes[0].plain:
+    if plain:
         return _run_plain(plans[0], args.out)
     return _run_arms(plans, args.out, args)
 
 
 def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
-    """Refuse what would go wrong later, or be passed over in silence."""
+    """Refuse what would fail later or be ignored."""
     names = [recipe.name for recipe in recipes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(
@@ -70,7 +65,7 @@ def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(prog="python main.py run", description=__doc__)
-    parser.add_argument("recipe", type=Path, nargs="+", help="files under configs/recipe/; what several share is made once")
+    parser.add_argument("recipe", type=Path, nargs="+", help="files under configs/recipe/; stages that several share run once")
     parser.add_argument("--out", type=Path, required=True, help="folder of the experiment")
     parser.add_argument(
         "--seed", type=_seeds, help="of weights, data order and sampling, e.g. 3 or 0,1,2; held-out problems stay the same "
@@ -103,93 +98,36 @@ def _job(settings: list[str]) -> dict[str, Any]:
 def _run_plain(plan: Plan, out: Path) -> int:
     """The stages of a recipe without arms, in folders of their own names."""
     (arm,) = plan.arms
+    folders = StageFolders(out, plain=True)
     for number, stage in enumerate(arm.stages, start=1):
         print(f"\n=== {number}/{len(arm.stages)} {stage.name} ===", flush=True)
-        _claim_folder(stage, out / stage.name)
-        run_and_evaluate(stage.name, _arguments(plan, stage, out), out)
-    _print_plain(plan, out)
-    return 0
-
-
-def _claim_folder(stage: Planned, folder: Path) -> None:
-    """Write down which stage a folder holds.
-
-    Raises:
-        ValueError: it holds another, or what nothing says.
-    """
-    record = folder / "stage.json"
-    held = json.loads(record.read_text(encoding="utf-8"))["digest"] if record.is_file() else None
-    if held is None and not (folder / "config.yaml").is_file():
-        write_text(record, json.dumps(stage.record, indent=1))
-    elif held != stage.digest:
-        what = f"was made with another seed, config or start ({held}, not {stage.digest})"
-        raise ValueError(
-            f"{folder} {what if held else 'does not say how it was made (by hand, or by an earlier version)'}; give another "
-            "--out, or remove the folder."
-        )
-
-
-def _arguments(plan: Plan, stage: Planned, out: Path) -> list[str]:
-    """A stage's config files and, above them, its settings, the seed, the steps that a budget leaves, where it starts from."""
-    (written,) = (found for found in plan.recipe.stages if found.name == stage.name)
-    seed = plan.arms[0].seed
-    settings = {**written.settings, "seed_everything": seed, "data.init_args.seed": seed}
-    if plan.recipe.budget is not None:
-        settings |= {f"trainer.{key}": stage.config["trainer"][key] for key in ("max_steps", "devices")}
-        settings["budget.max_tokens"] = stage.config["budget"]["max_tokens"]
-    start = stage.config["model"]["init_args"].get("init_from")
-    if stage.parent is not None:
-        start = str(out / stage.parent.name / "huggingface")
-    if start is not None:
-        settings["model.init_args.init_from"] = start
-    return [*(word for path in written.configs for word in ("--config", str(path))), *flags(settings)]
-
-
-def run_and_evaluate(name: str, arguments: list[str], out: Path) -> None:
-    """Train a stage in the folder of its name and test it on the held-out problems, each unless that is done already.
-
-    Args:
-        name: of the stage.
-        arguments: of `fit` and `test`: configs and settings.
-        out: where the stage's folder lies.
-    """
-    folder = out / name
-    settings = [*arguments, "--trainer.default_root_dir", str(folder)]
-    if not (folder / "training.json").is_file():
-        run_stage(["fit", *settings, "--ckpt_path", "last"])
-    if not (folder / "test" / "pass_at_k.json").is_file():
-        run_stage(["test", *settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")])
-
-
-def _print_plain(plan: Plan, out: Path) -> None:
-    """Print the table and where everything lies."""
-    (arm,) = plan.arms
+        folders.finish(stage)
     names = [stage.name for stage in arm.stages]
     print(f"\n{plan.recipe.about}Seed {arm.seed}.\n\n{result_table(out, names)}\n")
     print(f"{compute_table(out, names)}\n")
     print(f"Curves:      {draw_curves(out, names)}")
     print(f"Samples:     {out}/STAGE/test/samples/test.jsonl")
     print(f"TensorBoard: tensorboard --logdir {out}")
+    return 0
 
 
 def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
-    """All stages of all recipes; those that are the same are made once."""
+    """All stages of all recipes; equal ones run once."""
     for plan in plans:
         write_index(plan, out, set())
-    stages = {stage.digest: stage for stage, _ in in_order(plans)}
-    failed: set[str] = set()
+    folders, stages = StageFolders(out), {stage.digest: stage for stage, _ in in_order(plans)}
     if args.launcher == "here":
-        failed = make_all(plans, out, args.at_once)
+        failed = run_stages(plans, out, args.at_once)
     else:
         jobs = submit(list(stages.values()), out, args.launcher, _job(args.job))
         if args.launcher == "slurm":
             print("\n".join(f"submitted job {found.job_id}: {stages[name].label}" for name, found in jobs.items()))
             print(f"When they have ended: python main.py report {out}")
             return 0
-        failed = {name for name in jobs if not Workplace(out).complete(stages[name])}
+        failed = {name for name in jobs if not folders.complete(stages[name])}
         for name in failed:
-            print(f"FAILED {stages[name].label}:\n{Workplace(out).why(stages[name])}")
+            print(f"FAILED {stages[name].label}:\n{folders.why(stages[name])}")
     for plan in plans:
         print(f"\n{plan.recipe.name}: {plan.recipe.about}\n{arm_table(write_index(plan, out, failed))}")
     print(f"\nReport: python main.py report {out}")
-    return int(not all(Workplace(out).complete(stage) for stage in stages.values()))
+    return int(not all(folders.complete(stage) for stage in stages.values()))
