@@ -13,20 +13,20 @@ from minute_recipe import minute_config, write_recipe
 
 import main
 from callbacks.files import read_json
-from recipes.planning.estimate import estimate
+from recipes.planning.estimate import describe, estimate
 from recipes.planning.plan import make_plan, only
 from recipes.planning.recipe import load_recipe
 from recipes.planning.resolve import digest, resolve
 from recipes.running.arm_index import write_index
-from recipes.planning.estimate import describe
 from recipes.running.stage_folders import StageFolders
 
 ROOT = Path(__file__).parent.parent
-RECIPES = sorted(path for path in (ROOT / "configs/recipe").glob("*.yaml") if "arms" in yaml.safe_load(path.read_text()))
+RECIPES = {path: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "configs/recipe").glob("*.yaml"))}
 SCALES = sorted(path.stem for path in (ROOT / "configs/scale").glob("*.yaml") if "kinds" in yaml.safe_load(path.read_text()))
+CASES = [(path, scale) for path, recipe in RECIPES.items() for scale in (SCALES if "scale" in recipe else [None])]
 
 
-def last_of(recipe: str, arm: str, scale: str = "tiny") -> str:
+def last_of(recipe: str, arm: str, scale: str | None = "tiny") -> str:
     """Label of the last stage of an arm."""
     (plan,) = only([make_plan(load_recipe(ROOT / f"configs/recipe/{recipe}.yaml", scale), (0,))], [arm])
     return plan.arms[0].stages[-1].label
@@ -76,23 +76,21 @@ def fake(monkeypatch):
     return stages
 
 
-def test_every_recipe_exists_at_every_scale():
+def test_every_recipe_of_the_paper_exists_at_every_scale():
     assert SCALES == ["paper", "small", "tiny"]
-    assert {path.stem for path in RECIPES} == {
+    assert {path.stem for path, scale in CASES if scale} == {
         "extrapolation", "context_seeding", "context_share_trace", "context_share_seeded", "difficulty_mixes", "compute_split",
         "process_rewards", "atomic_skills",
     }  # fmt: skip
-    for path in RECIPES:
-        for scale in SCALES:
-            recipe = load_recipe(path, scale)
-            assert recipe.about
-            assert recipe.scale.about
-            assert recipe.axes
+    for path, scale in CASES:
+        recipe = load_recipe(path, scale)
+        assert recipe.about
+        assert recipe.axes or path.stem == "quickstart"
+        assert scale is None or recipe.scale.about
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(("path", "scale"), CASES, ids=[f"{path.stem}-{scale}" for path, scale in CASES])
 def test_every_recipe_is_planned_and_estimated_at_every_scale(path, scale, tmp_path):
     plan = make_plan(load_recipe(path, scale), (0,))
     text = describe([plan], StageFolders(tmp_path).complete)
@@ -104,6 +102,8 @@ def test_recipes_share_their_base_and_equal_arms():
     edge = last_of("extrapolation", "edge-seed0")
     assert edge == last_of("compute_split", "2.6M-1-seed0") == last_of("process_rewards", "strict-seed0")
     assert last_of("extrapolation", "base-seed0") not in (edge, last_of("atomic_skills", "control-seed0"))
+    outcome = last_of("quickstart_rewards", "outcome-seed0", None)
+    assert outcome == last_of("quickstart_credit", "GRPO outcome-seed0", None)
 
 
 def test_a_stage_of_several_arms_is_run_once_and_started_again_nothing_is(tmp_path, fake):

@@ -1,16 +1,16 @@
-"""`python main.py report DIR`: read what runs left in DIR, write `report.html` (one file, opens offline) and `figures/*.png`."""
+"""`python main.py report DIR`: from the files of runs in DIR, `report.html` (one file, opens offline) and `figures/*.png`."""
 
 from argparse import ArgumentParser
 from pathlib import Path
 
 from recipes.report.chart import Chart, draw_png
+from recipes.report.figures import MAKERS
 from recipes.report.page import Section, write_page
 from recipes.report.samples import sample_browser
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import Study, find_studies
 from recipes.report.study_values import Values
 from recipes.report.tables import tables
-from recipes.report.training_figures import MAKERS
 
 
 def main(argv: list[str]) -> int:

@@ -1,8 +1,8 @@
-"""What RL does to each shape of problem: python -m docs.quickstart.shapes runs/quickstart/seed0 [runs/...] --op 5
+"""How RL changes each shape of problem: python -m recipes.findings.solution_shapes runs/quickstart/seed0 [runs/...] --op 5
 
 A shape is a gold solution without names and numbers, such as `given, given, B, A+C`: two numbers, a copy of the second, the sum
-of the first and the copy. Writes `shapes.md`: for each shape and seed, the share of samples that `executable` accepts after
-mid-training and after GRPO. Shapes of fewer than `FEW` held-out problems are left out.
+of the first and the copy. Writes docs/quickstart/solution_shapes.md: for each shape and seed, the share of samples that
+`executable` accepts after mid-training and after GRPO.
 """
 
 import json
@@ -10,28 +10,28 @@ from argparse import ArgumentParser
 from pathlib import Path
 
 from callbacks.files import write_text
+from callbacks.text_tables import align
 from grammar import parse_trace
 from grammar.reading.gold_graph import graph_of
-from recipes.text_tables import align
 
-HERE = Path(__file__).parent
+PAGE = Path(__file__).parents[2] / "docs/quickstart/solution_shapes.md"
 STAGES = ("midtrain", "grpo")
 MODULUS = 5  # of context `garden`
-FEW = 5
+FEW = 5  # shapes of fewer held-out problems are left out
 ABOUT = f"""A shape is a gold solution without names and numbers: A, B, C and D are its quantities in order, `B` a copy of the
 second, `A+C` a sum. Cells: the share of samples that `executable` accepts after mid-training > after GRPO. Shapes of fewer
 than {FEW} held-out problems are left out."""
 
 
 def shape(solution: str) -> str:
-    """The steps of a solution, each as the letters it is made of."""
+    """The steps of a solution, each as the letters of its terms."""
     made = graph_of(parse_trace(solution), modulus=MODULUS).statements
     letters = {quantity.name: chr(ord("A") + i) for i, quantity in enumerate(made)}
     return ", ".join("+".join(letters[parent] for parent in quantity.parents) or "given" for quantity in made)
 
 
 def shares(stage: Path, op: int) -> dict[str, tuple[int, float]]:
-    """Shape -> (held-out problems, share of samples without fault)."""
+    """Shape -> (held-out problems, share of samples that are right in every step)."""
     found: dict[str, dict[int, list[bool]]] = {}
     with (stage / "test/samples/test.jsonl").open(encoding="utf-8") as file:
         for row in map(json.loads, file):
@@ -57,13 +57,13 @@ def table(runs: list[Path], op: int) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     """Count and write."""
-    parser = ArgumentParser(prog="python -m docs.quickstart.shapes", description=__doc__)
+    parser = ArgumentParser(prog="python -m recipes.findings.solution_shapes", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="folders of quickstart runs, named seedN")
     parser.add_argument("--op", type=int, default=5, help="of the held-out problems (default: %(default)s)")
     args = parser.parse_args(argv)
-    command = f"python -m docs.quickstart.shapes {' '.join(map(str, args.runs))} --op {args.op}"
+    command = f"{parser.prog} {' '.join(map(str, args.runs))} --op {args.op}"
     text = f"# Shapes of op {args.op}, mid-training > GRPO\n\n{ABOUT}\n\n```\n{table(args.runs, args.op)}\n```\n\n`{command}`\n"
-    write_text(HERE / "shapes.md", text)
+    write_text(PAGE, text)
 
 
 if __name__ == "__main__":

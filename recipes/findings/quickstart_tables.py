@@ -1,6 +1,6 @@
-"""Bring the README's quickstart tables up to date: python -m docs.quickstart.update runs/quickstart/seed0 [runs/...]
+"""Update the README's quickstart tables: python -m recipes.findings.quickstart_tables runs/quickstart/seed0 [runs/...]
 
-Keeps the files behind the numbers here, and the curves of the first run.
+Copies the files behind the numbers, and the curves of the first run, to docs/quickstart.
 """
 
 import re
@@ -8,32 +8,33 @@ import sys
 from pathlib import Path
 from shutil import copyfile
 
-from recipes.text_tables import read_json, result_table
+from callbacks.files import read_json, write_text
+from recipes.running.result_tables import result_table
 
-HERE = Path(__file__).parent
-README = HERE.parents[1] / "README.md"
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "docs/quickstart"
 STAGES = ["pretrain", "midtrain", "grpo"]
 
 
 def keep(run: Path) -> str:
     """Copy the sources of a run's table, and return the table."""
     for stage in STAGES:
-        target = HERE / run.name / stage
+        target = KEPT / run.name / stage
         (target / "test").mkdir(parents=True, exist_ok=True)
         for name in ("environment.json", "training.json", "test/pass_at_k.json"):
             copyfile(run / stage / name, target / name)
-    made = read_json(HERE / run.name / STAGES[0] / "environment.json")
+    made = read_json(KEPT / run.name / STAGES[0] / "environment.json")
     machine = f"{made['cpu']['name']} as {made['cpu']['capability']}, {made['threads']} threads"
-    return f"Seed {run.name.removeprefix('seed')} ({machine}):\n\n```\n{result_table(HERE / run.name, STAGES)}\n```"
+    return f"Seed {run.name.removeprefix('seed')} ({machine}):\n\n```\n{result_table(KEPT / run.name, STAGES)}\n```"
 
 
 def main(runs: list[Path]) -> None:
     """Copy, then write the tables between the README's marks."""
     tables = "\n\n".join(keep(run) for run in runs)
-    copyfile(runs[0] / "curves.png", HERE / "curves.png")
-    text = README.read_text(encoding="utf-8")
+    copyfile(runs[0] / "curves.png", KEPT / "curves.png")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     marked = re.compile(r"(?<=<!-- results -->\n\n).*?(?=\n\n<!-- /results -->)", re.DOTALL)
-    README.write_text(marked.sub(lambda _: tables, text), encoding="utf-8")
+    write_text(ROOT / "README.md", marked.sub(lambda _: tables, text))
 
 
 if __name__ == "__main__":
