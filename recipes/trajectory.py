@@ -1,4 +1,4 @@
-"""Checkpoints of one run, evaluated one after the other: results by training step."""
+"""Checkpoints of one run, evaluated one by one: results by training step."""
 
 from collections.abc import Callable
 from pathlib import Path

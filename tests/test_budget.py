@@ -51,7 +51,7 @@ def test_the_devices_of_a_stage_are_counted_and_kept():
     assert [found[name].config["trainer"]["max_steps"] for name in ("midtrain", "grpo")] == [6400, 40]
     trainer = found["grpo"].config["trainer"]
     assert {key: str(trainer[key]) for key in here} == {"devices": "2", "num_nodes": "2", "strategy": "ddp"}
-    with pytest.raises(ValueError, match=r"'midtrain' takes what devices there are; say how many in `budget.devices`"):
+    with pytest.raises(ValueError, match=r"'midtrain' takes all available devices; set their number in `budget.devices`"):
         stages(4.194304e9, 0.2, trainer={"devices": "auto"})
     assert stages(4.194304e9, 0.2, trainer={"devices": "auto"}, devices=4)["grpo"].config["trainer"]["max_steps"] == 40
 

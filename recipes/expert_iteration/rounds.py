@@ -24,18 +24,18 @@ from recipes.running.stage_folders import finish
 
 @dataclass(frozen=True)
 class ExpertIteration:
-    """What FILE.yaml says.
+    """An experiment, as FILE.yaml writes it.
 
     config:     of `fit`, `predict` and `test`: the model, how it trains, contexts, modes and bands of held-out problems. Its
-                mixture is not trained on.
+                mixture is not used.
     start_from: weights that the first round samples with: a Hugging Face folder or a checkpoint.
     ops:        operations, one round each, in this order: "5-12".
     problems:   different problems of a round.
     samples:    solutions to each.
-    gate:       a round whose pass@1 by the grader is below ends the run, before it trains.
-    keep:       which solutions are learnt from.
+    gate:       least pass@1 by the grader; a round below it ends the run before it trains.
+    keep:       which solutions are trained on.
     restart:    every round trains from `start_from`; false: from the weights of the round before.
-    union:      a round trains on what earlier rounds kept too.
+    union:      a round also trains on the rows of earlier rounds.
     settings:   further settings of the config, such as {trainer.max_steps: 100}.
     about:      printed above the table.
     """
@@ -57,7 +57,7 @@ def load(path: Path) -> ExpertIteration:
     """Read a file; `config` is found relative to it.
 
     Raises:
-        ValueError: no such file, an unknown or missing key, or a value that makes no round.
+        ValueError: no such file, an unknown or missing key, or a value that allows no round.
     """
     if not path.is_file():
         raise ValueError(f"iterate: {str(path)!r} does not exist; see configs/expert_iteration/.")
@@ -88,12 +88,12 @@ class Round:
 
     @property
     def found(self) -> dict[str, Any]:
-        """What became of the samples."""
+        """Counts of what became of the samples."""
         return read_json(self.folder / "round.json")
 
     @property
     def model(self) -> str:
-        """What it leaves."""
+        """The weights that it leaves."""
         return str(self.folder / "huggingface")
 
 
@@ -148,7 +148,7 @@ def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
 
 
 def table(rounds: list[Round]) -> str:
-    """What each round sampled, kept and reached on held-out problems."""
+    """Each round: what it sampled, kept and scored on held-out problems."""
     rows: list[list[str]] = []
     heads = ["op", "pass@1 sampled", "kept", "duplicates"]
     for current in rounds:

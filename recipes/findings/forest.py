@@ -1,4 +1,4 @@
-"""Differences between arms as a picture: each with its interval, the value of every seed, and what was expected."""
+"""Differences between arms as a picture: each with its interval, the value of every seed, and the expectation."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from recipes.report.chart import plt, save
 
-# verdict (its first words) -> colour, marker of the mean; told apart without colour, too
+# verdict (its first words) -> colour, marker of the mean; distinct without colour, too
 LOOKS = {
     "reproduced": ("#0072B2", "o"), "not reproduced": ("#D55E00", "X"), "not resolvable": ("#6b6b6b", "s"),
     "above zero": ("#0072B2", "^"), "below zero": ("#D55E00", "v"), "no difference": ("#6b6b6b", "D"),

@@ -282,6 +282,22 @@ def validation(values: Values) -> Chart | None:
     return chart("validation", "Validation during RL", "Means over seeds, at updates that all of them reached.", panels)
 
 
+def loss(values: Values) -> Panel | None:
+    """Training loss of stages that are not RL, over tokens; for each arm its last stage."""
+
+    def supervised(run: Run) -> StageFiles | None:
+        return None if values.policy(run) else run.last
+
+    lines = by_group(values, lambda g: _curve(values, g, "train/loss", supervised, "train/tokens"))
+    return panel("pre- and mid-training", "tokens", "training loss", lines, share=False, log_y=True)
+
+
+def curves(values: Values) -> Chart | None:
+    """A whole run in one picture: loss, rollouts, results by operations."""
+    found = [chart.panels for chart in (rewards(values), by_op(values)) if chart]
+    return chart("curves", "Curves", "", [loss(values), *(panel for panels in found for panel in panels)])
+
+
 def ladder(values: Values) -> Chart | None:
     """Validation during pre-training, operation by operation."""
     groups = {group.runs[0].stages[0].folder: group for group in reversed(values.study.groups)}

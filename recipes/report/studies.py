@@ -1,4 +1,4 @@
-"""What a folder holds: recipes with arms and seeds (by their index), and stages that were run by hand or by a plain recipe."""
+"""The studies in a folder: recipes with arms and seeds (by their index), and stages run by hand or by a recipe without arms."""
 
 import json
 from collections.abc import Mapping
@@ -20,12 +20,12 @@ class StageFiles:
     kind: str = ""
 
     def path(self, name: str) -> str:
-        """Of one of its files."""
+        """Path of one of its files."""
         return f"{self.folder}/{name}"
 
     @property
     def evaluation(self) -> str:
-        """What testing found."""
+        """Path of the results of its test."""
         return self.path("test/evaluation.json")
 
 
@@ -38,12 +38,12 @@ class Run:
 
     @property
     def last(self) -> StageFiles:
-        """The stage that the arm ends with."""
+        """The last stage."""
         return self.stages[-1]
 
     @property
     def before(self) -> StageFiles | None:
-        """What the last stage started from."""
+        """The stage that the last one started from."""
         return self.stages[-2] if len(self.stages) > 1 else None
 
 
@@ -67,10 +67,10 @@ class Study:
 
     name, about: for people.
     groups:      arms with a complete run.
-    figures:     of the paper, by number, to be shown first.
+    figures:     of the paper, by number, to show first.
     axes:        name -> values, in order.
-    missing:     arm -> what is not complete.
-    index:       path of the file that says all this; empty where the folders themselves do.
+    missing:     arm -> stages that are not complete.
+    index:       path of the index that lists all this; empty if there is none.
     """
 
     name: str
@@ -90,7 +90,7 @@ def find_studies(root: Path) -> list[Study]:
     """All studies of a folder.
 
     Raises:
-        ValueError: there is none, or a file that should say what there is cannot be read.
+        ValueError: there is none, or an index cannot be read.
     """
     found = [_read_index(root, path) for path in sorted(root.glob("*.json")) if _is_index(path)]
     found += _by_hand(root, taken={folder for study in found for folder in study.stages()})
@@ -143,7 +143,7 @@ def _ordered(
 
 
 def _by_hand(root: Path, taken: set[str]) -> list[Study]:
-    """Stages without an index: every folder of them is a study, whose arms are its stages; folders `seedN` are its seeds."""
+    """Stages without an index: a folder of stages is a study with the stages as arms; folders `seedN` are its seeds."""
     places: dict[Path, list[Path]] = {}
     for path in sorted(root.glob("**/test/evaluation.json")):
         folder = path.parent.parent
@@ -170,7 +170,7 @@ def _family(root: Path, family: Path, seeds: Mapping[int, list[Path]]) -> Study:
 
 
 def _start_of(folder: Path, folders: list[Path]) -> tuple[int, float]:
-    """How many of the other stages came before, by `init_from`; else by age."""
+    """The number of stages before this one, by `init_from`; then its age."""
     depth, at, by_name = 0, folder, {path.name: path for path in folders}
     while (source := _init_from(at)) is not None and (at := by_name.get(Path(source).parent.name)) is not None:
         depth += 1

@@ -89,7 +89,7 @@ class Values:
     def ends(self) -> list[int]:
         """The least k and the greatest: 1 and the number of samples."""
         ks = self.ks()
-        return list(dict.fromkeys((ks[0], ks[-1])))
+        return list(dict.fromkeys((*ks[:1], *ks[-1:])))
 
     def _grades(self) -> list[dict[str, Any]]:
         return [found["grades"] for group in self.study.groups if (found := self.evaluation(group))]

@@ -15,8 +15,8 @@ import yaml
 from recipes.planning.estimate import describe
 from recipes.planning.plan import Plan, in_order, make_plan, only
 from recipes.planning.recipe import Recipe, load_recipe
+from recipes.report.report_command import draw_curves
 from recipes.running.arm_index import write_index
-from recipes.running.curves import draw_curves
 from recipes.running.jobs import CLUSTERS, submit
 from recipes.running.result_tables import arm_table, compute_table, result_table
 from recipes.running.scheduler import run_stages
