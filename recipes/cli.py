@@ -34,6 +34,14 @@ NOISE = (
     r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`.*",
 )
 
+ALWAYS_ON = {
+    "checkpoint": callbacks.Checkpoint, "pass_at_k": callbacks.VerifiedPassAtK, "sample_log": callbacks.SampleLog,
+    "sample_writer": callbacks.SampleWriter, "export": callbacks.HuggingFaceExport, "run_record": callbacks.RunRecord,
+    "throughput": callbacks.Throughput, "compute_ledger": callbacks.ComputeLedger, "budget": callbacks.TokenBudget,
+    "mixture_record": callbacks.MixtureRecord, "random_state": callbacks.RandomState, "rewind_logs": callbacks.RewindLogs,
+    "non_finite_loss": callbacks.NonFiniteLoss, "gradient_norm": callbacks.GradientNorm, "memory": callbacks.Memory,
+}  # fmt: skip
+
 
 class ExperimentCLI(LightningCLI):
     """Our callbacks have a key of their own; users add theirs under `trainer.callbacks`."""
@@ -57,22 +65,9 @@ class ExperimentCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that are always on."""
-        parser.add_lightning_class_args(callbacks.Checkpoint, "checkpoint")
+        for key, kind in ALWAYS_ON.items():
+            parser.add_lightning_class_args(kind, key)
         parser.set_defaults({"checkpoint.save_last": True, "checkpoint.enable_version_counter": False})
-        parser.add_lightning_class_args(callbacks.VerifiedPassAtK, "pass_at_k")
-        parser.add_lightning_class_args(callbacks.SampleLog, "sample_log")
-        parser.add_lightning_class_args(callbacks.SampleWriter, "sample_writer")
-        parser.add_lightning_class_args(callbacks.HuggingFaceExport, "export")
-        parser.add_lightning_class_args(callbacks.RunRecord, "run_record")
-        parser.add_lightning_class_args(callbacks.Throughput, "throughput")
-        parser.add_lightning_class_args(callbacks.ComputeLedger, "compute_ledger")
-        parser.add_lightning_class_args(callbacks.TokenBudget, "budget")
-        parser.add_lightning_class_args(callbacks.MixtureRecord, "mixture_record")
-        parser.add_lightning_class_args(callbacks.RandomState, "random_state")
-        parser.add_lightning_class_args(callbacks.RewindLogs, "rewind_logs")
-        parser.add_lightning_class_args(callbacks.NonFiniteLoss, "non_finite_loss")
-        parser.add_lightning_class_args(callbacks.GradientNorm, "gradient_norm")
-        parser.add_lightning_class_args(callbacks.Memory, "memory")
 
     def _instantiate_trainer(self, config: dict[str, Any], always_on: list[Callback]) -> Trainer:
         """Log to TensorBoard and CSV in the run's folder, unless the config names loggers; show progress."""
@@ -135,9 +130,7 @@ def _checkpoint(argv: list[str]) -> tuple[tuple[int, int], Path | None]:
         path = value or (argv[i + 1] if i + 1 < len(argv) else "")
         if key == "--ckpt_path" and path not in ("last", "best", "hpc", "null", ""):
             if not Path(path).exists():
-                raise ValueError(
-                    f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start anew."
-                )
+                raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start anew.")
             if argv[0] == "fit" and Path(path).is_dir() and not (Path(path) / "meta.pt").is_file():
                 raise ValueError(
                     f"--ckpt_path {path!r} is a folder; give one of its .ckpt files to resume, or start from its weights with "

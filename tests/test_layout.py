@@ -15,9 +15,9 @@ def test_package_is_ours(package):
     assert Path(importlib.import_module(package).__file__).is_relative_to(ROOT)
 
 
-def test_no_file_is_longer_than_300_lines():
+def test_no_file_is_longer_than_450_lines():
     tracked = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    long = {f: n for f in tracked if (ROOT / f).exists() and (n := len((ROOT / f).read_text().splitlines())) > 300}
+    long = {f: n for f in tracked if (ROOT / f).exists() and (n := len((ROOT / f).read_text().splitlines())) > 450}
     assert tracked
     assert not long
 

@@ -66,6 +66,9 @@ def test_a_folder_of_another_seed_is_refused(experiment, capsys):
     assert f"{experiment / 'out/pretrain'} was made with another seed" in capsys.readouterr().err
     assert main.main([*command, "--seed", "3"]) == 0
     assert "Seed 3." in capsys.readouterr().out
+    for seed, complete in (("3", len(STAGES)), ("4", 0)):
+        assert main.main([*command, "--seed", seed, "--dry-run"]) == 0
+        assert capsys.readouterr().out.count(" complete ") == complete
 
 
 def test_stages_start_from_one_another_with_the_given_seed(experiment):

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from callbacks.files import read_json
+
 SEED = "seed"
 
 
@@ -17,7 +19,6 @@ class StageFiles:
 
     name: str
     folder: str
-    kind: str = ""
 
     def path(self, name: str) -> str:
         """Path of one of its files."""
@@ -92,54 +93,45 @@ def find_studies(root: Path) -> list[Study]:
     Raises:
         ValueError: there is none, or an index cannot be read.
     """
-    found = [_read_index(root, path) for path in sorted(root.glob("*.json")) if _is_index(path)]
+    indices = {path: index for path in sorted(root.glob("*.json")) if (index := _index(path)) is not None}
+    found = [_of_index(root, path.name, index) for path, index in indices.items()]
     found += _by_hand(root, taken={folder for study in found for folder in study.stages()})
     if not found:
         raise ValueError(f"report: {root} holds no run; give the folder of `run --out`, or one with runs of `fit` and `test`.")
     return found
 
 
-def _is_index(path: Path) -> bool:
+def _index(path: Path) -> dict[str, Any] | None:
+    """The content of an index; None if the file is something else."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
     except json.JSONDecodeError as err:
         raise ValueError(f"report: {path} is not JSON ({err}); remove it, or run its recipe again.") from err
-    return isinstance(raw, dict) and {"recipe", "arms"} <= raw.keys()
+    return raw if isinstance(raw, dict) and {"recipe", "arms"} <= raw.keys() else None
 
 
-def _read_index(root: Path, path: Path) -> Study:
-    raw = json.loads(path.read_text(encoding="utf-8"))
+def _of_index(root: Path, file: str, raw: dict[str, Any]) -> Study:
+    axes = {axis: tuple(names) for axis, names in raw["axes"].items()}
     runs: dict[str, list[Run]] = {}
     values: dict[str, Mapping[str, str]] = {}
     missing: dict[str, str] = {}
     for arm in raw["arms"]:
         label = "-".join(arm["values"].values()) or "all"
         values[label] = arm["values"]
-        stages = tuple(StageFiles(s["name"], s["folder"], s["kind"]) for s in arm["stages"])
+        stages = tuple(StageFiles(s["name"], s["folder"]) for s in arm["stages"])
         states = {s["name"]: s["state"] for s in arm["stages"] if not (root / s["folder"] / "test/evaluation.json").is_file()}
         if states:
             missing[arm["name"]] = ", ".join(f"{name}: {state}" for name, state in states.items())
         else:
             runs.setdefault(label, []).append(Run(arm["seed"], stages))
-    groups = tuple(
-        Group(label, values[label], tuple(sorted(of, key=lambda run: run.seed)))
-        for label, of in _ordered(runs, raw["axes"], values)
-    )
-    name = raw["recipe"] + (f" ({raw['scale']})" if raw["scale"] else "")
-    about = "\n\n".join(part.strip() for part in (raw["about"], raw["about_scale"]) if part)
-    axes = {axis: tuple(names) for axis, names in raw["axes"].items()}
-    return Study(name, about, groups, tuple(raw["figures"]), axes, missing, path.name)
-
-
-def _ordered(
-    runs: Mapping[str, list[Run]], axes: Mapping[str, list[str]], values: Mapping[str, Mapping[str, str]]
-) -> list[tuple[str, list[Run]]]:
-    """Groups in the order of the recipe's axes."""
 
     def place(label: str) -> list[int]:
         return [axes[axis].index(value) if value in axes.get(axis, ()) else 0 for axis, value in values[label].items()]
 
-    return sorted(runs.items(), key=lambda item: place(item[0]))
+    groups = tuple(Group(of, values[of], tuple(sorted(runs[of], key=lambda r: r.seed))) for of in sorted(runs, key=place))
+    name = raw["recipe"] + (f" ({raw['scale']})" if raw["scale"] else "")
+    about = "\n\n".join(part.strip() for part in (raw["about"], raw["about_scale"]) if part)
+    return Study(name, about, groups, tuple(raw["figures"]), axes, missing, file)
 
 
 def _by_hand(root: Path, taken: set[str]) -> list[Study]:
@@ -162,7 +154,7 @@ def _family(root: Path, family: Path, seeds: Mapping[int, list[Path]]) -> Study:
     for seed, folders in sorted(seeds.items()):
         chain: list[StageFiles] = []
         for folder in sorted(folders, key=lambda path: _start_of(path, folders)):
-            chain.append(StageFiles(folder.name, str(folder.relative_to(root)), folder.name))
+            chain.append(StageFiles(folder.name, str(folder.relative_to(root))))
             runs.setdefault(folder.name, []).append(Run(seed, tuple(chain)))
     groups = tuple(Group(name, {"stage": name}, tuple(of)) for name, of in runs.items())
     name = str(family.relative_to(root))
