@@ -38,7 +38,7 @@ def stage(argv: list[str]) -> int:
 
 
 def other(argv: list[str]) -> int:
-    """Run a command that has a module of its own."""
+    """Run a command of `MODULES`."""
     return import_module(MODULES[argv[0]]).main(argv[1:])
 
 

@@ -51,5 +51,6 @@ def test_the_studies_run_side_by_side_and_are_reported(tmp_path, capsys):
         assert trained and trained <= set(parse_ops(ops))
     assert (out / "figures/curriculum-validation.png").stat().st_size > 10_000
     page = (out / "report.html").read_text()
-    assert "explained_variance" in page
+    assert ">zero_variance<" in page
+    assert ">nan<" not in page  # what PPO's critic explains of rewards that are all alike
     assert "against FLOPs; the numbers stand" in page

@@ -16,8 +16,7 @@ import yaml
 
 from callbacks.files import write_json, write_text
 from recipes.findings.effects import cost, environment, measure
-from recipes.findings.findings_page import SCALE, key_of, page
-from recipes.findings.forest import draw_forest
+from recipes.findings.findings_page import SCALE, draw_forest, key_of, page
 from recipes.report.report_command import report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies

@@ -15,7 +15,7 @@ from recipes.planning.scale import Scale, load_scale
 KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures"}
 STAGE_KEYS = {"config", "kind", "init_from", "use", "set"}
 CHANGE_KEYS = {"use", "set"}
-# key -> what it is, how it is written
+# key -> its type, an example
 SHAPES: dict[str, tuple[type, str]] = {
     "stages": (Mapping, "{pretrain: {kind: pretrain}}"), "arms": (Mapping, "{data: {base: {skip: [grpo]}, edge: {}}}"),
     "seeds": (list, "[0, 1, 2]"), "figures": (list, "[3, 10]"), "skip": (list, "[grpo]"),

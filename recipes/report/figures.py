@@ -143,8 +143,10 @@ def differences(values: Values) -> Chart | None:
         return None if group is first else values.difference(group, first, key)
 
     panels = _bars(values, number, f"difference from {first.label}", share=False)
-    note = f"Arm less {first.label}, seed by seed, which leaves out what seeds do to both. Whiskers: 95% intervals over seeds."
-    return chart("differences", f"What sets arms apart from {first.label}", note, panels)
+    note = (
+        f"Arm minus {first.label}, seed by seed, so that effects of the seed on both cancel. Whiskers: 95% intervals over seeds."
+    )
+    return chart("differences", f"Differences from {first.label}", note, panels)
 
 
 def gains(values: Values) -> Chart | None:
@@ -153,11 +155,11 @@ def gains(values: Values) -> Chart | None:
         values, lambda g, band, k: values.gain(g, "grades", "band", band, GRADER, f"pass@{k}", "mean"),
         "gain over the stage before", share=False,
     )  # fmt: skip
-    return chart("gains", "What the last stage adds to the one before it", SHADES, panels)
+    return chart("gains", "Gain of the last stage over the one before it", SHADES, panels)
 
 
 def statuses(values: Values) -> Chart | None:
-    """The share of the steps that a solution needs which is right, wrong, missing."""
+    """Of the steps that a solution needs, the shares that are right, wrong and missing."""
     kinds = {
         "right": "correct", "wrong value": "wrong_value", "wrong parents": "wrong_parents", "both wrong": "wrong_both",
         "missing": "missing",
@@ -174,7 +176,7 @@ def statuses(values: Values) -> Chart | None:
         for band in values.bands()
     ]  # fmt: skip
     note = "Wrong parents: a dependency mismatch. Shares of all gold quantities, over all samples."
-    return chart("steps", "What becomes of the steps that a solution needs", note, panels)
+    return chart("steps", "The steps that a solution needs", note, panels)
 
 
 def likelihood(values: Values) -> Chart | None:
@@ -231,9 +233,7 @@ def compute(values: Values) -> Chart | None:
         )
         for band in values.bands() for k in values.ends()
     ]  # fmt: skip
-    note = (
-        "One mark an arm, whiskers: 95% intervals. FLOPs of training, all stages of a run, those that arms share counted in each."
-    )
+    note = "One mark an arm, whiskers: 95% intervals. FLOPs of training, all stages of a run, shared ones counted in each arm."
     return chart("compute", "Results against compute", note, panels, needed=len(values.study.groups) > 1)
 
 

@@ -47,7 +47,7 @@ class Number:
     value:     the mean over runs.
     low, high: a 95% interval, or None.
     runs:      for each, the terms whose sum is that run's value.
-    how:       what the interval is of.
+    how:       what the interval covers.
     """
 
     value: float

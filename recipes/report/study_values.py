@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import mean
 from typing import Any
 
@@ -100,8 +101,9 @@ class Values:
         return run.last if logged and "train/reward" in logged[0] else None
 
     def steps(self, stage: StageFiles, column: str) -> list[int]:
-        """Steps at which a column was logged."""
-        return [int(row["step"]) for row in self.files.rows(stage.path("metrics.csv")) if row.get(column)]
+        """Steps at which a column was logged and finite."""
+        rows = self.files.rows(stage.path("metrics.csv"))
+        return [int(row["step"]) for row in rows if isfinite(float(row.get(column) or "nan"))]
 
     def end_of_training(self, run: Run, last: int = 10) -> dict[str, Terms]:
         """Rewards and `VARIANCE`, column -> its mean over the last logged rollouts of RL."""

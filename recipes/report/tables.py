@@ -141,7 +141,7 @@ def cost(values: Values) -> Table:
     ]
     rows.append(["all", "each once", *shown([list(values.study.stages().values())])])
     note = (
-        "All stages of a run, those that arms share counted in each; last, those of all arms and seeds, each once. Tokens: "
+        "A row counts all stages of an arm, shared ones too; the last row every stage of all arms and seeds once. Tokens: "
         "trained on; of RL, sampled. Nominal: samples as long as the model's context (a budget may name another length). "
         "Seconds: of training, by the clock."
     )

@@ -28,7 +28,7 @@ class StageJob:
         """Train and test the stage; every process of the job calls it.
 
         Raises:
-            RuntimeError: the stage failed, which ends what depends on the job.
+            RuntimeError: the stage failed; jobs that depend on this one end, too.
         """
         folders = StageFolders(self.out)
         if not folders.finish(self.stage, alone=_rank() == 0):

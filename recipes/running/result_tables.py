@@ -32,7 +32,7 @@ def result_table(out: Path, stages: list[str]) -> str:
 
 
 def arm_table(index: Path) -> str:
-    """Arm x band: pass@1 and pass@n of the last stage (mean over seeds, ± their standard deviation), and what failed.
+    """Arm x band: pass@1 and pass@n of the last stage (mean over seeds, ± their standard deviation), and failed stages.
 
     Args:
         index: of the experiment, see `recipes.running.arm_index`.

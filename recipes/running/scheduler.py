@@ -12,7 +12,7 @@ from recipes.running.stage_folders import StageFolders
 
 
 def run_stages(plans: Sequence[Plan], out: Path, at_once: int = 1) -> set[str]:
-    """Run every stage; what starts from one that fails is left out, and the others go on.
+    """Run every stage but those that start from a failed one.
 
     Args:
         plans: of one recipe or several, which share equal stages.

@@ -128,7 +128,7 @@ class StageFolders:
     def _run(self, stage: Planned, lock: IO[str], command: list[str]) -> bool:
         """Run a command in a child process, which logs to `COMMAND.log`."""
         environment = os.environ | ({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})
-        # the child holds the lock too: if this process is killed, no other starts the stage while the child goes on
+        # the child holds the lock too: if this process is killed, no other starts the stage while the child lives
         with (self.folder(stage) / f"{command[0]}.log").open("a", encoding="utf-8") as log:
             ended = subprocess.run(
                 [sys.executable, str(FRONT_DOOR), *command], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
