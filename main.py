@@ -3,7 +3,7 @@
 fit | validate | test | predict   one stage, from a config (LightningCLI)
 run                               a multi-stage experiment, from a recipe
 iterate                           expert iteration: learn from own solutions, one operation further each round
-report                            figures, tables and a page of what runs left
+report                            figures, tables and a page of the results of runs
 generate                          write problems with gold solutions as JSONL
 tokenizer                         train a tokenizer
 verify                            judge responses in a JSONL file
@@ -15,12 +15,19 @@ import os
 import sys
 from argparse import ArgumentError
 from collections.abc import Callable, Sequence
+from importlib import import_module
 
-# Threads that wait for each other stay awake for some microseconds: small models hand over work that often, and processes that
-# share cores must not keep each other from theirs. GNU OpenMP reads it when torch is loaded.
+# Threads that wait for each other spin for some microseconds: small models hand over work that often, and processes that share
+# cores must not block each other for longer. GNU OpenMP reads it when torch is loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-STAGES = ("fit", "validate", "test", "predict")
+
+# command -> module whose `main` runs it, imported when it is wanted
+MODULES = {
+    "run": "recipes.running.run_command", "iterate": "recipes.expert_iteration.rounds",
+    "report": "recipes.report.report_command", "generate": "datamodules.generate_command",
+    "tokenizer": "datamodules.tokenizer_command",
+}  # fmt: skip
 
 
 def stage(argv: list[str]) -> int:
@@ -30,39 +37,9 @@ def stage(argv: list[str]) -> int:
     return run_stage(argv)
 
 
-def run(argv: list[str]) -> int:
-    """Run a recipe."""
-    from recipes.running.pipeline import main as run_recipe
-
-    return run_recipe(argv[1:])
-
-
-def iterate(argv: list[str]) -> int:
-    """Run expert iteration."""
-    from recipes.expert_iteration.rounds import main as run_rounds
-
-    return run_rounds(argv[1:])
-
-
-def report(argv: list[str]) -> int:
-    """Report on what runs left."""
-    from recipes.report.report_command import main as write
-
-    return write(argv[1:])
-
-
-def generate(argv: list[str]) -> int:
-    """Write problems."""
-    from datamodules.generate_command import main as write
-
-    return write(argv[1:])
-
-
-def tokenizer(argv: list[str]) -> int:
-    """Train a tokenizer."""
-    from datamodules.tokenizer_command import main as train
-
-    return train(argv[1:])
+def other(argv: list[str]) -> int:
+    """Run a command of `MODULES`."""
+    return import_module(MODULES[argv[0]]).main(argv[1:])
 
 
 def verify(argv: list[str]) -> int:
@@ -75,8 +52,7 @@ def verify(argv: list[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    **dict.fromkeys(STAGES, stage), "run": run, "iterate": iterate, "report": report, "generate": generate,
-    "tokenizer": tokenizer, "verify": verify,
+    **dict.fromkeys(("fit", "validate", "test", "predict"), stage), **dict.fromkeys(MODULES, other), "verify": verify,
 }  # fmt: skip
 
 
@@ -97,8 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _fail(str(err))
     except KeyboardInterrupt:
-        goes_on = "; the same command goes on where it stopped" if arguments[0] in ("run", "iterate") else ""
-        print(f"interrupted{goes_on}", file=sys.stderr)
+        resumes = "; the same command resumes where it stopped" if arguments[0] in ("run", "iterate") else ""
+        print(f"interrupted{resumes}", file=sys.stderr)
         return 130
 
 

@@ -1,10 +1,12 @@
 """Files that appear whole or not at all."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 from lightning import Trainer
 
@@ -14,17 +16,36 @@ def run_folder(trainer: Trainer) -> Path:
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` by an atomic rename."""
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Yield the path of a file to write; it replaces `path` by an atomic rename once it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    yield part
     os.replace(part, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file."""
+    with new_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write a JSON file; one that holds the same already is left untouched."""
+    text = json.dumps(data, indent=1)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_text(path, text)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to fill; it takes the place of `path` once it is full."""
+    """Yield a folder to fill; it replaces `path` once it is complete."""
     part = path.with_name(path.name + ".part")
     rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -1,1 +1,1 @@
-"""Experiments of several stages: run them in order, then draw tables and curves from the files they left."""
+"""Experiments of several stages, and the tables, figures and pages made from their files."""

@@ -1,4 +1,4 @@
-"""LightningCLI as this project uses it: which callbacks are always on, where a run's files lie, what a bad config says.
+"""LightningCLI as this project uses it: callbacks that are always on, the folder of a run, messages of config errors.
 
 A run's folder is `trainer.default_root_dir`; `validate`, `test` and `predict` write to a folder of that name inside it.
 """
@@ -35,17 +35,25 @@ NOISE = (
     r".*`lr_scheduler.step\(\)` before `optimizer.step\(\)`.*",
 )
 
+ALWAYS_ON = {
+    "checkpoint": callbacks.Checkpoint, "pass_at_k": callbacks.VerifiedPassAtK, "sample_log": callbacks.SampleLog,
+    "sample_writer": callbacks.SampleWriter, "export": callbacks.HuggingFaceExport, "run_record": callbacks.RunRecord,
+    "throughput": callbacks.Throughput, "compute_ledger": callbacks.ComputeLedger, "budget": callbacks.TokenBudget,
+    "mixture_record": callbacks.MixtureRecord, "random_state": callbacks.RandomState, "rewind_logs": callbacks.RewindLogs,
+    "non_finite_loss": callbacks.NonFiniteLoss, "gradient_norm": callbacks.GradientNorm, "memory": callbacks.Memory,
+}  # fmt: skip
+
 
 class ExperimentCLI(LightningCLI):
     """Our callbacks have a key of their own; users add theirs under `trainer.callbacks`."""
 
     def __init__(self, *args: Any, folder: str = "", **kwargs: Any) -> None:
-        """As LightningCLI; `folder`: where in the evaluation's folder files go."""
+        """As LightningCLI; `folder`: subfolder of an evaluation's folder."""
         self.folder = folder
         super().__init__(*args, **kwargs)
 
     def before_instantiate_classes(self) -> None:
-        """A Hugging Face folder as `ckpt_path` is what the model starts from."""
+        """A Hugging Face folder given as `ckpt_path` becomes the model's `init_from`."""
         config = self.config[self.subcommand]
         path = config.get("ckpt_path")
         if path and is_hugging_face(Path(path)):
@@ -58,25 +66,12 @@ class ExperimentCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that are always on."""
-        parser.add_lightning_class_args(callbacks.Checkpoint, "checkpoint")
+        for key, kind in ALWAYS_ON.items():
+            parser.add_lightning_class_args(kind, key)
         parser.set_defaults({"checkpoint.save_last": True, "checkpoint.enable_version_counter": False})
-        parser.add_lightning_class_args(callbacks.VerifiedPassAtK, "pass_at_k")
-        parser.add_lightning_class_args(callbacks.SampleLog, "sample_log")
-        parser.add_lightning_class_args(callbacks.SampleWriter, "sample_writer")
-        parser.add_lightning_class_args(callbacks.HuggingFaceExport, "export")
-        parser.add_lightning_class_args(callbacks.RunRecord, "run_record")
-        parser.add_lightning_class_args(callbacks.Throughput, "throughput")
-        parser.add_lightning_class_args(callbacks.ComputeLedger, "compute_ledger")
-        parser.add_lightning_class_args(callbacks.TokenBudget, "budget")
-        parser.add_lightning_class_args(callbacks.MixtureRecord, "mixture_record")
-        parser.add_lightning_class_args(callbacks.RandomState, "random_state")
-        parser.add_lightning_class_args(callbacks.RewindLogs, "rewind_logs")
-        parser.add_lightning_class_args(callbacks.NonFiniteLoss, "non_finite_loss")
-        parser.add_lightning_class_args(callbacks.GradientNorm, "gradient_norm")
-        parser.add_lightning_class_args(callbacks.Memory, "memory")
 
     def _instantiate_trainer(self, config: dict[str, Any], always_on: list[Callback]) -> Trainer:
-        """Log to TensorBoard and to CSV in the run's folder, unless the config names loggers; say how far the run is."""
+        """Log to TensorBoard and CSV in the run's folder, unless the config names loggers; show progress."""
         if config.get("logger") in (None, True):
             folder = Path(config.get("default_root_dir") or "runs/unnamed")
             folder = folder if self.subcommand == "fit" else folder / self.subcommand / self.folder
@@ -87,19 +82,19 @@ class ExperimentCLI(LightningCLI):
         return super()._instantiate_trainer(config, always_on)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
-        """Predictions go to `samples/predict.jsonl`, none are kept in memory; results are printed by who writes them."""
+        """Keep no predictions in memory: callbacks write them; print no results: `VerifiedPassAtK` does."""
         kwargs = super()._prepare_subcommand_kwargs(subcommand)
         quiet = {"predict": {"return_predictions": False}, "validate": {"verbose": False}, "test": {"verbose": False}}
         return kwargs | quiet.get(subcommand, {})
 
     def _parse_ckpt_path(self) -> None:
-        """A checkpoint brings weights and states; its hyper-parameters never override what the user wrote."""
+        """Take weights and states from a checkpoint, never hyper-parameters, which would override the user's."""
 
 
 def run_stage(argv: list[str]) -> int:
     """Run `fit | validate | test | predict` with the rest of `argv`.
 
-    To evaluate, `--ckpt_path` is a .ckpt file, a Hugging Face folder, or a folder of .ckpt files, which are evaluated in turn.
+    An evaluation's `--ckpt_path` is a .ckpt file, a Hugging Face folder, or a folder of .ckpt files, evaluated in turn.
     """
     for message in NOISE:
         warnings.filterwarnings("ignore", message)
@@ -127,20 +122,20 @@ def _run(argv: list[str], folder: str = "") -> tuple[Path, bool]:
 
 
 def _checkpoint(argv: list[str]) -> tuple[tuple[int, int], Path | None]:
-    """Where in `argv` a `--ckpt_path` that is a path stands (first word, one past the last), and the path.
+    """The place in `argv` of a `--ckpt_path` that is a path (first word, one past the last), and the path.
 
     Raises:
-        ValueError: there is no such file; said before the model is built.
+        ValueError: there is no such file.
     """
     for i, word in enumerate(argv):
         key, equals, value = word.partition("=")
         path = value or (argv[i + 1] if i + 1 < len(argv) else "")
         if key == "--ckpt_path" and path not in ("last", "best", "hpc", "null", ""):
             if not Path(path).exists():
-                raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start afresh.")
+                raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start anew.")
             if argv[0] == "fit" and Path(path).is_dir() and not (Path(path) / "meta.pt").is_file():
                 raise ValueError(
-                    f"--ckpt_path {path!r} is a folder; to go on give one of its .ckpt files, to start from its weights give "
+                    f"--ckpt_path {path!r} is a folder; give one of its .ckpt files to resume, or start from its weights with "
                     "--model.init_args.init_from."
                 )
             return (i, i + 1 if equals else i + 2), Path(path)

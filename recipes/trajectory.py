@@ -1,14 +1,12 @@
-"""Checkpoints of one run, evaluated one after the other: results by training step."""
+"""Checkpoints of one run, evaluated one by one: results by training step."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from callbacks.files import write_text
-from recipes.text_tables import read_json
+from callbacks.files import read_json, write_json
 
 
 def is_hugging_face(path: Path) -> bool:
@@ -55,4 +53,4 @@ def evaluate_all(checkpoints: dict[int, Path], evaluate: Callable[[Path, str], t
             kept = {key: found[key] for key in ("grades", "skills", "likelihood", "topology") if key in found}
             kept["grades"] = {name: found["grades"][name] for name in ("all", "band", "op")}
             rows.append({"step": step, "checkpoint": str(path)} | kept)
-            write_text(folder.parent / "trajectory.json", json.dumps(rows, indent=1))
+            write_json(folder.parent / "trajectory.json", rows)

@@ -9,7 +9,7 @@ import yaml
 
 from recipes.planning.plan import Planned, make_plan
 from recipes.planning.recipe import Change, load_recipe
-from recipes.running.cost_table import aggregate, compute_table
+from recipes.running.result_tables import compute_table, sum_ledgers
 
 ROOT = Path(__file__).parent.parent
 
@@ -51,7 +51,7 @@ def test_the_devices_of_a_stage_are_counted_and_kept():
     assert [found[name].config["trainer"]["max_steps"] for name in ("midtrain", "grpo")] == [6400, 40]
     trainer = found["grpo"].config["trainer"]
     assert {key: str(trainer[key]) for key in here} == {"devices": "2", "num_nodes": "2", "strategy": "ddp"}
-    with pytest.raises(ValueError, match=r"'midtrain' takes what devices there are; say how many in `budget.devices`"):
+    with pytest.raises(ValueError, match=r"'midtrain' takes all available devices; set their number in `budget.devices`"):
         stages(4.194304e9, 0.2, trainer={"devices": "auto"})
     assert stages(4.194304e9, 0.2, trainer={"devices": "auto"}, devices=4)["grpo"].config["trainer"]["max_steps"] == 40
 
@@ -101,4 +101,4 @@ def test_the_ledger_of_a_run_adds_up_its_stages(tmp_path):
     total = json.loads((tmp_path / "compute.json").read_text())["total"]
     assert total == {"tokens": {"update": 120, "rollout": 30}, "flops": 1.2e7, "nominal_flops": 1.9e7, "nominal_tokens": 200.0}
     assert table[-1].split() == ["all", "1.20e+07", "0.00M", "1.90e+07", "1.6"]
-    assert aggregate({"midtrain": mid, "grpo": rl | {"flops": None}})["total"]["flops"] is None
+    assert sum_ledgers({"midtrain": mid, "grpo": rl | {"flops": None}})["total"]["flops"] is None

@@ -10,7 +10,7 @@ import yaml
 
 from recipes.findings import findings_command as update
 from recipes.findings.effects import verdict
-from recipes.findings.findings_page import reading
+from recipes.findings.findings_page import page, reading
 from recipes.planning.recipe import load_recipe
 from recipes.report.sourced_numbers import Number
 
@@ -24,7 +24,7 @@ BASE = {"what": "base", "arm": "base", "at": KEY}
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A finished recipe of two arms, three seeds; its report, which has tests of its own, is left out."""
-    monkeypatch.setattr(update, "report", lambda root, out: None)
+    monkeypatch.setattr(update, "report", lambda root, out: out / "report.html")
     arms = []
     for arm, seeds in VALUES.items():
         for seed, value in seeds.items():
@@ -82,7 +82,7 @@ def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys
     write_claims(folder, EDGE, BASE, reading_of=key)
     update.main([str(folder / "study")], folder)
     assert "reading_of: " in capsys.readouterr().out  # two effects fewer
-    assert "(The words that stood here were written for other numbers.)" in (folder / "README.md").read_text()
+    assert "(The text that stood here was written for other numbers.)" in (folder / "README.md").read_text()
 
 
 def test_what_seeds_that_were_added_later_change_is_said(folder):
@@ -114,20 +114,20 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     effects = yaml.safe_load((folder / "claims.yaml").read_text())["findings"]["extrapolation"]["effects"]
     write_claims(folder, *effects, reading_of=key)
     update.main([str(folder / "study")], folder)
-    page = (folder / "README.md").read_text()
-    lines = {line.split("  ")[0]: line for line in page.splitlines()}
+    text = (folder / "README.md").read_text()
+    lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["edge - base"].endswith("+0.30 +0.15 +0.32  reproduced")
     assert lines["lost - base"].endswith("not measured")
     assert "[-0.048, 0.448]" not in lines["base"]  # a share is within 0 and 1
     assert "[0.000, 0.448]" in lines["base"]
     assert (
-        "--seed 0,1,2 --out runs/study` at 0123456: 6 stages (0 of them also of other findings), 22 minutes; threads: 1." in page
+        "--seed 0,1,2 --out runs/study` at 0123456: 6 stages (0 of them also of other findings), 22 minutes; threads: 1." in text
     )
-    assert "All 6 stages, each made once, took 0.4 hours" in page
-    assert "2.1 to 5.4 minutes each" in page
-    assert "From 0.20 by +0.26." in page
-    assert "\n\n1 reproduced.\n\n" in page
-    assert "## Other\n\nClaim: It does.\n\nNot measured yet." in page
+    assert "All 6 stages, each run once, took 0.4 hours" in text
+    assert "2.1 to 5.4 minutes each" in text
+    assert "From 0.20 by +0.26." in text
+    assert "\n\n1 reproduced.\n\n" in text
+    assert "## Other\n\nClaim: It does.\n\nNot measured yet." in text
     assert (folder / "figures/extrapolation-effects.png").stat().st_size > 5000
 
 
@@ -184,6 +184,14 @@ def test_arms_next_to_zero_show_nothing(folder, shift, at_end):
     update.main([str(folder / "study")], folder)
     effect = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"][0]
     assert (effect["verdict"] == "not resolvable (at the end of the range)") == at_end
+
+
+def test_the_page_in_the_tree_is_that_of_its_claims_and_effects():
+    here = ROOT / "docs/findings"
+    claims, measured = yaml.safe_load((here / "claims.yaml").read_text()), json.loads((here / "effects.json").read_text())
+    assert page(claims, measured) == (here / "README.md").read_text()
+    assert sum(path.stat().st_size for path in here.rglob("*")) < 1_000_000
+    assert not set(re.findall(r"\]\(([^)#]+)\)", page(claims, measured))) - {str(p.relative_to(here)) for p in here.rglob("*")}
 
 
 def test_claims_speak_of_arms_that_their_recipes_have():

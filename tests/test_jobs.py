@@ -9,7 +9,7 @@ import pytest
 from minute_recipe import ROOT, write_recipe
 
 import main
-from recipes.running.stage_folders import Workplace
+from recipes.running.stage_folders import StageFolders
 
 pytest.importorskip("submitit", reason="submitit is not installed; pip install -e '.[slurm]'")
 
@@ -24,14 +24,14 @@ def finished(monkeypatch):
     """Stages that leave their last files; returns what was run."""
     done = []
 
-    def run(self, stage, command, checkpoint, claim):
-        done.append((stage.label, command))
-        path = self.folder(stage) / ("training.json" if command == "fit" else "test/pass_at_k.json")
+    def run(self, stage, lock, command):
+        done.append((stage.label, command[0]))
+        path = self.folder(stage) / ("training.json" if command[0] == "fit" else "test/pass_at_k.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"ID": {"executable": {"pass@1": {"mean": 0.5}}}}))
         return "ops: '3'" not in str(stage.config)
 
-    monkeypatch.setattr(Workplace, "_run", run)
+    monkeypatch.setattr(StageFolders, "_run", run)
     return done
 
 

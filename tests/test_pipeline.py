@@ -15,7 +15,7 @@ from datamodules.problems.splits import canonical_hash
 from grammar import parse_problem
 from lightning_modules.models.language_model import load_language_model
 from recipes.planning.recipe import load_recipe
-from recipes.text_tables import result_table
+from recipes.running.result_tables import result_table
 from tests_support import TINY
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +66,9 @@ def test_a_folder_of_another_seed_is_refused(experiment, capsys):
     assert f"{experiment / 'out/pretrain'} was made with another seed" in capsys.readouterr().err
     assert main.main([*command, "--seed", "3"]) == 0
     assert "Seed 3." in capsys.readouterr().out
+    for seed, complete in (("3", len(STAGES)), ("4", 0)):
+        assert main.main([*command, "--seed", seed, "--dry-run"]) == 0
+        assert capsys.readouterr().out.count(" complete ") == complete
 
 
 def test_stages_start_from_one_another_with_the_given_seed(experiment):

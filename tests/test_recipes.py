@@ -12,20 +12,21 @@ import yaml
 from minute_recipe import minute_config, write_recipe
 
 import main
-from recipes.planning.estimate import estimate
+from callbacks.files import read_json
+from recipes.planning.estimate import describe, estimate
 from recipes.planning.plan import make_plan, only
 from recipes.planning.recipe import load_recipe
 from recipes.planning.resolve import digest, resolve
 from recipes.running.arm_index import write_index
-from recipes.running.dry_run import describe
-from recipes.running.stage_folders import Workplace
+from recipes.running.stage_folders import StageFolders
 
 ROOT = Path(__file__).parent.parent
-RECIPES = sorted(path for path in (ROOT / "configs/recipe").glob("*.yaml") if "arms" in yaml.safe_load(path.read_text()))
+RECIPES = {path: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "configs/recipe").glob("*.yaml"))}
 SCALES = sorted(path.stem for path in (ROOT / "configs/scale").glob("*.yaml") if "kinds" in yaml.safe_load(path.read_text()))
+CASES = [(path, scale) for path, recipe in RECIPES.items() for scale in (SCALES if "scale" in recipe else [None])]
 
 
-def last_of(recipe: str, arm: str, scale: str = "tiny") -> str:
+def last_of(recipe: str, arm: str, scale: str | None = "tiny") -> str:
     """Label of the last stage of an arm."""
     (plan,) = only([make_plan(load_recipe(ROOT / f"configs/recipe/{recipe}.yaml", scale), (0,))], [arm])
     return plan.arms[0].stages[-1].label
@@ -46,7 +47,8 @@ class FakeStages:
         self.done, self.fails, self.most, self.threads = [], None, 0, set()
         self.lock, self.running, self.together = Lock(), 0, Barrier(1)
 
-    def run(self, place, stage, command, checkpoint, claim):
+    def run(self, place, stage, lock, command):
+        command = command[0]
         with self.lock:
             self.running += 1
             self.most = max(self.most, self.running)
@@ -70,30 +72,28 @@ class FakeStages:
 @pytest.fixture
 def fake(monkeypatch):
     stages = FakeStages()
-    monkeypatch.setattr(Workplace, "_run", lambda place, *given: stages.run(place, *given))
+    monkeypatch.setattr(StageFolders, "_run", lambda place, *given: stages.run(place, *given))
     return stages
 
 
-def test_every_recipe_exists_at_every_scale():
+def test_every_recipe_of_the_paper_exists_at_every_scale():
     assert SCALES == ["paper", "small", "tiny"]
-    assert {path.stem for path in RECIPES} == {
+    assert {path.stem for path, scale in CASES if scale} == {
         "extrapolation", "context_seeding", "context_share_trace", "context_share_seeded", "difficulty_mixes", "compute_split",
         "process_rewards", "atomic_skills",
     }  # fmt: skip
-    for path in RECIPES:
-        for scale in SCALES:
-            recipe = load_recipe(path, scale)
-            assert recipe.about
-            assert recipe.scale.about
-            assert recipe.axes
+    for path, scale in CASES:
+        recipe = load_recipe(path, scale)
+        assert recipe.about
+        assert recipe.axes or path.stem == "quickstart"
+        assert scale is None or recipe.scale.about
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_is_planned_and_priced_at_every_scale(path, scale, tmp_path):
+@pytest.mark.parametrize(("path", "scale"), CASES, ids=[f"{path.stem}-{scale}" for path, scale in CASES])
+def test_every_recipe_is_planned_and_estimated_at_every_scale(path, scale, tmp_path):
     plan = make_plan(load_recipe(path, scale), (0,))
-    text = describe([plan], Workplace(tmp_path))
+    text = describe([plan], StageFolders(tmp_path).complete)
     assert all(stage.label in text for stage in plan.stages().values())
     assert all(estimate(stage).flops > 0 for stage in plan.stages().values())
 
@@ -102,6 +102,8 @@ def test_recipes_share_their_base_and_equal_arms():
     edge = last_of("extrapolation", "edge-seed0")
     assert edge == last_of("compute_split", "2.6M-1-seed0") == last_of("process_rewards", "strict-seed0")
     assert last_of("extrapolation", "base-seed0") not in (edge, last_of("atomic_skills", "control-seed0"))
+    outcome = last_of("quickstart_rewards", "outcome-seed0", None)
+    assert outcome == last_of("quickstart_credit", "GRPO outcome-seed0", None)
 
 
 def test_a_stage_of_several_arms_is_run_once_and_started_again_nothing_is(tmp_path, fake):
@@ -118,24 +120,24 @@ def test_a_stage_of_several_arms_is_run_once_and_started_again_nothing_is(tmp_pa
 
 def test_two_runs_of_one_recipe_keep_each_others_arms(tmp_path, fake, monkeypatch):
     """While one has read the index and not yet written it, the other waits."""
-    recipe, out, busy, read = load_recipe(write_recipe(tmp_path)), tmp_path / "out", Event(), json.loads
+    recipe, out, busy = load_recipe(write_recipe(tmp_path)), tmp_path / "out", Event()
     plans = [make_plan(recipe, (seed,)) for seed in range(3)]
     write_index(plans[0], out, set())
 
-    def slow(text):
-        found = read(text)
+    def slow(path):
+        found = read_json(path)
         if not busy.is_set():
             busy.set()
             sleep(0.3)
         return found
 
-    monkeypatch.setattr("recipes.running.arm_index.json.loads", slow)
+    monkeypatch.setattr("recipes.running.arm_index.read_json", slow)
     other = Thread(target=write_index, args=(plans[1], out, set()))
     other.start()
     assert busy.wait(timeout=20)
     write_index(plans[2], out, set())
     other.join()
-    assert [arm["seed"] for arm in read((out / "minute.json").read_text())["arms"]] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [arm["seed"] for arm in read_json(out / "minute.json")["arms"]] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
 def test_several_recipes_make_what_they_share_once_and_stages_side_by_side(tmp_path, fake, capsys, monkeypatch):
@@ -216,10 +218,10 @@ def test_a_failed_arm_is_reported_and_the_others_go_on(tmp_path, fake, capsys):
 def test_a_stage_that_cannot_be_begun_fails_alone(tmp_path, fake, capsys, monkeypatch):
     run = fake.run
 
-    def full(place, stage, command, checkpoint, claim):
+    def full(place, stage, lock, command):
         if "ops: '3'" in yaml.safe_dump(stage.config):
             raise OSError(28, "No space left on device")
-        return run(place, stage, command, checkpoint, claim)
+        return run(place, stage, lock, command)
 
     fake.run = full
     assert main.main(["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out")]) == 1
@@ -277,7 +279,7 @@ def test_the_estimate_counts_groups_that_may_be_replaced(plan):
     costs = []
     for resample in range(3):
         config = deepcopy(rl.config)
-        config["model"]["init_args"]["resample"] = resample
+        config["model"]["init_args"]["group"]["resample"] = resample
         costs.append(estimate(replace(rl, config=config)).flops)
     assert costs[2] - costs[1] == pytest.approx(costs[1] - costs[0])
     assert 0 < costs[1] - costs[0] < costs[0]

@@ -1,4 +1,4 @@
-"""Steering from the command line: configs of callbacks, one of the user's own, and the study of curricula."""
+"""Steering from the command line: configs of callbacks, and one of the user's own."""
 
 import csv
 import json
@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import main
-from benchmarks import curriculum
 from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
@@ -75,21 +74,3 @@ def test_files_of_callbacks_are_combined(start, tmp_path):
     assert json.loads((tmp_path / "run/training.json").read_text())["steps"] == 1  # the budget was spent
     logged = {name for row in rows(tmp_path / "run") for name, value in row.items() if value}
     assert {"train/entropy_nats", "train/zero_variance/failed", "train/compute_flops"} <= logged
-
-
-@pytest.mark.long
-def test_the_study_of_curricula_trains_its_arms_and_draws_them(start, tmp_path, capsys):
-    arguments = ["--start", start, "--out", str(tmp_path / "study"), "--seeds", "0,1", *tiny("--trainer.val_check_interval", "1")]
-    curriculum.main(arguments)
-    table = capsys.readouterr().out
-    assert [line.split()[0] for line in table.splitlines()[-4:-1]] == list(curriculum.ARMS)
-    assert (tmp_path / "study/curriculum.png").stat().st_size > 10_000
-    for arm, ops in (("edge", set(range(2, 11))), ("easy", {2, 3}), ("hard", {9, 10})):
-        folder = tmp_path / f"study/{arm}/seed1"
-        assert [row["step"] for row in rows(folder) if row["val/executable/pass@8/edge"]] == ["0", "1"]
-        seen = {int(name.rpartition("op")[2]) for name in rows(folder)[0] if name.startswith("train/zero_variance/op")}
-        assert seen <= ops and seen
-        assert (folder / "frontier.jsonl").is_file() == (arm == "edge")
-    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "study").rglob("*.json")}
-    curriculum.main(arguments)
-    assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "study").rglob("*.json")}

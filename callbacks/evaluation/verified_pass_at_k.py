@@ -1,6 +1,5 @@
 """Verified pass@k of held-out problems with all that goes with it: logged, and after an evaluation written to files."""
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from callbacks.files import run_folder, write_text
+from callbacks.files import run_folder, write_json
+from callbacks.text_tables import align, bands_of
 from grammar import GRADERS
 
 
@@ -43,8 +43,9 @@ def read_weights(weighted: Mapping[str, Mapping[str, float]]) -> dict[str, list[
 def as_text(bands: Mapping[str, Any]) -> str:
     """Pass@1 and pass@n under each grader, one line for each band; operation counts are left to the files."""
     rows = []
-    for name, grades in bands.items():
-        if not name.removeprefix("op").isdigit() and grades["problems"]:
+    for name in bands_of(bands):
+        grades = bands[name]
+        if grades["problems"]:
             cells = [f"{grades['problems']} x {grades['samples'] // grades['problems']}"]
             for found in grades.values():
                 if isinstance(found, dict) and "pass@1" in found:
@@ -53,8 +54,7 @@ def as_text(bands: Mapping[str, Any]) -> str:
             rows.append([name, *cells])
     n = max((int(row[1].split(" x ")[1]) for row in rows), default=1)
     head = ["band", "samples", *(f"{grader} pass@{k}" for grader in GRADERS for k in (1, n))]
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in [head, *rows])
+    return align([head, *rows], underline=False)
 
 
 class VerifiedPassAtK(Callback):
@@ -118,8 +118,8 @@ class VerifiedPassAtK(Callback):
             name: {grader: found for grader, found in grades.items() if isinstance(found, dict) and "pass@1" in found}
             for name, grades in bands.items()
         }
-        write_text(folder / "evaluation.json", json.dumps(without_nan(everything), indent=1))
-        write_text(folder / "pass_at_k.json", json.dumps(without_nan(passes), indent=1))
+        write_json(folder / "evaluation.json", without_nan(everything))
+        write_json(folder / "pass_at_k.json", without_nan(passes))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log, and write where this is no validation in training."""

@@ -1,4 +1,4 @@
-"""From sampled solutions to rows that may be learnt from: what a grader accepts, each once, some problems set apart."""
+"""From sampled solutions to training rows: those that a grader accepts, each once, some problems set apart."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,11 +15,11 @@ FIELDS = ("problem", "question", "op", "template", "mode", "modulus")
 
 @dataclass(frozen=True)
 class Filter:
-    """What is kept of a round's samples.
+    """Which samples of a round are kept.
 
     grader:           answer, paper or executable.
-    most_per_problem: different solutions of a problem at the most, the first ones sampled; None: all.
-    validation_share: of the problems with an accepted solution, those whose solutions are set apart.
+    most_per_problem: the most different solutions of a problem, the first ones sampled; None: all.
+    validation_share: of the problems with an accepted solution, the share whose solutions are set apart.
     """
 
     grader: str = "executable"
@@ -27,7 +27,6 @@ class Filter:
     validation_share: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse what keeps nothing."""
         if not 0 <= self.validation_share < 1 or (self.most_per_problem is not None and self.most_per_problem < 1):
             raise ValueError(f"{self}: validation_share must be in [0, 1), most_per_problem at least 1.")
 
@@ -40,11 +39,11 @@ def read_samples(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 
 def select(samples: Iterable[dict[str, Any]], keep: Filter) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows in the published schema, `solution` being what the model wrote, and what became of the samples.
+    """Rows in the published schema, `solution` being the model's own text, and counts of what became of the samples.
 
     Args:
         samples: rows with `index` (of the problem), `response`, `accepted` by grader, and the fields of the published schema.
-        keep: what to keep.
+        keep: which samples to keep.
 
     Returns:
         Rows, and counts: `samples`, `problems`, `accepted`, `malformed` (accepted, but no text to learn from), `duplicates`,
@@ -76,7 +75,7 @@ def select(samples: Iterable[dict[str, Any]], keep: Filter) -> tuple[list[dict[s
 
 
 def as_solution(response: str) -> str | None:
-    """A response as a solution of the published schema, "... Answer: N."; None where it is not of the training format."""
+    """A response as a solution of the published schema, "... Answer: N."; None if its format is not that of training."""
     steps, tag, rest = response.strip().partition(TAGS[0])
     answer, end, beyond = rest.partition(TAGS[1])
     if not tag or not end or beyond.strip() or not answer.strip().lstrip("-").isdigit():
@@ -89,7 +88,7 @@ def set_apart(rows: Sequence[dict[str, Any]], share: float) -> tuple[list[dict[s
 
     Args:
         rows: with `problem` and `question`.
-        share: of the problems, those to validate on: rounded, and always the same ones.
+        share: of the problems to validate on; which ones depends on their texts alone.
     """
     digests = {text: blake2b(text.encode(), digest_size=8).digest() for text in dict.fromkeys(map(_text, rows))}
     apart = set(sorted(digests, key=digests.__getitem__)[: round(share * len(digests))])
@@ -101,5 +100,5 @@ def _text(row: dict[str, Any]) -> str:
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows as JSONL, whole or not at all."""
+    """Write rows as JSONL."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -1,11 +1,10 @@
 """`python main.py iterate FILE.yaml --out DIR`: a model that learns from its own solutions, one operation further each round.
 
 A round samples solutions to training problems of N operations, keeps those that a grader accepts, trains on them and on those of
-earlier rounds, and is tested. The next round has N + 1 operations, as long as the gate holds. It is built of `predict`, `fit` and
-`test`, each of which goes on where it stopped, and so does the whole when it is started again.
+earlier rounds, and is tested. The next round has N + 1 operations, as long as the gate holds. Rounds consist of `predict`, `fit`
+and `test`; each resumes where it stopped, and so does the whole when it is started again.
 """
 
-import json
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -14,27 +13,29 @@ from typing import Any
 
 import yaml
 
-from callbacks.files import write_text
+from callbacks.files import read_json, write_json
+from callbacks.text_tables import align, bands_of
 from datamodules.problems.mixture import parse_ops
 from recipes.cli import run_stage
 from recipes.expert_iteration.accepted import Filter, read_samples, select, set_apart, write_rows
-from recipes.text_tables import align, read_json
+from recipes.planning.resolve import flags
+from recipes.running.stage_folders import finish
 
 
 @dataclass(frozen=True)
 class ExpertIteration:
-    """What FILE.yaml says.
+    """An experiment, as FILE.yaml writes it.
 
     config:     of `fit`, `predict` and `test`: the model, how it trains, contexts, modes and bands of held-out problems. Its
-                mixture is not trained on.
+                mixture is not used.
     start_from: weights that the first round samples with: a Hugging Face folder or a checkpoint.
     ops:        operations, one round each, in this order: "5-12".
     problems:   different problems of a round.
     samples:    solutions to each.
-    gate:       a round whose pass@1 by the grader is below ends the run, before it trains.
-    keep:       which solutions are learnt from.
+    gate:       least pass@1 by the grader; a round below it ends the run before it trains.
+    keep:       which solutions are trained on.
     restart:    every round trains from `start_from`; false: from the weights of the round before.
-    union:      a round trains on what earlier rounds kept too.
+    union:      a round also trains on the rows of earlier rounds.
     settings:   further settings of the config, such as {trainer.max_steps: 100}.
     about:      printed above the table.
     """
@@ -56,7 +57,7 @@ def load(path: Path) -> ExpertIteration:
     """Read a file; `config` is found relative to it.
 
     Raises:
-        ValueError: no such file, an unknown or missing key, or a value that makes no round.
+        ValueError: no such file, an unknown or missing key, or a value that allows no round.
     """
     if not path.is_file():
         raise ValueError(f"iterate: {str(path)!r} does not exist; see configs/expert_iteration/.")
@@ -87,98 +88,75 @@ class Round:
 
     @property
     def found(self) -> dict[str, Any]:
-        """What became of the samples."""
+        """Counts of what became of the samples."""
         return read_json(self.folder / "round.json")
 
     @property
     def model(self) -> str:
-        """What it leaves."""
+        """The weights that it leaves."""
         return str(self.folder / "huggingface")
 
 
-class Loop:
-    """The rounds of an experiment in a folder."""
-
-    def __init__(self, spec: ExpertIteration, out: Path, seed: int) -> None:
-        """Keep the settings."""
-        self.spec, self.out, self.seed = spec, out, seed
-
-    def run(self) -> list[Round]:
-        """Every round that is not done; returns those that were sampled, of which the last may not have passed the gate."""
-        rounds: list[Round] = []
-        sampler = self.spec.start_from
-        for op in parse_ops(self.spec.ops):
-            init_from = self.spec.start_from if self.spec.restart else sampler
-            rounds.append(Round(op, sampler, init_from, self.out / f"op{op:02d}"))
-            print(f"\n=== round {len(rounds)}: {op} operations ===", flush=True)
-            self.sample(rounds[-1])
-            if not rounds[-1].found["passed"]:
-                break
-            self.train(rounds)
-            sampler = rounds[-1].model
-        return rounds
-
-    def _settings(self, current: Round, init_from: str) -> list[str]:
-        settings = {
-            "config": self.spec.config, **self.spec.settings, "seed_everything": self.seed, "data.init_args.seed": self.seed,
-            "trainer.default_root_dir": current.folder, "model.init_args.init_from": init_from,
-        }  # fmt: skip
-        return _arguments(settings)
-
-    def sample(self, current: Round) -> None:
-        """Sample and select, unless that is done; `round.json` says what came of it, and whether the gate holds."""
-        if (current.folder / "round.json").is_file():
-            return
-        asked = {
-            "data.init_args.held_out.bands": {f"op{current.op}": str(current.op)}, "data.init_args.held_out.per_op": False,
-            "data.init_args.held_out.problems": self.spec.problems, "data.init_args.held_out.predict_split": "train",
-            "model.init_args.evaluation.samples": self.spec.samples, "model.init_args.evaluation.seed": self.seed,
-            "model.init_args.evaluation.likelihood": False,
-        }  # fmt: skip
-        run_stage(["predict", *self._settings(current, current.sampler), *_arguments(asked)])
-        samples = sorted((current.folder / "predict/samples").glob("predict*.jsonl"))
-        rows, counts = select(read_samples(samples), self.spec.keep)
-        train, validation = set_apart(rows, self.spec.keep.validation_share)
-        write_rows(current.folder / "train.jsonl", train)
-        write_rows(current.folder / "validation.jsonl", validation)
-        found = counts | {"train_rows": len(train), "validation_rows": len(validation)}
-        found |= {"op": current.op, "passed": counts["pass@1"] >= self.spec.gate and bool(train)}
-        write_text(current.folder / "round.json", json.dumps(found, indent=1))
-
-    def train(self, rounds: list[Round]) -> None:
-        """Train and test the last round, unless that is done."""
-        last = rounds[-1]
-        used = rounds if self.spec.union else [last]
-        files = {
-            name: [str(r.folder / f"{name}.jsonl") for r in used if r.found[f"{name}_rows"]] for name in ("train", "validation")
-        }
-        settings = [*self._settings(last, last.init_from), *_arguments({"data.init_args.files": files})]
-        if not (last.folder / "training.json").is_file():
-            run_stage(["fit", *settings, "--ckpt_path", "last"])
-        if not (last.folder / "test/pass_at_k.json").is_file():
-            run_stage(["test", *self._settings(last, last.model)])
+def run_rounds(spec: ExpertIteration, out: Path, seed: int) -> list[Round]:
+    """Run every round that is not done; return those that sampled, of which the last may have failed the gate."""
+    rounds: list[Round] = []
+    sampler = spec.start_from
+    for op in parse_ops(spec.ops):
+        rounds.append(Round(op, sampler, spec.start_from if spec.restart else sampler, out / f"op{op:02d}"))
+        print(f"\n=== round {len(rounds)}: {op} operations ===", flush=True)
+        _sample(spec, seed, rounds[-1])
+        if not rounds[-1].found["passed"]:
+            break
+        _train(spec, seed, rounds)
+        sampler = rounds[-1].model
+    return rounds
 
 
-def _arguments(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as words of a command line; those that are no text or number as JSON."""
-    texts = {key: str(value) if isinstance(value, str | Path) else json.dumps(value) for key, value in settings.items()}
-    return [word for key, text in texts.items() for word in (f"--{key}", text)]
+def _settings(spec: ExpertIteration, seed: int, init_from: str) -> list[str]:
+    seeds = {"seed_everything": seed, "data.init_args.seed": seed}
+    return ["--config", str(spec.config), *flags({**spec.settings, **seeds, "model.init_args.init_from": init_from})]
+
+
+def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
+    """Sample and select, unless that is done; `round.json` says what came of it and whether the gate holds."""
+    if (current.folder / "round.json").is_file():
+        return
+    asked = {
+        "trainer.default_root_dir": str(current.folder), "data.init_args.held_out.bands": {f"op{current.op}": str(current.op)},
+        "data.init_args.held_out.per_op": False, "data.init_args.held_out.problems": spec.problems,
+        "data.init_args.held_out.predict_split": "train", "model.init_args.evaluation.samples": spec.samples,
+        "model.init_args.evaluation.seed": seed, "model.init_args.evaluation.likelihood": False,
+    }  # fmt: skip
+    run_stage(["predict", *_settings(spec, seed, current.sampler), *flags(asked)])
+    samples = sorted((current.folder / "predict/samples").glob("predict*.jsonl"))
+    rows, counts = select(read_samples(samples), spec.keep)
+    train, validation = set_apart(rows, spec.keep.validation_share)
+    write_rows(current.folder / "train.jsonl", train)
+    write_rows(current.folder / "validation.jsonl", validation)
+    found = counts | {"train_rows": len(train), "validation_rows": len(validation)}
+    found |= {"op": current.op, "passed": counts["pass@1"] >= spec.gate and bool(train)}
+    write_json(current.folder / "round.json", found)
+
+
+def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
+    """Train and test the last round."""
+    last = rounds[-1]
+    used = rounds if spec.union else [last]
+    files = {name: [str(r.folder / f"{name}.jsonl") for r in used if r.found[f"{name}_rows"]] for name in ("train", "validation")}
+    fit = [*_settings(spec, seed, last.init_from), *flags({"data.init_args.files": files})]
+    finish(last.folder, fit, _settings(spec, seed, last.model))
 
 
 def table(rounds: list[Round]) -> str:
-    """What each round sampled, kept and reached on held-out problems."""
+    """Each round: what it sampled, kept and scored on held-out problems."""
     rows: list[list[str]] = []
     heads = ["op", "pass@1 sampled", "kept", "duplicates"]
     for current in rounds:
         found, test = current.found, current.folder / "test/pass_at_k.json"
-        cells = [
-            str(current.op),
-            f"{found['pass@1']:.3f}",
-            str(found["train_rows"] + found["validation_rows"]),
-            str(found["duplicates"]),
-        ]
+        kept = found["train_rows"] + found["validation_rows"]
+        cells = [str(current.op), f"{found['pass@1']:.3f}", str(kept), str(found["duplicates"])]
         passes = read_json(test) if test.is_file() else {}
-        bands = [name for name in passes if not name.removeprefix("op").isdigit()]
+        bands = bands_of(passes)
         cells += [f"{passes[band]['executable']['pass@1']['mean']:.3f}" for band in bands]
         heads += [f"{band} executable pass@1" for band in bands] if len(heads) == 4 else []
         rows.append(cells + ["-"] * (len(heads) - len(cells)))
@@ -193,7 +171,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of sampling and of the order of training rows")
     args = parser.parse_args(argv)
     spec = load(args.file)
-    rounds = Loop(spec, args.out, args.seed).run()
+    rounds = run_rounds(spec, args.out, args.seed)
     last = rounds[-1]
     if not last.found["passed"]:
         print(f"\nThe gate closed at op {last.op}: pass@1 {last.found['pass@1']:.4f}, needed {spec.gate}.")

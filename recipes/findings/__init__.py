@@ -1,1 +1,1 @@
-"""Results held against claims."""
+"""Results compared with claims, and pages of docs/ that are regenerated from runs."""

@@ -1,4 +1,4 @@
-"""What arms reached, held against what is claimed: effects with intervals and verdicts, and what they were made with."""
+"""Results of arms compared with claims: effects with intervals and verdicts, and the environment and cost of their runs."""
 
 import json
 from collections.abc import Sequence
@@ -9,12 +9,12 @@ from recipes.report.sourced_numbers import Files, Number, Term
 from recipes.report.studies import Study
 from recipes.report.study_values import Values
 
-ALIKE = 0.05  # differences claimed to be none may be so large; where no arm is farther from 0, or from 1, nothing could be seen
-NOTHING = 0.02  # differences claimed to be there are not, if they are no larger
+ALIKE = 0.05  # most that a difference claimed to be none may be; if all arms are as close to 0, or to 1, nothing could be seen
+NOTHING = 0.02  # a difference claimed to exist does not, if it is no larger
 
 
 def verdict(found: Number, expected: str, *, at_end: bool = False) -> str:
-    """What a difference's interval says about a claim; `at_end`: all arms of the recipe are next to 0, or to 1."""
+    """The verdict of a difference's interval on a claim; `at_end`: all arms of the recipe are next to 0, or to 1."""
     if found.low is None or found.high is None or len(found.runs) < 2:
         return "not resolvable (one seed)"
     above, below, largest = found.low > 0, found.high < 0, max(-found.low, found.high)
@@ -29,16 +29,16 @@ def verdict(found: Number, expected: str, *, at_end: bool = False) -> str:
 
 
 def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence[int] = ()) -> list[dict[str, Any]]:
-    """Every effect of a claim, with each seed's value and where it was read; those whose arms are not complete hold no value.
+    """Every effect of a claim, with each seed's value and its sources; those with incomplete arms have no value.
 
     Args:
         study: the recipe's results.
-        files: of the folder that it was found in.
+        files: of the study's folder.
         claim: its effects.
-        planned: seeds that were to be run before any was seen; where there are more, what these alone say is kept, too.
+        planned: seeds chosen before any result was seen; if there are more, the result of these alone is kept, too.
 
     Raises:
-        ValueError: an effect of what no evaluation holds.
+        ValueError: no evaluation holds the value of an effect.
     """
     values, first, effects = Values(study, files), Values(_of_seeds(study, planned), files), []
     groups = {group.label for group in study.groups}
@@ -72,7 +72,7 @@ def _of_seeds(study: Study, seeds: Sequence[int]) -> Study:
 
 
 def _found(values: Values, effect: dict[str, Any]) -> Number | None:
-    """The difference of two arms, or the value of one, after its last stage or `before` it; None where there is none."""
+    """The difference of two arms, or the value of one, after its last stage or `before` it; None if there is none."""
     groups = {group.label: group for group in values.study.groups}
     arm, other, key = groups.get(effect["arm"]), groups.get(effect.get("against", effect["arm"])), effect["at"]
     before = effect.get("before", False)
@@ -93,7 +93,7 @@ def _at_end(values: Values, key: str) -> bool:
 
 
 def environment(study: Study, files: Files) -> dict[str, Any]:
-    """Seeds of a study, and the commits, versions and threads that made its stages."""
+    """Seeds of a study, and the commits, versions and threads of its stages."""
     found = [files.json(stage.path("environment.json")) or {} for stage in study.stages().values()]
     commits = sorted({of["commit"] for of in found if of.get("commit")})
     return {
@@ -104,7 +104,7 @@ def environment(study: Study, files: Files) -> dict[str, Any]:
 
 
 def cost(study: Study, files: Files) -> dict[str, float]:
-    """Seconds of training and testing by stage, each stage once; starting its two processes is left out."""
+    """Seconds of training and testing by stage, each stage once, without the start of its two processes."""
     seconds = {}
     for folder, stage in study.stages().items():
         testing = files.json(stage.evaluation)["seconds"].values()

@@ -1,25 +1,22 @@
-"""Hold what arms reached at scale `tiny` against what is claimed: python -m recipes.findings.findings_command runs/study
+"""Compare the results of arms at scale `tiny` with the paper's claims: python -m recipes.findings.findings_command runs/study
 
-`claims.yaml` says, for each recipe, what the paper claims and which values of which arms show it. Written from that folder
-alone: `effects.json` (every seed's value, the files behind it, seconds by stage), `README.md` and the report. An effect is the
-difference of two arms with the same seed, or, without `against`, the value of one arm (with `before`: before its last stage); its
-interval is Student's t over seeds. `expected` of a difference is `above` or `below` (zero), `same`, or `open`, where nothing is
-claimed. `planned` are the seeds that were to be run before any was seen; where there are more, a verdict that they changed has
-that of the planned ones beside it. In a `reading`, `{WHAT}` is the value of that effect; it is left out where the table is not
-the one, `reading_of`, that it was written for.
+docs/findings/claims.yaml says, for each recipe, what the paper claims and which values of which arms show it. From the runs alone
+this writes, beside it, `effects.json` (every seed's value, the files behind it, seconds by stage), pictures and `README.md`; the
+report goes into the folder of the runs. An effect is the difference of two arms with the same seed, or, without `against`, the
+value of one arm (with `before`: before its last stage); its interval is Student's t over seeds. `expected` of a difference is
+`above` or `below` (zero), `same`, or `open`, if nothing is claimed. `planned` are the seeds chosen before any result was seen; if
+there are more, a verdict that they changed has that of the planned ones beside it. In a `reading`, `{WHAT}` is the value of that
+effect; the reading is left out if the table is not the one, `reading_of`, that it was written for.
 """
 
-import json
-import shutil
 from argparse import ArgumentParser
 from pathlib import Path
 
 import yaml
 
-from callbacks.files import write_text
+from callbacks.files import write_json, write_text
 from recipes.findings.effects import cost, environment, measure
-from recipes.findings.findings_page import SCALE, key_of, page
-from recipes.findings.forest import draw_forest
+from recipes.findings.findings_page import SCALE, draw_forest, key_of, page
 from recipes.report.report_command import report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
@@ -34,7 +31,7 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> None:
         ValueError: the folder has none of the findings' recipes.
     """
     parser = ArgumentParser(prog="python -m recipes.findings.findings_command", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of `run --out`; what it lacks is `not measured`")
+    parser.add_argument("folder", type=Path, help="of `run --out`; arms that it lacks are `not measured`")
     root = parser.parse_args(argv).folder
     claims, files, measured = yaml.safe_load((here / "claims.yaml").read_text(encoding="utf-8")), Files(root), {}
     for study in find_studies(root):
@@ -49,12 +46,11 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> None:
             f"{root} holds no complete arm of {', '.join(claims['findings'])} at scale {SCALE}; run their recipes first."
         )
     text = page(claims, measured)
-    shutil.rmtree(here / "figures", ignore_errors=True)
-    report(root, here)
     for name, found in measured.items():
         draw_forest([effect for effect in found["effects"] if "verdict" in effect], here / f"figures/{name}-effects.png")
-    write_text(here / "effects.json", json.dumps(measured, indent=1) + "\n")
+    write_json(here / "effects.json", measured)
     write_text(here / "README.md", text)
+    print(f"findings: {here / 'README.md'}\nreport: {report(root, root)}")
 
 
 if __name__ == "__main__":

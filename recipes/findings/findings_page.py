@@ -1,19 +1,28 @@
-"""The page of findings."""
+"""The page of findings, and its pictures."""
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
-from recipes.text_tables import align
+from callbacks.text_tables import align
+from recipes.report.chart import plt, save
 
 SCALE = "tiny"
 COUNT = ".0f"
-UNREAD = "(The words that stood here were written for other numbers.)"
+UNREAD = "(The text that stood here was written for other numbers.)"
+# verdict (its first words) -> colour, marker of the mean; distinct without colour, too
+LOOKS = {
+    "reproduced": ("#0072B2", "o"), "not reproduced": ("#D55E00", "X"), "not resolvable": ("#6b6b6b", "s"),
+    "above zero": ("#0072B2", "^"), "below zero": ("#D55E00", "v"), "no difference": ("#6b6b6b", "D"),
+}  # fmt: skip
+WANTED = {"above": "> 0", "below": "< 0", "same": "= 0", "open": "?"}
 
 
 def style(effect: dict[str, Any], digits: int) -> str:
-    """How values of an effect are written: counts whole, differences with their sign."""
+    """The format of an effect's values: counts whole, differences with their sign."""
     return COUNT if effect["at"].endswith("/trials") else f"{'+' if 'against' in effect else ''}.{digits}f"
 
 
@@ -33,7 +42,7 @@ def table(effects: list[dict[str, Any]]) -> str:
 
 
 def _said(effect: dict[str, Any]) -> str:
-    """The verdict; where seeds were added and it was another one before, that too."""
+    """The verdict, and that of the planned seeds if added ones changed it."""
     now, before = effect.get("verdict", ""), effect.get("planned", {})
     return f"{now} (seeds {_list(before['seeds'])}: {before['verdict']})" if before.get("verdict", now) != now else now
 
@@ -43,7 +52,7 @@ def _list(numbers: list[int]) -> str:
 
 
 def key_of(effects: list[dict[str, Any]]) -> str:
-    """Names the table of effects; a reading says for which it was written."""
+    """Key of the table of effects, which a reading names."""
     return sha256(table(effects).encode()).hexdigest()[:8]
 
 
@@ -57,14 +66,14 @@ def reading(text: str, effects: list[dict[str, Any]]) -> str:
 
     def fill(match: re.Match[str]) -> str:
         if match[1] not in values:
-            raise ValueError(f"claims.yaml: a reading names {match[1]!r}, which was not measured; there are {sorted(values)}.")
+            raise ValueError(f"claims.yaml: a reading names {match[1]!r}, which was not measured; choose among {sorted(values)}.")
         return values[match[1]]
 
     return re.sub(r"\{([^}]+)\}", fill, text.strip())
 
 
 def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int) -> list[str]:
-    """What was found of a claim: its effects, in a picture and by number, in words, and what made them."""
+    """The finding on a claim: its effects as a picture and a table, their reading, and the runs behind them."""
     verdicts = Counter(effect["verdict"].partition(" (")[0] for effect in found["effects"] if "verdict" in effect)
     made, seconds = found["environment"], found["seconds"]
     commits = ", ".join(commit[:7] for commit in made["commits"])
@@ -88,9 +97,9 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
     differences = sum("verdict" in effect for found in measured.values() for effect in found["effects"])
     hours, least, most = sum(stages.values()) / 3600, min(stages.values()) / 60, max(stages.values()) / 60
     parts.append(
-        f"All {len(stages)} stages, each made once, took {hours:.1f} hours of training and testing by the clock; "
-        f"{least:.1f} to {most:.1f} minutes each. Were there no differences at all, about {differences / 20:.0f} of the "
-        f"{differences} intervals below would leave zero out by chance."
+        f"All {len(stages)} stages, each run once, took {hours:.1f} hours of training and testing by the clock; "
+        f"{least:.1f} to {most:.1f} minutes each. If there were no differences at all, about {differences / 20:.0f} of the "
+        f"{differences} intervals below would exclude zero by chance."
     )
     for name, claim in claims["findings"].items():
         parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
@@ -99,3 +108,28 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
         else:
             parts.append("Not measured yet.")
     return "\n\n".join(parts) + "\n"
+
+
+def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw differences between arms, each with its interval, the value of every seed and the expectation, as a PNG.
+
+    Args:
+        effects: with `what`, `expected`, `value`, `low`, `high`, `seeds` and `verdict`.
+        path: of the picture.
+    """
+    figure, axis = plt.subplots(figsize=(9, 1.1 + 0.42 * len(effects)), layout="constrained")
+    for row, effect in enumerate(effects):
+        label = effect["verdict"].partition(" (")[0]
+        colour, marker = LOOKS[label]
+        if effect["low"] is not None:
+            axis.plot([effect["low"], effect["high"]], [row, row], color=colour, linewidth=2)
+        axis.plot(effect["seeds"], [row] * len(effect["seeds"]), "|", color="black", markersize=9, alpha=0.7)
+        axis.plot(effect["value"], row, marker, color=colour, markersize=8, label=label, linestyle="none")
+    axis.axvline(0, color="black", linewidth=0.8)
+    axis.set_yticks(range(len(effects)), [f"{e['what']}  (expected {WANTED[e['expected']]})" for e in effects], fontsize=9)
+    axis.set_ylim(len(effects) - 0.5, -0.5)
+    axis.set_xlabel("difference; line: 95% interval over seeds, ticks: each seed")
+    axis.grid(axis="x", alpha=0.3)
+    handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
+    save(figure, path)

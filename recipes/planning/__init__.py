@@ -1,1 +1,1 @@
-"""What a recipe asks for: its stages, arms and their cost, before anything is run."""
+"""Recipes as written and as planned: stages, arms and their cost, before anything runs."""

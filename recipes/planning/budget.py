@@ -10,14 +10,14 @@ from recipes.planning.resolve import processes
 
 @dataclass(frozen=True)
 class StepSizes:
-    """What one step takes.
+    """The size of a step.
 
     tokens_per_step:   of mid-training (rows x row length x accumulation x devices).
     prompts_per_step:  of RL: problems of one rollout on all devices.
     rollouts:          r, completions per problem.
     length:            L, nominal tokens of prompt and completion together.
     reference:         whether RL has a reference model.
-    updates_per_step:  optimiser steps that RL takes on one rollout, which is what `trainer.max_steps` counts.
+    updates_per_step:  optimiser steps of RL on one rollout; `trainer.max_steps` counts these.
     """
 
     tokens_per_step: int = 524_288
@@ -35,12 +35,12 @@ class StepSizes:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a recipe's `budget` says.
+    """A recipe's `budget`.
 
     tokens:   T, shared by the two stages.
     rl_share: beta: 0 full mid-training, 0.2 light, 0.5 medium, 0.8 heavy, 1 full RL.
     mid, rl:  names of the two stages.
-    devices:  of a node that each of the two stages runs on; None: as their configs say.
+    devices:  of a node, for each of the two stages; None: as their configs say.
     length:   L, nominal tokens of prompt and completion together.
     """
 
@@ -52,15 +52,15 @@ class Budget:
     length: int = 2048
 
     def sizes(self, mid: Mapping[str, Any], rl: Mapping[str, Any]) -> StepSizes:
-        """What one step takes, from the resolved configs of the two stages.
+        """The size of a step, from the resolved configs of the two stages.
 
         Raises:
-            ValueError: a config without what sizes a step or without a number of devices, or RL whose updates are no whole
-                number per rollout.
+            ValueError: a config lacks a key that sizes a step or the number of devices, or RL does not take a whole number of
+                updates per rollout.
         """
         for name, config in ((self.mid, mid), (self.rl, rl)):
             if processes(config) is None:
-                raise ValueError(f"budget: stage {name!r} takes what devices there are; say how many in `budget.devices`.")
+                raise ValueError(f"budget: stage {name!r} takes all available devices; set their number in `budget.devices`.")
         policy = rl["model"]["init_args"]
         return StepSizes(
             tokens_per_step=tokens_per_update(mid),
@@ -71,7 +71,7 @@ class Budget:
 
 
 def tokens_per_update(config: Mapping[str, Any]) -> int:
-    """Positions of packed rows, padding included, that one update takes, all devices together (one, where it says "auto")."""
+    """Positions of packed rows, padding included, of one update on all devices ("auto" counts as one)."""
     fixed = (config.get("budget") or {}).get("batch_tokens")
     rows = _number("this stage", config, "data", "row_length") * _number("this stage", config, "data", "batch_rows")
     return fixed or rows * config["trainer"].get("accumulate_grad_batches", 1) * (processes(config) or 1)
@@ -81,7 +81,7 @@ def updates_per_rollout(config: Mapping[str, Any]) -> int:
     """Optimiser steps on one rollout.
 
     Raises:
-        ValueError: it is no whole number.
+        ValueError: their number is not whole.
     """
     update, accumulated = config["model"]["init_args"]["update"], config["trainer"].get("accumulate_grad_batches", 1)
     updates, rest = divmod(update["minibatches"] * update["epochs"], accumulated)
@@ -113,7 +113,7 @@ def _number(stage: str, config: Mapping[str, Any], part: str, key: str) -> int:
 
 
 class Steps(NamedTuple):
-    """Steps of mid-training, steps (rollouts) of RL, and the problems that these see."""
+    """Steps of mid-training, steps (rollouts) of RL, and the number of problems of the latter."""
 
     mid: int
     rl: int
@@ -128,13 +128,13 @@ def split_budget(tokens: float, rl_share: float, sizes: StepSizes = StepSizes())
     Args:
         tokens: T, the budget in training tokens.
         rl_share: beta, the share of RL within 0 and 1.
-        sizes: what one step takes.
+        sizes: of a step.
 
     Raises:
         ValueError: a share outside 0 ... 1, or a budget below one step.
     """
     if not 0 <= rl_share <= 1:
-        raise ValueError(f"budget: rl_share={rl_share} is not within 0 and 1.")
+        raise ValueError(f"budget: rl_share={rl_share} is outside [0, 1].")
     mid = int((1 - rl_share) * tokens / sizes.tokens_per_step + 1e-9)
     rl_steps = rl_share * tokens / sizes.tokens_per_rl_step
     if mid == round(rl_steps) == 0:

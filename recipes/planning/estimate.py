@@ -1,11 +1,11 @@
-"""What a stage will cost before it is run: steps, tokens and FLOPs, from its config and a sample of its problems.
+"""The cost of a stage before it runs: steps, tokens and FLOPs, from its config and a sample of its problems.
 
-Solutions are taken to be as long as gold ones, samples to share nothing but their prompt, and no group of RL to be left out for
-want of variance. Validation in training and the overhead of a machine are left out. The compute ledger says what it was.
+It assumes solutions as long as gold ones, samples that share nothing but their prompt, and RL that drops no group for lack of
+variance; it leaves out validation in training and the machine's overhead. The compute ledger has what a run did cost.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from functools import cache
 from pydoc import locate
 from random import Random
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, PretrainedConfig
 
+from callbacks.text_tables import align
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
 from datamodules.problems.synthesis import Synthesis
@@ -23,10 +24,15 @@ from lightning_modules.models.compute import PASSES, countable
 from lightning_modules.models.flops import forward_flops
 from lightning_modules.models.language_model import build_language_model
 from recipes.planning.budget import tokens_per_update, updates_per_rollout
-from recipes.planning.plan import Planned
+from recipes.planning.plan import Plan, Planned, in_order
 from recipes.planning.resolve import Config, processes
 
 SAMPLED = 64  # problems whose lengths stand for all
+UNIT = 1e6
+NOTE = (
+    "Tokens: trained on, padding included; of RL, sampled. Estimates take solutions to be as long as gold ones and samples to "
+    "share nothing but the prompt; validation in training is left out."
+)
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,9 @@ class Estimate:
     """Cost of a stage.
 
     steps:      optimiser updates.
-    rollouts:   of RL; 0 else.
+    rollouts:   of RL; otherwise 0.
     tokens:     trained on; of RL, sampled.
-    flops:      of training; None where the model's are not known.
+    flops:      of training; None if the model's are not known.
     evaluation: FLOPs of the test on held-out problems; None likewise.
     """
 
@@ -46,21 +52,49 @@ class Estimate:
     flops: float | None
     evaluation: float | None
 
+    def __add__(self, other: "Estimate") -> "Estimate":
+        """The cost of two stages."""
+        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
+        return Estimate(*(None if None in pair else sum(pair) for pair in pairs))
+
+    def cells(self) -> list[str]:
+        """As cells of a table."""
+        flops = ["-" if value is None else f"{value:.2e}" for value in (self.flops, self.evaluation)]
+        return [f"{self.steps:,}", f"{self.rollouts:,}" if self.rollouts else "", f"{self.tokens / UNIT:,.2f}", *flops]
+
 
 @dataclass(frozen=True)
 class Lengths:
-    """Mean tokens of prompts and responses, and of whole documents what a token attends to, itself included."""
+    """Mean tokens of prompts and responses; `attended`: tokens that a token of a document attends to, itself included."""
 
     prompt: float
     response: float
     attended: float
 
 
+def describe(plans: Sequence[Plan], complete: Callable[[Planned], bool]) -> str:
+    """The arms as chains of stages, then each stage once with steps, tokens and FLOPs; only those to do count as left."""
+    arms = [f"{plan.recipe.name}: {plan.recipe.about}\n{_chains(plan)}" for plan in plans]
+    scales = dict.fromkeys(f"Scale {scale.name}: {scale.about}" for plan in plans if (scale := plan.recipe.scale))
+    rows = [["stage", "name", "arms", "state", "steps", "rollouts", "Mtokens", "FLOPs", "of testing"]]
+    left = Estimate(0, 0, 0.0, 0.0, 0.0)
+    for stage, names in in_order(plans):
+        cost, done = estimate(stage), complete(stage)
+        rows.append([stage.label, stage.name, str(len(names)), "complete" if done else "to do", *cost.cells()])
+        left = left if done else left + cost
+    rows.append(["left to do", "", "", "", *left.cells()])
+    return "\n\n".join([*arms, *(scale.rstrip() for scale in scales), align(rows), NOTE])
+
+
+def _chains(plan: Plan) -> str:
+    return align([["arm", "stages"], *([arm.name, " > ".join(stage.label for stage in arm.stages)] for arm in plan.arms)])
+
+
 def estimate(stage: Planned) -> Estimate:
     """Estimate the cost of a stage.
 
     Raises:
-        ValueError: a stage that says neither how many updates nor how many tokens it takes.
+        ValueError: the stage sets neither a number of updates nor one of tokens.
     """
     config, model = stage.config, _architecture(stage)
     if "group" in config["model"]["init_args"]:
@@ -121,12 +155,12 @@ def _steps(config: Config, per_update: int | None) -> int:
     if tokens is not None and per_update is not None:
         limits.append(max(1, int(tokens // per_update)))
     if not limits:
-        raise ValueError("a stage says neither `trainer.max_steps` nor `budget.max_tokens`; set one of them.")
+        raise ValueError("a stage sets neither `trainer.max_steps` nor `budget.max_tokens`; set one of them.")
     return min(limits)
 
 
 def _architecture(stage: Planned) -> PretrainedConfig | None:
-    """The transformers config of the model; None where its FLOPs are not known."""
+    """The transformers config of the model; None if its FLOPs are not known."""
     settings = stage.config["model"]["init_args"]
     if stage.parent is not None:
         return _architecture(stage.parent)
@@ -139,10 +173,10 @@ def _architecture(stage: Planned) -> PretrainedConfig | None:
 
 
 def _lengths(config: Config) -> Lengths:
-    """Of what training reads."""
+    """Of the problems of training."""
     data = config["data"]["init_args"]
     if data["mixture"] is None:
-        raise ValueError("the cost of training on files cannot be estimated beforehand; give the stage a `mixture`.")
+        raise ValueError("the cost of training on files cannot be estimated; give the stage a `mixture`.")
     replayed = data.get("replay_share", 0.0)
     parts = [(data["mixture"], 1 - replayed), (data.get("replay") or (), replayed)]
     components = [_scaled(component, share) for mixture, share in parts for component in _components(mixture)]
@@ -154,12 +188,12 @@ def _components(mixture: str | Sequence[Mapping[str, Any]]) -> Sequence[Componen
 
 
 def _scaled(component: Component, share: float) -> Component:
-    """Of a share of the weight, and hashable."""
+    """A hashable copy with a share of the weight."""
     return Component(component.ops, tuple(component.contexts), tuple(component.modes), component.weight * share)
 
 
 def _shape(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
-    """What, beside the mixture, decides how long problems are; hashable."""
+    """Settings besides the mixture that decide how long problems are; hashable."""
     graph = {key: tuple(value) if isinstance(value, list) else value for key, value in data["graph"].items()}
     return GraphSpec(**graph), data["random_letters"]
 

@@ -1,6 +1,6 @@
-"""What a recipe makes: for every arm and seed a chain of stages, each identified by a digest of its whole input.
+"""The plan of a recipe: for every arm and seed a chain of stages, each identified by a digest of its whole input.
 
-Equal stages of several arms are one stage. Not here: running them (`workplace.py`), what they cost (`estimate.py`).
+Equal stages of several arms are one stage.
 """
 
 from argparse import ArgumentError
@@ -16,10 +16,10 @@ from recipes.planning.resolve import Config, digest, kind_of, resolve
 
 @dataclass(frozen=True)
 class Planned:
-    """A stage with all that shapes it.
+    """A stage with all its inputs.
 
     name:   in the recipe.
-    config: resolved; where it starts from, and where its files lie, are no part of it.
+    config: resolved, without the parent's weights and the places of files.
     parent: the stage it starts from.
     digest: of its whole input.
     """
@@ -31,7 +31,7 @@ class Planned:
 
     @property
     def kind(self) -> str:
-        """From its module: "pretrain", "midtrain", "grpo" ..."""
+        """As `kind_of`."""
         return kind_of(self.config)
 
     @property
@@ -41,11 +41,11 @@ class Planned:
 
     @property
     def record(self) -> dict[str, str | None]:
-        """What `stage.json` in its folder says of it."""
+        """The content of `stage.json` in its folder."""
         return {"kind": self.kind, "digest": self.digest, "parent": self.parent and self.parent.label}
 
     def chain(self) -> "list[Planned]":
-        """The stages that led to it, then itself."""
+        """Its ancestors, then itself."""
         return [*(self.parent.chain() if self.parent else []), self]
 
 
@@ -72,12 +72,12 @@ class Plan:
     arms: tuple[Arm, ...]
 
     def stages(self) -> dict[str, Planned]:
-        """Digest -> stage, each once, what others start from first."""
+        """Digest -> stage, each once, in an order in which they can run."""
         return {stage.digest: stage for arm in self.arms for stage in arm.stages}
 
 
 def only(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
-    """The plans with the arms whose names match one of the patterns (`*`, `?`); those left without an arm are left out.
+    """The plans with the arms whose names match one of the patterns (`*`, `?`), without plans that have no such arm.
 
     Raises:
         ValueError: a pattern that matches no arm.
@@ -91,14 +91,14 @@ def only(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
 
 
 def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
-    """Work out every arm.
+    """Plan every arm.
 
     Args:
         recipe: as it is written.
-        seeds: instead of the recipe's own.
+        seeds: replace the recipe's own.
 
     Raises:
-        ValueError: a budget that cannot be shared out, an arm without stages, or a setting that `fit` would refuse.
+        ValueError: a budget that cannot be divided, an arm without stages, or a setting that `fit` would refuse.
     """
     builder = _Builder(recipe)
     names, choices = list(recipe.axes), [list(values.items()) for values in recipe.axes.values()]
@@ -140,7 +140,7 @@ class _Builder:
         return tuple(found.values())
 
     def _start(self, stage: Stage, changes: Sequence[Change], seed: int, arm: str) -> str | None:
-        """Weights from outside that a chain begins with: those of its first stage as written, which this arm may do without."""
+        """Weights from outside that a chain starts from: those of its first stage in the recipe, even if this arm skips it."""
         written = {of.name: of for of in self.recipe.stages}
         first = written[stage.name]
         while first.init_from is not None:
@@ -166,7 +166,7 @@ class _Builder:
 
     @staticmethod
     def _spend(raw: Mapping[str, object], stages: list[Stage], configs: dict[str, Config]) -> list[Stage]:
-        """Give the two stages of a budget their steps; one that is left none is taken out."""
+        """Set the steps of a budget's two stages, and remove one that gets none."""
         budget = read_budget(raw)
         if not {budget.mid, budget.rl} & configs.keys():
             return stages  # an arm that skips both spends nothing
@@ -186,7 +186,7 @@ class _Builder:
 
 
 def _started(config: Config, start: str | None) -> Config:
-    """A config with weights from outside, where there are any."""
+    """A config with weights from outside, if there are any."""
     if start is None:
         return config
     model = config["model"]
@@ -194,7 +194,7 @@ def _started(config: Config, start: str | None) -> Config:
 
 
 def in_order(plans: Sequence[Plan]) -> Iterator[tuple[Planned, list[str]]]:
-    """Each stage once, what others start from first, with the names of its arms (of several plans, with the recipe's)."""
+    """Each stage once, in an order in which they can run, with the names of its arms (and recipe, if there are several)."""
     users: dict[str, list[str]] = {}
     stages: dict[str, Planned] = {}
     for plan in plans:

@@ -1,7 +1,6 @@
 """A recipe as it is written: stages that start from one another, and arms that vary them; read from YAML and checked.
 
-A recipe speaks in the terms of its study ("edge", "hard"); a scale (`configs/scale/`) says what they mean for models of one size.
-Not here: what stages that makes in all (`plan.py`), running them (`pipeline.py`).
+A recipe uses the terms of its study ("edge", "hard"); a scale (`configs/scale/`) says what they mean for models of one size.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from recipes.planning.scale import Scale, load_scale
 KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures"}
 STAGE_KEYS = {"config", "kind", "init_from", "use", "set"}
 CHANGE_KEYS = {"use", "set"}
-# key -> what it is, how it is written
+# key -> its type, an example
 SHAPES: dict[str, tuple[type, str]] = {
     "stages": (Mapping, "{pretrain: {kind: pretrain}}"), "arms": (Mapping, "{data: {base: {skip: [grpo]}, edge: {}}}"),
     "seeds": (list, "[0, 1, 2]"), "figures": (list, "[3, 10]"), "skip": (list, "[grpo]"),
@@ -32,7 +31,7 @@ class Stage:
 
     name:      in the recipe.
     configs:   files, later ones winning.
-    init_from: name of the earlier stage whose weights it starts from; None: what the config says.
+    init_from: name of the earlier stage whose weights it starts from; None: as the config says.
     settings:  dotted key -> value, above the files.
     """
 
@@ -44,10 +43,10 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one value of an axis changes.
+    """The changes that one value of an axis makes.
 
     settings: stage -> dotted key -> value.
-    skip:     stages that these arms do without; what starts from them starts from what they start from.
+    skip:     stages left out; a stage that starts from one starts from its parent.
     budget:   keys of the recipe's budget.
     """
 
@@ -58,16 +57,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a recipe says.
+    """A recipe.
 
     name:    the file's stem.
     stages:  in the order in which they run.
-    about:   what it asks and how, for people.
-    axes:    name -> value -> what it changes; arms are all their combinations.
+    about:   its question and method, for people.
+    axes:    name -> value -> its changes; arms are all combinations.
     seeds:   every arm runs once with each.
     budget:  see `recipes.planning.budget`; None: stages say how long they run.
-    scale:   what its terms mean; None where its stages name their configs.
-    figures: of the paper, by number, that show what it found best; the report draws them first.
+    scale:   the meaning of its terms; None if its stages name their configs.
+    figures: of the paper, by number, that show its result best; the report draws them first.
     plain:   without arms: stages have folders of their own names.
     """
 
@@ -90,7 +89,7 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
         scale: as `load_scale` takes it; None: the one that the recipe names.
 
     Raises:
-        ValueError: no such file, an unknown key, a missing config, or a stage that starts from none before it.
+        ValueError: no such file, an unknown key, a missing config, or a stage that starts from no earlier one.
     """
     if not path.is_file():
         raise ValueError(f"recipe {str(path)!r} does not exist; see configs/recipe/.")
@@ -112,7 +111,7 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
 
 
 def _shaped(path: Path, where: str, key: str, value: Any) -> Any:
-    """Refuse a value that is not written as its key wants it."""
+    """Return a value, refusing one whose form is not that of its key."""
     kind, example = SHAPES[key]
     numbers = key in ("seeds", "figures")
     if not isinstance(value, kind) or (key in NEVER_EMPTY and not value) or (numbers and not all(type(n) is int for n in value)):
@@ -124,7 +123,7 @@ def _scale(path: Path, raw: Mapping[str, Any], wanted: str | None) -> Scale | No
     """The scale asked for, else the recipe's own."""
     if "scale" not in raw:
         if wanted is not None:
-            raise ValueError(f"{path}: its stages name their configs, so --scale {wanted} changes nothing; leave it out.")
+            raise ValueError(f"{path}: its stages name their configs, so --scale {wanted} has no effect; leave it out.")
         return None
     return load_scale(wanted or raw["scale"], path.parent)
 
@@ -136,7 +135,7 @@ def _stage(path: Path, name: str, entry: Any, scale: Scale | None, earlier: set[
         )
     source = entry.get("init_from")
     if source is not None and source not in earlier:
-        raise ValueError(f"{path}: stage {name!r} starts from {source!r}, which is no stage before it ({sorted(earlier)}).")
+        raise ValueError(f"{path}: stage {name!r} starts from {source!r}, which is no earlier stage ({sorted(earlier)}).")
     if "kind" in entry:
         if scale is None:
             raise ValueError(f"{path}: stage {name!r} is of kind {entry['kind']!r}, but the recipe names no `scale`.")
@@ -151,12 +150,12 @@ def _stage(path: Path, name: str, entry: Any, scale: Scale | None, earlier: set[
 
 
 def _settings(path: Path, entry: Mapping[str, Any], scale: Scale | None) -> dict[str, Any]:
-    """What `use` and `set` of an entry say, the latter winning."""
+    """Settings of an entry: `use`, overridden by `set`."""
     settings: dict[str, Any] = {}
     used = entry.get("use", ())
     for name in (used,) if isinstance(used, str) else used:
         if scale is None:
-            raise ValueError(f"{path}: `use: {name}` needs a `scale` that says what that is.")
+            raise ValueError(f"{path}: `use: {name}` needs a `scale` that defines it.")
         settings |= scale.setting(name)
     return settings | dict(_shaped(path, "`set`", "set", entry.get("set", {})))
 
@@ -168,7 +167,7 @@ def _axis(path: Path, axis: str, values: Any, scale: Scale | None, stages: Mappi
             raise ValueError(f"{path}: axis {axis!r} is {values!r} of a scale, but the recipe names no `scale`.")
         values = scale.axis(values)
     if not isinstance(values, Mapping) or not values:
-        raise ValueError(f"{path}: axis {axis!r} maps names of values to what they change; got {values!r}.")
+        raise ValueError(f"{path}: axis {axis!r} maps names of values to their changes; got {values!r}.")
     return {str(name): _change(path, f"{axis}={name}", entry or {}, scale, stages) for name, entry in values.items()}
 
 
@@ -187,7 +186,7 @@ def _change(path: Path, where: str, entry: Mapping[str, Any], scale: Scale | Non
 
 
 def without(stages: Sequence[Stage], skipped: frozenset[str]) -> list[Stage]:
-    """Take stages out; what started from one goes back to what that started from."""
+    """Remove stages; a stage that starts from a removed one starts from its parent."""
     sources = {stage.name: stage.init_from for stage in stages}
     kept = []
     for stage in stages:

@@ -1,7 +1,7 @@
-"""What a stage really is: its config with all files merged and all defaults filled in, and a digest of everything that shapes it.
+"""The resolved config of a stage, all files merged and all defaults filled in, and a digest of all its inputs.
 
-The digest covers the resolved config, the stage it starts from, and the content of what a config only names: presets of
-mixtures, contexts, tokenizers, files of problems, weights from outside. Where a run's files lie is no part of it.
+The digest covers the resolved config, the parent stage, and the content that a config only names: presets of mixtures, contexts,
+tokenizers, files of problems, weights from outside. The places of a run's files are no part of it.
 """
 
 import json
@@ -25,13 +25,13 @@ from recipes.cli import PARSER, SUBCOMMANDS, ExperimentCLI
 from recipes.earlier_keys import as_before, renamed_flags
 
 Config = dict[str, Any]
-PLACES = (("ckpt_path",), ("weights_only",), ("config",), ("trainer", "default_root_dir"))  # say where, not what
+PLACES = (("ckpt_path",), ("weights_only",), ("config",), ("trainer", "default_root_dir"))  # of files
 COSMETIC = (("trainer", "enable_progress_bar"), ("trainer", "enable_model_summary"))
 DIGITS = 12  # of a digest that names a folder
 
 
 class _Reader(ExperimentCLI):
-    """Has the parser of `fit`; reads, builds and runs nothing by itself."""
+    """Has the parser of `fit`; reads, builds and runs nothing."""
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         self.config = Namespace(subcommand="fit")
@@ -52,14 +52,14 @@ def _parser() -> LightningArgumentParser:
 
 
 def resolve(configs: Sequence[Path], settings: Mapping[str, Any]) -> Config:
-    """Merge configs, later ones winning, and fill in all defaults; keys that only say where files lie are left out.
+    """Merge configs, later ones winning, and fill in all defaults; `PLACES` are left out.
 
     Args:
         configs: files as `fit --config` takes them.
         settings: dotted key -> value, above the files.
 
     Raises:
-        ArgumentError: what `fit` would refuse.
+        ArgumentError: `fit` would refuse the config.
     """
     arguments = [word for path in configs for word in ("--config", str(path))]
     parser = _parser()
@@ -84,7 +84,7 @@ def kind_of(config: Mapping[str, Any]) -> str:
 
 
 def processes(config: Mapping[str, Any]) -> int | None:
-    """On how many devices a stage trains, all nodes together; None: on those that there are ("auto")."""
+    """The number of devices a stage trains on, all nodes together; None: all available ones ("auto")."""
     devices = config["trainer"].get("devices", "auto")
     if isinstance(devices, str) and devices != "auto":
         devices = [part for part in devices.split(",") if part] if "," in devices else int(devices)
@@ -94,11 +94,11 @@ def processes(config: Mapping[str, Any]) -> int | None:
 
 
 def digest(config: Config, parent: str | None) -> str:
-    """Name a stage by all that shapes it.
+    """Name a stage by its inputs.
 
     Args:
         config: resolved.
-        parent: digest of the stage it starts from; None: it starts from what its config says.
+        parent: digest of the stage it starts from; None: it starts as its config says.
     """
     shaped = as_before(json.loads(json.dumps(config)))
     for *parents, key in COSMETIC:
@@ -113,7 +113,7 @@ def digest(config: Config, parent: str | None) -> str:
 
 
 def _named(config: Config) -> Iterator[tuple[str, Any]]:
-    """What the config names without holding it, as key -> content or its digest."""
+    """Inputs that the config only names: key -> content or its digest."""
     data = config["data"]["init_args"]
     contexts = set(data["held_out"]["contexts"])
     for key in ("mixture", "replay"):
@@ -141,5 +141,5 @@ def _components(mixture: str | Sequence[Mapping[str, Any]]) -> list[dict[str, An
 
 
 def _content(path: Path) -> str | None:
-    """Digest of a file; None where it does not exist (yet)."""
+    """Digest of a file; None if it does not exist (yet)."""
     return sha256(path.read_bytes()).hexdigest() if path.is_file() else None

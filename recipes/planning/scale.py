@@ -1,4 +1,4 @@
-"""A scale: what the terms of recipes mean for models of one size (`configs/scale/paper.yaml`, `small.yaml`, `tiny.yaml`)."""
+"""A scale: the meaning of recipes' terms for models of one size (`configs/scale/paper.yaml`, `small.yaml`, `tiny.yaml`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ SCALES = Path(__file__).parents[2] / "configs/scale"
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What a scale says.
+    """A scale.
 
     name:     the file's stem.
-    about:    its models, bands and what differs from the paper, for people.
+    about:    its models, bands and differences from the paper, for people.
     kinds:    kind of stage -> its configs, and settings above them.
     settings: name -> dotted key -> value.
-    axes:     name -> values of an axis, as a recipe writes them.
+    axes:     name -> values of an axis, as in a recipe.
     """
 
     name: str

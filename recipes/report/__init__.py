@@ -1,1 +1,1 @@
-"""`python main.py report DIR`: what runs left in files, as figures, tables and one page to read them by."""
+"""`python main.py report DIR`: the files of runs as figures, tables and one page."""

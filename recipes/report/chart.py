@@ -1,4 +1,4 @@
-"""Charts as data, and how they are drawn: told apart by marker, line style and hatch as well as by colour, legible when small."""
+"""Charts as data, and their drawing: lines and bars differ by marker, dash and hatch as well as by colour; legible when small."""
 
 import base64
 from dataclasses import dataclass
@@ -14,16 +14,17 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from callbacks.files import new_file
 from recipes.report.sourced_numbers import Number
 
-# Okabe and Ito's colours, which people with any colour vision tell apart (jfly.uni-koeln.de/color), darkest first
+# Okabe and Ito's colours, distinct for any colour vision (jfly.uni-koeln.de/color), darkest first
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C8C8C")
 # 7 markers and 5 dashes, numbers without a common divisor: 35 lines differ without their colours
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 STYLES = ("-", "--", "-.", ":", (0, (8, 3)))
 HATCHES = ("", "///", "---", "xxx", "\\\\\\", "|||", "+++", "--\\\\")  # lines: dots make an SVG five times as large
 SIZE = (4.4, 3.7)  # inches of a panel
-FEW = 16  # points that get a marker each, and a tick where they are whole numbers
+FEW = 16  # points that get a marker each, and a tick if they are whole numbers
 MANY = 1000
 
 
@@ -40,7 +41,7 @@ class Line:
 class Panel:
     """One pair of axes.
 
-    kind: "line"; "bar": bars of all lines side by side at each x; "stack": upon one another.
+    kind: "line"; "bar": bars of all lines side by side at each x; "stack": on top of each other.
     """
 
     title: str
@@ -49,6 +50,7 @@ class Panel:
     lines: tuple[Line, ...]
     kind: Literal["line", "bar", "stack"] = "line"
     log_x: bool = False
+    log_y: bool = False
     share: bool = True
 
 
@@ -57,7 +59,7 @@ class Chart:
     """Panels that belong together.
 
     key:   names its file.
-    title: what it shows, and which figures of the paper have this shape.
+    title: its subject, and the figures of the paper with this shape.
     note:  how to read it.
     """
 
@@ -65,6 +67,14 @@ class Chart:
     title: str
     note: str
     panels: tuple[Panel, ...]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as a PNG file, close it, and return the path."""
+    with new_file(path) as part:
+        figure.savefig(part, format="png", dpi=110)
+    plt.close(figure)
+    return path
 
 
 def draw_png(chart: Chart, path: Path) -> None:
@@ -78,9 +88,7 @@ def draw_png(chart: Chart, path: Path) -> None:
         else:
             draw_panel(axis, panel)
     _legend(figure, *axes.flat)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save(figure, path)
 
 
 def panel_image(panel: Panel) -> str:
@@ -104,6 +112,8 @@ def draw_panel(axis: Axes, panel: Panel) -> None:
     axis.grid(alpha=0.3)
     if panel.share and panel.kind != "stack" and all(n.value >= 0 for line in panel.lines for _, n in line.points):
         axis.set_ylim(-0.03, 1.03)
+    if panel.log_y:
+        axis.set_yscale("log")
     if panel.log_x:
         ticks = sorted({x for line in panel.lines for x, _ in line.points})
         axis.set_xscale("log", base=2)
@@ -128,7 +138,7 @@ def _lines(axis: Axes, panel: Panel) -> None:
 
 
 def _interval(axis: Axes, points: list[tuple[float | str, Number]], colour: str) -> None:
-    """Shade between the ends of intervals; a whisker where there is one point."""
+    """Shade between the ends of intervals; with one point draw a whisker."""
     xs, lows, highs = [x for x, _ in points], [n.low for _, n in points], [n.high for _, n in points]
     if len(points) == 1:
         axis.vlines(xs, lows, highs, color=colour, linewidth=1, alpha=0.6)
@@ -162,7 +172,7 @@ def _stack(axis: Axes, panel: Panel) -> None:
 
 
 def _filled(style: int) -> dict[str, Any]:
-    """How a bar looks."""
+    """The look of a bar."""
     colour = COLOURS[1 + style % (len(COLOURS) - 1)]
     return {"color": colour, "alpha": 0.75, "hatch": HATCHES[style % len(HATCHES)], "edgecolor": "black", "linewidth": 0.7}
 

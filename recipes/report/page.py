@@ -1,4 +1,4 @@
-"""The page: everything in one file, that opens without a network, prints, and fits a phone."""
+"""The page: one file that opens without a network, prints, and fits a phone."""
 
 import json
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def write_page(sections: Sequence[Section], files: Files, path: Path) -> Path:
 
 
 def chart_table(chart: Chart) -> Table:
-    """The numbers that a chart draws."""
+    """The numbers of a chart."""
     rows: list[list[str | Shown | None]] = []
     for panel in chart.panels:
         for line in panel.lines:
@@ -54,7 +54,7 @@ def chart_table(chart: Chart) -> Table:
 
 
 def origin(stage: StageFiles, files: Files) -> dict[str, Any]:
-    """What a stage was made with: its config as text, versions, commit, hardware."""
+    """The inputs of a stage: its config as text, versions, commit, hardware."""
     config = files.root / stage.path("config.yaml")
     return {
         "stage": stage, "config": config.read_text(encoding="utf-8") if config.is_file() else "not kept",
@@ -63,5 +63,5 @@ def origin(stage: StageFiles, files: Files) -> dict[str, Any]:
 
 
 def _as_script(data: object) -> Markup:
-    """JSON that may stand in a <script>: nothing in it ends the element."""
+    """JSON for a <script>, in which nothing ends the element."""
     return Markup(json.dumps(data, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

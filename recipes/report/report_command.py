@@ -1,16 +1,17 @@
-"""`python main.py report DIR`: read what runs left in DIR, write `report.html` (one file, opens offline) and `figures/*.png`."""
+"""`python main.py report DIR`: from the files of runs in DIR, `report.html` (one file, opens offline) and `figures/*.png`."""
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 from recipes.report.chart import Chart, draw_png
+from recipes.report.figures import MAKERS, curves
 from recipes.report.page import Section, write_page
 from recipes.report.samples import sample_browser
 from recipes.report.sourced_numbers import Files
-from recipes.report.studies import Study, find_studies
+from recipes.report.studies import Group, Run, StageFiles, Study, find_studies
 from recipes.report.study_values import Values
 from recipes.report.tables import tables
-from recipes.report.training_figures import MAKERS
 
 
 def main(argv: list[str]) -> int:
@@ -20,7 +21,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--out", type=Path, help="where to write (default: into the folder itself)")
     args = parser.parse_args(argv)
     if not args.folder.is_dir():
-        raise ValueError(f"report: {args.folder} is no folder; give that of `run --out`.")
+        raise ValueError(f"report: {args.folder} is not a folder; give that of `run --out`.")
     path = report(args.folder, args.out or args.folder)
     print(f"{path}\n{path.parent / 'figures'}")
     return 0
@@ -43,7 +44,7 @@ def report(root: Path, out: Path) -> Path:
 
 
 def charts_of(values: Values) -> list[Chart]:
-    """The charts of a study, those that its recipe names first."""
+    """The charts of a study, starting with those that its recipe names."""
     order = {number: place for place, number in enumerate(values.study.figures)}
     makers = sorted(MAKERS, key=lambda maker: min((order.get(number, len(order)) for number in maker.like), default=len(order)))
     charts = []
@@ -54,6 +55,14 @@ def charts_of(values: Values) -> list[Chart]:
             title = f"{found.title} (the shape of Figure {like})" if like else found.title
             charts.append(Chart(found.key, title, found.note, found.panels))
     return charts
+
+
+def draw_curves(out: Path, stages: Sequence[str]) -> Path:
+    """Draw the stages of a recipe without arms, each starting from the one before it, to `curves.png`; return its path."""
+    chain = tuple(StageFiles(name, name) for name in stages)
+    groups = tuple(Group(stage.name, {}, (Run(0, chain[:i]),)) for i, stage in enumerate(chain, start=1))
+    draw_png(curves(Values(Study(out.name, "", groups), Files(out))), out / "curves.png")
+    return out / "curves.png"
 
 
 def _file_name(study: Study) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from datamodules.problems.mixture import parse_ops
 from recipes.report.studies import Group, StageFiles
 from recipes.report.study_values import Values
 
@@ -13,11 +14,11 @@ PER_PROBLEM = 3  # responses of a problem, wrong ones first
 
 
 def sample_browser(values: Values) -> list[dict[str, Any]]:
-    """For each stage that ends an arm's first seed: problems of every band, with a few responses each.
+    """The last stage of each arm's first seed: problems of every band, with a few responses each.
 
     Returns:
-        Stages as plain data: arm, path, problems [op, band, context, mode, problem, question, solution, answers]; an answer has
-        `parts`, the response cut into steps with their verdicts.
+        Stages as plain data: arm, path, problems [op, band, context, mode, problem, question, solution, answers]; the `parts` of
+        an answer are the response cut into steps, with their verdicts.
     """
     found, seen = [], set()
     for group in values.study.groups:
@@ -33,21 +34,13 @@ def _stage(values: Values, group: Group, stage: StageFiles) -> dict[str, Any]:
     config = values.files.yaml(stage.path("config.yaml")) or {}
     bands = config.get("data", {}).get("init_args", {}).get("held_out", {}).get("bands", {})
     wanted: dict[str, list[dict[str, Any]]] = {band: [] for band in bands}
-    ops = {op: band for band, text in bands.items() for op in _ops(text)}
+    ops = {op: band for band, text in bands.items() for op in parse_ops(text)}
     for rows in _problems(values.files.root / path):
         band = ops.get(rows[0]["op"], "")
         if len(wanted.setdefault(band, [])) < PER_BAND:
             wanted[band].append(_problem(band, rows))
-    return {
-        "arm": f"{group.label}, seed {group.runs[0].seed}",
-        "path": path,
-        "problems": [p for of in wanted.values() for p in of],
-    }
-
-
-def _ops(text: str) -> list[int]:
-    ends = [part.split("-") for part in str(text).split(",")]
-    return [op for part in ends for op in range(int(part[0]), int(part[-1]) + 1)]
+    problems = [problem for of in wanted.values() for problem in of]
+    return {"arm": f"{group.label}, seed {group.runs[0].seed}", "path": path, "problems": problems}
 
 
 def _problems(path: Path) -> Iterator[list[dict[str, Any]]]:
@@ -81,7 +74,7 @@ def _problem(band: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _answer(row: dict[str, Any]) -> dict[str, Any]:
-    """A response cut at its steps."""
+    """A response, cut into its steps."""
     report, text, at = row["report"], row["response"], 0
     reasons = {(error["start"], error["end"]): error for error in report["errors"]}
     parts: list[dict[str, Any]] = []

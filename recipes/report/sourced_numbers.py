@@ -1,15 +1,15 @@
-"""Numbers that know where they come from: each is the mean over runs of a sum of values that stand in files."""
+"""Numbers with their sources: each is the mean over runs of a sum of values in files."""
 
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 import yaml
 
@@ -45,9 +45,9 @@ class Number:
     """A value with its interval and its sources.
 
     value:     the mean over runs.
-    low, high: a 95% interval; None where there is none.
+    low, high: a 95% interval, or None.
     runs:      for each, the terms whose sum is that run's value.
-    how:       what the interval is of.
+    how:       what the interval covers.
     """
 
     value: float
@@ -74,7 +74,7 @@ class Number:
 
 
 def t_quantile(freedom: int) -> float:
-    """97.5% quantile of Student's t (beyond 10 degrees of freedom by Cornish and Fisher's expansion, right to 0.003)."""
+    """97.5% quantile of Student's t; beyond 10 degrees of freedom the Cornish-Fisher expansion, within 0.003."""
     if freedom <= len(_T):
         return _T[freedom - 1]
     z = _Z
@@ -82,39 +82,34 @@ def t_quantile(freedom: int) -> float:
 
 
 class Files:
-    """Values of the JSON and CSV files of a folder, each file read once."""
+    """Values of the JSON, CSV and YAML files of a folder; each file is read once, a missing one reads as nothing."""
 
     def __init__(self, root: Path) -> None:
-        """Nothing is read yet."""
         self.root = root
         self._read: dict[str, Any] = {}
 
     def json(self, path: str) -> Any:
-        """A JSON file's content; None where there is no such file."""
-        if path not in self._read:
-            file = self.root / path
-            self._read[path] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-        return self._read[path]
-
-    def rows(self, path: str) -> list[dict[str, str]]:
-        """A CSV file's rows; none where there is no such file."""
-        if path not in self._read:
-            file, rows = self.root / path, []
-            if file.is_file():
-                with file.open(encoding="utf-8") as opened:
-                    rows = list(csv.DictReader(opened))
-            self._read[path] = rows
-        return self._read[path]
+        """A JSON file's content; None if it does not exist."""
+        return self._content(path, json.load)
 
     def yaml(self, path: str) -> Any:
-        """A YAML file's content; None where there is no such file."""
+        """A YAML file's content; None if it does not exist."""
+        return self._content(path, yaml.safe_load)
+
+    def rows(self, path: str) -> list[dict[str, str]]:
+        """A CSV file's rows; none if it does not exist."""
+        return self._content(path, lambda file: list(csv.DictReader(file))) or []
+
+    def _content(self, path: str, read: Callable[[TextIO], Any]) -> Any:
         if path not in self._read:
-            file = self.root / path
-            self._read[path] = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+            self._read[path] = None
+            if (self.root / path).is_file():
+                with (self.root / path).open(encoding="utf-8") as file:
+                    self._read[path] = read(file)
         return self._read[path]
 
     def value(self, path: str, key: str) -> float | None:
-        """One value; None where it is not there."""
+        """One value; None if there is none."""
         if path.endswith(".csv"):
             column, step = _CELL.fullmatch(key).groups()
             found = [row[column] for row in self.rows(path) if row["step"] == step and row.get(column)]
@@ -125,14 +120,13 @@ class Files:
         return None if found is None else float(found)
 
     def number(self, runs: Sequence[Sequence[Term]], *, share: bool = True) -> Number | None:
-        """The mean over runs that have all their values; None where none has.
+        """The mean over runs that have all their values; None if none has.
 
-        The interval speaks of other seeds (Student's t) where there are several runs, of other problems where there is one and
-        its file has an interval.
+        With several runs the interval is over seeds (Student's t); with one, it is that over problems, if its file has one.
 
         Args:
             runs: for each, its terms.
-            share: a value within 0 and 1 (or, with a negative weight, -1 and 1), which bounds the interval.
+            share: the value lies within 0 and 1 (-1 and 1 for a difference), which bounds the interval.
         """
         kept, values = [], []
         for run in runs:

@@ -1,4 +1,4 @@
-"""What a folder holds: recipes with arms and seeds (by their index), and stages that were run by hand or by a plain recipe."""
+"""The studies in a folder: recipes with arms and seeds (by their index), and stages run by hand or by a recipe without arms."""
 
 import json
 from collections.abc import Mapping
@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from callbacks.files import read_json
 
 SEED = "seed"
 
@@ -17,15 +19,14 @@ class StageFiles:
 
     name: str
     folder: str
-    kind: str = ""
 
     def path(self, name: str) -> str:
-        """Of one of its files."""
+        """Path of one of its files."""
         return f"{self.folder}/{name}"
 
     @property
     def evaluation(self) -> str:
-        """What testing found."""
+        """Path of the results of its test."""
         return self.path("test/evaluation.json")
 
 
@@ -38,12 +39,12 @@ class Run:
 
     @property
     def last(self) -> StageFiles:
-        """The stage that the arm ends with."""
+        """The last stage."""
         return self.stages[-1]
 
     @property
     def before(self) -> StageFiles | None:
-        """What the last stage started from."""
+        """The stage that the last one started from."""
         return self.stages[-2] if len(self.stages) > 1 else None
 
 
@@ -67,10 +68,10 @@ class Study:
 
     name, about: for people.
     groups:      arms with a complete run.
-    figures:     of the paper, by number, to be shown first.
+    figures:     of the paper, by number, to show first.
     axes:        name -> values, in order.
-    missing:     arm -> what is not complete.
-    index:       path of the file that says all this; empty where the folders themselves do.
+    missing:     arm -> stages that are not complete.
+    index:       path of the index that lists all this; empty if there is none.
     """
 
     name: str
@@ -90,60 +91,51 @@ def find_studies(root: Path) -> list[Study]:
     """All studies of a folder.
 
     Raises:
-        ValueError: there is none, or a file that should say what there is cannot be read.
+        ValueError: there is none, or an index cannot be read.
     """
-    found = [_read_index(root, path) for path in sorted(root.glob("*.json")) if _is_index(path)]
+    indices = {path: index for path in sorted(root.glob("*.json")) if (index := _index(path)) is not None}
+    found = [_of_index(root, path.name, index) for path, index in indices.items()]
     found += _by_hand(root, taken={folder for study in found for folder in study.stages()})
     if not found:
         raise ValueError(f"report: {root} holds no run; give the folder of `run --out`, or one with runs of `fit` and `test`.")
     return found
 
 
-def _is_index(path: Path) -> bool:
+def _index(path: Path) -> dict[str, Any] | None:
+    """The content of an index; None if the file is something else."""
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = read_json(path)
     except json.JSONDecodeError as err:
         raise ValueError(f"report: {path} is not JSON ({err}); remove it, or run its recipe again.") from err
-    return isinstance(raw, dict) and {"recipe", "arms"} <= raw.keys()
+    return raw if isinstance(raw, dict) and {"recipe", "arms"} <= raw.keys() else None
 
 
-def _read_index(root: Path, path: Path) -> Study:
-    raw = json.loads(path.read_text(encoding="utf-8"))
+def _of_index(root: Path, file: str, raw: dict[str, Any]) -> Study:
+    axes = {axis: tuple(names) for axis, names in raw["axes"].items()}
     runs: dict[str, list[Run]] = {}
     values: dict[str, Mapping[str, str]] = {}
     missing: dict[str, str] = {}
     for arm in raw["arms"]:
         label = "-".join(arm["values"].values()) or "all"
         values[label] = arm["values"]
-        stages = tuple(StageFiles(s["name"], s["folder"], s["kind"]) for s in arm["stages"])
+        stages = tuple(StageFiles(s["name"], s["folder"]) for s in arm["stages"])
         states = {s["name"]: s["state"] for s in arm["stages"] if not (root / s["folder"] / "test/evaluation.json").is_file()}
         if states:
             missing[arm["name"]] = ", ".join(f"{name}: {state}" for name, state in states.items())
         else:
             runs.setdefault(label, []).append(Run(arm["seed"], stages))
-    groups = tuple(
-        Group(label, values[label], tuple(sorted(of, key=lambda run: run.seed)))
-        for label, of in _ordered(runs, raw["axes"], values)
-    )
-    name = raw["recipe"] + (f" ({raw['scale']})" if raw["scale"] else "")
-    about = "\n\n".join(part.strip() for part in (raw["about"], raw["about_scale"]) if part)
-    axes = {axis: tuple(names) for axis, names in raw["axes"].items()}
-    return Study(name, about, groups, tuple(raw["figures"]), axes, missing, path.name)
-
-
-def _ordered(
-    runs: Mapping[str, list[Run]], axes: Mapping[str, list[str]], values: Mapping[str, Mapping[str, str]]
-) -> list[tuple[str, list[Run]]]:
-    """Groups in the order of the recipe's axes."""
 
     def place(label: str) -> list[int]:
         return [axes[axis].index(value) if value in axes.get(axis, ()) else 0 for axis, value in values[label].items()]
 
-    return sorted(runs.items(), key=lambda item: place(item[0]))
+    groups = tuple(Group(of, values[of], tuple(sorted(runs[of], key=lambda r: r.seed))) for of in sorted(runs, key=place))
+    name = raw["recipe"] + (f" ({raw['scale']})" if raw["scale"] else "")
+    about = "\n\n".join(part.strip() for part in (raw["about"], raw["about_scale"]) if part)
+    return Study(name, about, groups, tuple(raw["figures"]), axes, missing, file)
 
 
 def _by_hand(root: Path, taken: set[str]) -> list[Study]:
-    """Stages without an index: every folder of them is a study, whose arms are its stages; folders `seedN` are its seeds."""
+    """Stages without an index: a folder of stages is a study with the stages as arms; folders `seedN` are its seeds."""
     places: dict[Path, list[Path]] = {}
     for path in sorted(root.glob("**/test/evaluation.json")):
         folder = path.parent.parent
@@ -162,7 +154,7 @@ def _family(root: Path, family: Path, seeds: Mapping[int, list[Path]]) -> Study:
     for seed, folders in sorted(seeds.items()):
         chain: list[StageFiles] = []
         for folder in sorted(folders, key=lambda path: _start_of(path, folders)):
-            chain.append(StageFiles(folder.name, str(folder.relative_to(root)), folder.name))
+            chain.append(StageFiles(folder.name, str(folder.relative_to(root))))
             runs.setdefault(folder.name, []).append(Run(seed, tuple(chain)))
     groups = tuple(Group(name, {"stage": name}, tuple(of)) for name, of in runs.items())
     name = str(family.relative_to(root))
@@ -170,7 +162,7 @@ def _family(root: Path, family: Path, seeds: Mapping[int, list[Path]]) -> Study:
 
 
 def _start_of(folder: Path, folders: list[Path]) -> tuple[int, float]:
-    """How many of the other stages came before, by `init_from`; else by age."""
+    """The number of stages before this one, by `init_from`; then its age."""
     depth, at, by_name = 0, folder, {path.name: path for path in folders}
     while (source := _init_from(at)) is not None and (at := by_name.get(Path(source).parent.name)) is not None:
         depth += 1

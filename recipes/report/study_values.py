@@ -1,13 +1,16 @@
-"""Which values of a study's files are wanted, as numbers over its seeds; shared by figures and tables."""
+"""Values of a study's files as numbers over its seeds; shared by figures, tables and findings."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
+from statistics import mean
 from typing import Any
 
 from recipes.report.sourced_numbers import Files, Number, Term, pointer
 from recipes.report.studies import Group, Run, StageFiles, Study
 
 GRADER = "executable"
+VARIANCE = ("train/zero_variance", "train/explained_variance")
 Terms = Sequence[Term]
 
 
@@ -23,7 +26,7 @@ class Values:
         return self.files.number([pick(run) for run in group.runs], share=share)
 
     def found(self, group: Group, *keys: str | int) -> Number | None:
-        """What the last stage's evaluation holds under nested keys."""
+        """The value under nested keys of the last stage's evaluation."""
         return self.number(group, lambda run: [Term(1, run.last.evaluation, pointer(*keys))])
 
     def grade(self, group: Group, dimension: str, name: str, metric: str, grader: str = GRADER) -> Number | None:
@@ -31,12 +34,12 @@ class Values:
         return self.found(group, "grades", dimension, name, grader, metric, "mean")
 
     def title(self, group: Group) -> str:
-        """A group's label; where others have more seeds, how many it has."""
+        """A group's label, with its number of seeds if others have more."""
         most = max(len(of.runs) for of in self.study.groups)
         return group.label if len(group.runs) == most else f"{group.label} ({len(group.runs)} of {most} seeds)"
 
     def difference(self, group: Group, other: Group, key: str) -> Number | None:
-        """What a group's evaluations hold under a JSON pointer less what another's do, of runs with the same seed."""
+        """The value under a JSON pointer of a group's evaluations less that of another's, over runs with the same seed."""
         evaluations = {run.seed: run.last.evaluation for run in other.runs}
 
         def pick(run: Run) -> Terms:
@@ -54,46 +57,62 @@ class Values:
 
         return self.number(group, lambda run: pick(run) if run.before else [], share=share)
 
-    def logged(self, group: Group, column: str, steps: Sequence[int], stage: Callable[[Run], StageFiles | None]) -> list[Number]:
-        """Logged values at steps of a stage, where every run has them."""
-        found = []
-        for step in steps:
-            terms = [
-                [Term(1, s.path("metrics.csv"), f"{column}[step={step}]")] if (s := stage(run)) else [] for run in group.runs
-            ]
-            found.append(self.files.number(terms, share=False))
-        return [number for number in found if number is not None]
+    def logged(self, group: Group, column: str, step: int, stage: Callable[[Run], StageFiles | None]) -> Number | None:
+        """The value logged at a step of a stage; None unless every run has it."""
+        places = [stage(run) for run in group.runs]
+        terms = [[Term(1, s.path("metrics.csv"), f"{column}[step={step}]")] if s else [] for s in places]
+        number = self.files.number(terms, share=False)
+        return number if number and len(number.runs) == len(group.runs) else None
+
+    def last_logged(self, group: Group, column: str, step: int, stage: Callable[[Run], StageFiles | None]) -> float:
+        """The value last logged up to a step of a stage, 0 if there is none; the mean over runs."""
+        rows = [self.files.rows(found.path("metrics.csv")) for run in group.runs if (found := stage(run))]
+        logged = [[float(row[column]) for row in of if row.get(column) and int(row["step"]) <= step] for of in rows]
+        return mean(values[-1] if values else 0.0 for values in logged)
+
+    def evaluation(self, group: Group) -> dict[str, Any]:
+        """The last stage's evaluation of a group's first run."""
+        return self.files.json(group.runs[0].last.evaluation) or {}
 
     def names(self, dimension: str) -> list[str]:
-        """Names of a dimension of grades, in the order in which files have them; operations by size."""
-        names: dict[str, None] = {}
-        for grades in self._grades():
-            names |= dict.fromkeys(grades.get(dimension, {}))
+        """Names of a dimension of grades, in the order of the files; operations by size."""
+        names = dict.fromkeys(name for grades in self._grades() for name in grades.get(dimension, {}))
         return sorted(names, key=int) if dimension == "op" else list(names)
-
-    def ks(self) -> list[int]:
-        """Which pass@k there are."""
-        found: set[int] = set()
-        for grades in self._grades():
-            found |= {int(name.removeprefix("pass@")) for name in grades["all"]["all"].get(GRADER, {})}
-        return sorted(found)
-
-    def _grades(self) -> list[dict[str, Any]]:
-        runs = [group.runs[0] for group in self.study.groups]
-        return [found["grades"] for run in runs if (found := self.files.json(run.last.evaluation))]
 
     def bands(self) -> list[str]:
         """Names of bands."""
         return self.names("band")
 
-    def is_policy(self, stage: StageFiles) -> bool:
-        """Whether a stage is RL."""
-        return any("train/reward" in row for row in self.files.rows(stage.path("metrics.csv"))[:1])
+    def ks(self) -> list[int]:
+        """All k of pass@k."""
+        return sorted({int(name.removeprefix("pass@")) for of in self._grades() for name in of["all"]["all"].get(GRADER, {})})
+
+    def ends(self) -> list[int]:
+        """The least k and the greatest: 1 and the number of samples."""
+        ks = self.ks()
+        return list(dict.fromkeys((*ks[:1], *ks[-1:])))
+
+    def _grades(self) -> list[dict[str, Any]]:
+        return [found["grades"] for group in self.study.groups if (found := self.evaluation(group))]
 
     def policy(self, run: Run) -> StageFiles | None:
         """The last stage of a run, if it is RL."""
-        return run.last if self.is_policy(run.last) else None
+        logged = self.files.rows(run.last.path("metrics.csv"))[:1]
+        return run.last if logged and "train/reward" in logged[0] else None
 
     def steps(self, stage: StageFiles, column: str) -> list[int]:
-        """Steps at which a column was logged."""
-        return [int(row["step"]) for row in self.files.rows(stage.path("metrics.csv")) if row.get(column)]
+        """Steps at which a column was logged and finite."""
+        rows = self.files.rows(stage.path("metrics.csv"))
+        return [int(row["step"]) for row in rows if isfinite(float(row.get(column) or "nan"))]
+
+    def end_of_training(self, run: Run, last: int = 10) -> dict[str, Terms]:
+        """Rewards and `VARIANCE`, column -> its mean over the last logged rollouts of RL."""
+        stage = self.policy(run)
+        if stage is None:
+            return {}
+        found = {}
+        for column in self.files.rows(stage.path("metrics.csv"))[0]:
+            steps = self.steps(stage, column)[-last:]
+            if steps and (column.startswith("train/reward") or column in VARIANCE):
+                found[column] = [Term(1 / len(steps), stage.path("metrics.csv"), f"{column}[step={step}]") for step in steps]
+        return found

@@ -1,1 +1,1 @@
-"""Stages run: here, side by side, or as jobs of a cluster."""
+"""`python main.py run`: stages run here, side by side, or as jobs of a cluster."""

@@ -1,6 +1,6 @@
-"""Stages as jobs of a cluster or of this machine, through `submitit`: each starts when the one it starts from is trained.
+"""Stages as jobs of a cluster or of this machine, through `submitit`.
 
-`slurm` submits everything with dependencies and returns; `local` (a process each) and `debug` (in this one) wait for the end.
+`slurm` submits all jobs with their dependencies and returns; `local` (a process each) and `debug` (in this one) wait for the end.
 """
 
 import os
@@ -12,14 +12,14 @@ from typing import Any
 
 from recipes.planning.plan import Planned
 from recipes.planning.resolve import processes
-from recipes.running.stage_folders import Workplace
+from recipes.running.stage_folders import StageFolders
 
 CLUSTERS = ("slurm", "local", "debug")
 
 
 @dataclass(frozen=True)
 class StageJob:
-    """What a job runs; one that is preempted is queued again and goes on from its last checkpoint."""
+    """What a job runs; one that is preempted is queued again and resumes from its last checkpoint."""
 
     out: Path
     stage: Planned
@@ -28,11 +28,11 @@ class StageJob:
         """Train and test the stage; every process of the job calls it.
 
         Raises:
-            RuntimeError: the stage failed, which ends what depends on the job.
+            RuntimeError: the stage failed; jobs that depend on this one end, too.
         """
-        place = Workplace(self.out)
-        if not place.make(self.stage, alone=_rank() == 0):
-            raise RuntimeError(f"{self.stage.label} failed:\n{place.why(self.stage)}")
+        folders = StageFolders(self.out)
+        if not folders.finish(self.stage, alone=_rank() == 0):
+            raise RuntimeError(f"{self.stage.label} failed:\n{folders.why(self.stage)}")
 
     def checkpoint(self) -> Any:
         """Called by submitit before a job is preempted."""
@@ -43,26 +43,26 @@ def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping
     """Submit every stage that is not complete.
 
     Args:
-        stages: each once, what others start from first.
+        stages: each once, in an order in which they can run.
         out: folder of the experiment, seen by all machines.
         cluster: "slurm", "local" or "debug".
         settings: of `submitit.AutoExecutor.update_parameters`, e.g. timeout_min, gpus_per_node, slurm_partition.
 
     Returns:
-        Digest -> job, of slurm; the others have ended.
+        Digest -> job; unless the cluster is slurm, all have ended.
 
     Raises:
         ValueError: a stage that would not train as one on a job's tasks.
     """
     for stage in stages:
         _check_tasks(stage, settings)
-    place, jobs = Workplace(out), {}
+    folders, jobs = StageFolders(out), {}
     executor = _submitit().AutoExecutor(folder=out / "jobs", cluster=cluster)
     given = dict(settings)
     further = given.pop("slurm_additional_parameters", {})
     failed: set[str] = set()
     for stage in stages:
-        if place.complete(stage):
+        if folders.complete(stage):
             continue
         parent = stage.parent.digest if stage.parent else None
         if parent in failed:
@@ -73,7 +73,7 @@ def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping
         if cluster != "slurm" and parent in jobs and jobs[parent].exception() is not None:
             failed.add(stage.digest)
             continue
-        place.prepare(stage)
+        folders.prepare(stage)
         jobs[stage.digest] = executor.submit(StageJob(out, stage))
     if cluster != "slurm":
         for job in jobs.values():
@@ -82,7 +82,7 @@ def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping
 
 
 def _check_tasks(stage: Planned, settings: Mapping[str, Any]) -> None:
-    """Each task of a job is a process of the Trainer; too many of them would each train for itself, in one folder."""
+    """Each task of a job is a process of the Trainer; surplus ones would each train for itself, in one folder."""
     trainer, tasks = stage.config["trainer"], settings.get("tasks_per_node", 1) * settings.get("nodes", 1)
     if tasks > 1 and processes(stage.config) not in (None, tasks):
         raise ValueError(
@@ -98,7 +98,7 @@ def _rank() -> int:
 
 
 def _after(job: Any | None) -> dict[str, Any]:
-    """The parameters of a job that starts once another has ended well, and is taken off the queue where it has not."""
+    """The parameters of a job that starts once another has succeeded, and leaves the queue if that fails."""
     return {} if job is None else {"dependency": f"afterok:{job.job_id}", "kill-on-invalid-dep": "yes"}
 
 

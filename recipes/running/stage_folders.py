@@ -1,92 +1,143 @@
-"""Where stages are made and kept: `OUT/stages/KIND-DIGEST`, one folder for all arms and recipes that share a stage.
+"""Folders of stages: what each holds, and how a stage is trained and tested, each once.
 
-A stage is complete when training and testing have left their last files; an incomplete one is gone on with. Each is worked on in
-processes of its own, `main.py fit` and `main.py test`, so that one that dies takes nothing with it.
+A recipe without arms keeps stages in `OUT/STAGE` and runs them in this process. One with arms keeps them in
+`OUT/stages/KIND-DIGEST`, where arms and recipes share equal stages, and runs them in child processes, whose death harms no other.
 """
 
 import fcntl
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 import yaml
 
-from callbacks.files import write_text
+from callbacks.files import read_json, write_json, write_text
+from recipes.cli import run_stage
 from recipes.planning.plan import Planned
 
 FRONT_DOOR = Path(__file__).parents[2] / "main.py"
-LAST_LINES = 5  # of a log, shown where a stage fails
+LAST_LINES = 5  # of a log, shown if a stage fails
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether training has ended."""
+    return (folder / "training.json").is_file()
+
+
+def is_tested(folder: Path) -> bool:
+    """Whether testing has ended."""
+    return (folder / "test" / "pass_at_k.json").is_file()
+
+
+def in_process(command: list[str]) -> bool:
+    """Run `fit` or `test` in this process."""
+    return run_stage(command) == 0
+
+
+def finish(folder: Path, fit: Sequence[str], test: Sequence[str], run: Callable[[list[str]], bool] = in_process) -> bool:
+    """Train a stage unless it is trained, then test it unless it is tested; both resume where they stopped.
+
+    Args:
+        folder: of its files.
+        fit: arguments of `fit`: configs and settings.
+        test: those of `test`, with the weights to test.
+        run: takes a command line and returns whether it succeeded.
+
+    Returns:
+        Whether the stage is complete.
+    """
+    place = ["--trainer.default_root_dir", str(folder)]
+    trained = is_trained(folder) or run(["fit", *fit, *place, "--ckpt_path", "last"])
+    return trained and (is_tested(folder) or run(["test", *test, *place]))
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """A folder of stages.
+class StageFolders:
+    """The stages of an experiment.
 
     out:     that of `run --out`.
-    threads: of each process of a stage; None: as PyTorch would have it.
+    plain:   stages of a recipe without arms.
+    threads: of each child process; None: PyTorch's default.
     """
 
     out: Path
+    plain: bool = False
     threads: int | None = None
 
     def folder(self, stage: Planned) -> Path:
         """Where a stage's files lie."""
-        return self.out / "stages" / stage.label
-
-    def trained(self, stage: Planned) -> bool:
-        """Whether training has ended."""
-        return (self.folder(stage) / "training.json").is_file()
+        return self.out / stage.name if self.plain else self.out / "stages" / stage.label
 
     def complete(self, stage: Planned) -> bool:
         """Whether nothing is left to do."""
-        return self.trained(stage) and (self.folder(stage) / "test" / "pass_at_k.json").is_file()
+        folder = self.folder(stage)
+        return self._held(folder) == stage.digest and is_trained(folder) and is_tested(folder)
+
+    @staticmethod
+    def _held(folder: Path) -> str | None:
+        """Digest of the stage that a folder holds."""
+        record = folder / "stage.json"
+        return read_json(record)["digest"] if record.is_file() else None
 
     def prepare(self, stage: Planned) -> None:
-        """Write down what the stage is: `stage.yaml`, its config as it is run, and `stage.json`."""
-        folder = self.folder(stage)
-        for name, text in (("stage.yaml", yaml.safe_dump(stage.config)), ("stage.json", json.dumps(stage.record, indent=1))):
-            if not (folder / name).is_file():
-                write_text(folder / name, text)
+        """Write `stage.yaml`, the config as it is run, and `stage.json`, which says what the stage is.
 
-    def make(self, stage: Planned, *, alone: bool = True) -> bool:
-        """Train and test a stage, each unless that is done; whether it is complete now.
+        Raises:
+            ValueError: the folder holds another stage, or one without such a record.
+        """
+        folder = self.folder(stage)
+        held = self._held(folder)
+        if held != stage.digest and (held or (folder / "config.yaml").is_file()):
+            what = f"was made with another seed, config or start ({held}, not {stage.digest})"
+            raise ValueError(
+                f"{folder} {what if held else 'does not say how it was made (by hand, or by an earlier version)'}; give another "
+                "--out, or remove the folder."
+            )
+        if not (folder / "stage.yaml").is_file():
+            write_text(folder / "stage.yaml", yaml.safe_dump(stage.config))
+        write_json(folder / "stage.json", stage.record)
+
+    def finish(self, stage: Planned, *, alone: bool = True) -> bool:
+        """Train and test a stage unless that is done; return whether it is complete.
 
         Args:
             stage: whose parent is trained.
-            alone: keep other processes from the stage, and wait for one that works on it; false for those of a job's processes
-                that join another one.
+            alone: lock the stage, waiting for a process that works on it; false for those processes of a job that join another.
         """
-        with self._claimed(stage) if alone else _open(os.devnull) as claim:
+        if self.plain:
+            self.prepare(stage)
+            return self._finish(stage, in_process)
+        with self._locked(stage) if alone else _open(os.devnull) as lock:
             if alone:
                 self.prepare(stage)
-            done = self.trained(stage) or self._run(stage, "fit", "last", claim)
-            last = self.folder(stage) / "checkpoints" / "last.ckpt"
-            return done and (self.complete(stage) or self._run(stage, "test", str(last), claim))
+            return self._finish(stage, partial(self._run, stage, lock))
 
-    def _run(self, stage: Planned, command: str, checkpoint: str, claim: IO[str]) -> bool:
+    def _finish(self, stage: Planned, run: Callable[[list[str]], bool]) -> bool:
         folder = self.folder(stage)
-        arguments = [
-            command, "--config", str(folder / "stage.yaml"), "--trainer.default_root_dir", str(folder), "--ckpt_path", checkpoint,
-        ]  # fmt: skip
+        settings = ["--config", str(folder / "stage.yaml")]
         if stage.parent is not None:
-            arguments += ["--model.init_args.init_from", str(self.folder(stage.parent) / "huggingface")]
+            settings += ["--model.init_args.init_from", str(self.folder(stage.parent) / "huggingface")]
+        return finish(folder, settings, [*settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")], run)
+
+    def _run(self, stage: Planned, lock: IO[str], command: list[str]) -> bool:
+        """Run a command in a child process, which logs to `COMMAND.log`."""
         environment = os.environ | ({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})
-        # the process holds the claim, too: should this one be killed, no other starts while that one goes on
-        with (folder / f"{command}.log").open("a", encoding="utf-8") as log:
+        # the child holds the lock too: if this process is killed, no other starts the stage while the child lives
+        with (self.folder(stage) / f"{command[0]}.log").open("a", encoding="utf-8") as log:
             ended = subprocess.run(
-                [sys.executable, str(FRONT_DOOR), *arguments], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                pass_fds=[claim.fileno()], env=environment, check=False,
+                [sys.executable, str(FRONT_DOOR), *command], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                pass_fds=[lock.fileno()], env=environment, check=False,
             )  # fmt: skip
         return ended.returncode == 0
 
     def why(self, stage: Planned) -> str:
-        """The last lines of what a failed stage printed, and where the rest is."""
+        """The last lines that a failed stage printed, and where the rest is."""
         logs = [path for command in ("test", "fit") if (path := self.folder(stage) / f"{command}.log").is_file()]
         if not logs:
             return "it printed nothing"
@@ -94,16 +145,16 @@ class Workplace:
         return "\n".join([*(f"    {line}" for line in lines[-LAST_LINES:]), f"    ({logs[0]})"])
 
     @contextmanager
-    def _claimed(self, stage: Planned) -> Iterator[IO[str]]:
-        """The stage for this process alone, once no other works on it."""
+    def _locked(self, stage: Planned) -> Iterator[IO[str]]:
+        """Hold the stage's lock, once no other process does."""
         self.folder(stage).mkdir(parents=True, exist_ok=True)
-        with _open(self.folder(stage) / "claim.lock") as claim:
+        with _open(self.folder(stage) / "claim.lock") as lock:
             try:
-                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 print(f"    another process works on {stage.label}; waiting for it", flush=True)
-                fcntl.flock(claim, fcntl.LOCK_EX)
-            yield claim
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield lock
 
 
 def _open(path: Path | str) -> IO[str]:

@@ -1,0 +1,41 @@
+"""Update the README's quickstart tables: python -m recipes.findings.quickstart_tables runs/quickstart/seed0 [runs/...]
+
+Copies the files behind the numbers, and the curves of the first run, to docs/quickstart.
+"""
+
+import re
+import sys
+from pathlib import Path
+from shutil import copyfile
+
+from callbacks.files import read_json, write_text
+from recipes.running.result_tables import result_table
+
+ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "docs/quickstart"
+STAGES = ["pretrain", "midtrain", "grpo"]
+
+
+def keep(run: Path) -> str:
+    """Copy the sources of a run's table, and return the table."""
+    for stage in STAGES:
+        target = KEPT / run.name / stage
+        (target / "test").mkdir(parents=True, exist_ok=True)
+        for name in ("environment.json", "training.json", "test/pass_at_k.json"):
+            copyfile(run / stage / name, target / name)
+    made = read_json(KEPT / run.name / STAGES[0] / "environment.json")
+    machine = f"{made['cpu']['name']} as {made['cpu']['capability']}, {made['threads']} threads"
+    return f"Seed {run.name.removeprefix('seed')} ({machine}):\n\n```\n{result_table(KEPT / run.name, STAGES)}\n```"
+
+
+def main(runs: list[Path]) -> None:
+    """Copy, then write the tables between the README's marks."""
+    tables = "\n\n".join(keep(run) for run in runs)
+    copyfile(runs[0] / "curves.png", KEPT / "curves.png")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    marked = re.compile(r"(?<=<!-- results -->\n\n).*?(?=\n\n<!-- /results -->)", re.DOTALL)
+    write_text(ROOT / "README.md", marked.sub(lambda _: tables, text))
+
+
+if __name__ == "__main__":
+    main([Path(argument) for argument in sys.argv[1:]])

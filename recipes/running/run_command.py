@@ -1,0 +1,133 @@
+"""`python main.py run RECIPE.yaml ... --out DIR`: run the stages of recipes, test each, print the results.
+
+Started again, it resumes where it stopped. A recipe without arms leaves each stage in `OUT/STAGE`; one with arms keeps stages in
+`OUT/stages`, where arms, seeds and recipes share equal ones, and an index in `OUT/RECIPE.SCALE.json`. Exit status 1: some arms
+failed; the others ran.
+"""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recipes.planning.estimate import describe
+from recipes.planning.plan import Plan, in_order, make_plan, only
+from recipes.planning.recipe import Recipe, load_recipe
+from recipes.report.report_command import draw_curves
+from recipes.running.arm_index import write_index
+from recipes.running.jobs import CLUSTERS, submit
+from recipes.running.result_tables import arm_table, compute_table, result_table
+from recipes.running.scheduler import run_stages
+from recipes.running.stage_folders import StageFolders
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    args = _parser().parse_args(argv)
+    recipes = [load_recipe(path, args.scale) for path in args.recipe]
+    _check(recipes, args)
+    plans = [make_plan(recipe, args.seed) for recipe in recipes]
+    plans = only(plans, args.only.split(",")) if args.only else plans
+    plain = recipes[0].plain
+    if args.dry_run:
+        print(describe(plans, StageFolders(args.out, plain).complete))
+        return 0
+    if plain:
+        return _run_plain(plans[0], args.out)
+    return _run_arms(plans, args.out, args)
+
+
+def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
+    """Refuse what would fail later or be ignored."""
+    names = [recipe.name for recipe in recipes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"there is more than one recipe named {twice}; their results would share an index, so give each name once."
+        )
+    for recipe in recipes:
+        if recipe.plain and (len(recipes) > 1 or args.launcher != "here" or args.at_once > 1):
+            raise ValueError(f"{recipe.name} has no arms; run it by itself, without --launcher and --at-once.")
+        if recipe.plain and len(args.seed or recipe.seeds) != 1:
+            raise ValueError(f"{recipe.name} has no arms and runs with one seed; give --seed one number, or the recipe `arms`.")
+    if args.at_once < 1:
+        raise ValueError(f"--at-once {args.at_once}: how many stages run side by side; give 1 or more.")
+    if args.at_once > 1 and args.launcher != "here":
+        raise ValueError(
+            f"--at-once is for stages of this machine; --launcher {args.launcher} starts all that it can. Leave one out."
+        )
+    if args.job and args.launcher == "here":
+        raise ValueError(
+            f"--job {args.job[0]} is for jobs; say which kind by --launcher {' | '.join(CLUSTERS)}, or leave it out."
+        )
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="python main.py run", description=__doc__)
+    parser.add_argument("recipe", type=Path, nargs="+", help="files under configs/recipe/; stages that several share run once")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the experiment")
+    parser.add_argument(
+        "--seed", type=_seeds, help="of weights, data order and sampling, e.g. 3 or 0,1,2; held-out problems stay the same "
+        "(default: the recipe's seeds)",
+    )  # fmt: skip
+    parser.add_argument("--scale", help="a name under configs/scale/, or a path (default: the recipe's)")
+    parser.add_argument("--only", help="arms, by name, e.g. 'edge-*,base-seed0'")
+    parser.add_argument("--dry-run", action="store_true", help="print the graph of stages, steps, tokens and estimated cost")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="stages that run side by side (default: %(default)s)")
+    parser.add_argument("--launcher", choices=("here", *CLUSTERS), default="here", help="where stages run")
+    parser.add_argument(
+        "--job", action="append", default=[], metavar="KEY=VALUE",
+        help="of jobs, e.g. timeout_min=600, gpus_per_node=1, slurm_partition=gpu (submitit's names)",
+    )  # fmt: skip
+    return parser
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return tuple(int(seed) for seed in text.split(","))
+
+
+def _job(settings: list[str]) -> dict[str, Any]:
+    """Read KEY=VALUE."""
+    for setting in settings:
+        if "=" not in setting:
+            raise ValueError(f"--job {setting!r} is not of the form KEY=VALUE, e.g. timeout_min=600.")
+    return {key: yaml.safe_load(value) for key, _, value in (setting.partition("=") for setting in settings)}
+
+
+def _run_plain(plan: Plan, out: Path) -> int:
+    """The stages of a recipe without arms, in folders of their own names."""
+    (arm,) = plan.arms
+    folders = StageFolders(out, plain=True)
+    for number, stage in enumerate(arm.stages, start=1):
+        print(f"\n=== {number}/{len(arm.stages)} {stage.name} ===", flush=True)
+        folders.finish(stage)
+    names = [stage.name for stage in arm.stages]
+    print(f"\n{plan.recipe.about}Seed {arm.seed}.\n\n{result_table(out, names)}\n")
+    print(f"{compute_table(out, names)}\n")
+    print(f"Curves:      {draw_curves(out, names)}")
+    print(f"Samples:     {out}/STAGE/test/samples/test.jsonl")
+    print(f"TensorBoard: tensorboard --logdir {out}")
+    return 0
+
+
+def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
+    """All stages of all recipes; equal ones run once."""
+    for plan in plans:
+        write_index(plan, out, set())
+    folders, stages = StageFolders(out), {stage.digest: stage for stage, _ in in_order(plans)}
+    if args.launcher == "here":
+        failed = run_stages(plans, out, args.at_once)
+    else:
+        jobs = submit(list(stages.values()), out, args.launcher, _job(args.job))
+        if args.launcher == "slurm":
+            print("\n".join(f"submitted job {found.job_id}: {stages[name].label}" for name, found in jobs.items()))
+            print(f"When they have ended: python main.py report {out}")
+            return 0
+        failed = {name for name in jobs if not folders.complete(stages[name])}
+        for name in failed:
+            print(f"FAILED {stages[name].label}:\n{folders.why(stages[name])}")
+    for plan in plans:
+        print(f"\n{plan.recipe.name}: {plan.recipe.about}\n{arm_table(write_index(plan, out, failed))}")
+    print(f"\nReport: python main.py report {out}")
+    return int(not all(folders.complete(stage) for stage in stages.values()))
