@@ -8,7 +8,7 @@ from grammar_cases import response_of, rows
 from torch.nn.functional import cross_entropy
 
 from grammar import gold_trace, parse_problem, parse_response, render_trace, verify
-from lightning_modules.metrics import LikelihoodByKind, SkillAccuracy, TopologyRows, summarise_likelihood, summarise_skills
+from lightning_modules.metrics import GoldLoss, SkillAccuracy, TopologyRows, summarise_likelihood, summarise_skills
 from lightning_modules.metrics.problem_table import PLACE, ProblemTable, problem_row
 from lightning_modules.metrics.skill_accuracy import SKILLS, trials
 from lightning_modules.metrics.structure_similarity import features, parents_of_problem, parents_of_solution, similarity
@@ -143,9 +143,10 @@ def test_likelihood_of_tokens_equals_one_row_at_a_time(tiny_model):
 
 
 def test_likelihood_adds_up_by_op_and_kind():
-    metric = LikelihoodByKind(("a", "b"))
-    for nll, kind, op in product((1.0, 3.0), (0, 1), (2, 5)):
-        metric.update(torch.tensor([nll * (kind + 1)]), torch.tensor([kind]), torch.tensor([op]))
+    metric = GoldLoss(2, 2)
+    for context, kind, op in product((0, 1), (0, 1), (2, 5)):
+        nll = (1.0, 3.0)[context] * (kind + 1)
+        metric.update(torch.tensor([nll]), torch.tensor([op]), torch.tensor([context]), torch.tensor([kind]))
     assert summarise_likelihood(metric.compute(), ("a", "b"), [2]) == {
         "a": {"nll_nats": 2.0, "tokens": 2}, "b": {"nll_nats": 4.0, "tokens": 2}, "all": {"nll_nats": 3.0, "tokens": 4},
     }  # fmt: skip

@@ -1,5 +1,6 @@
-"""Advantages: how much better a completion is than its group."""
+"""Advantages: how much better a completion, or a step of it, is than its group."""
 
+import torch
 from torch import Tensor
 
 
@@ -58,3 +59,37 @@ def leave_one_out_advantages(rewards_BG: Tensor) -> Tensor:
     """
     centred_BG = centred_advantages(rewards_BG)
     return centred_BG * (rewards_BG.shape[1] / (rewards_BG.shape[1] - 1))
+
+
+def step_advantages(
+    reward_BGT: Tensor, ends_BGT: Tensor, *, discount: float = 1.0, eps: float = 1e-6, correction: int = 0
+) -> Tensor:
+    """A_t = sum over steps j that end at or after t of discount^(j - j(t)) (r_j - mean) / (std + eps).
+
+    Mean and std are those of all steps of the group; j(t) is the step that token t is in. With discount 1 these are the
+    advantages of process supervision in GRPO (arXiv:2402.03300, 4.1.3); with 0 a token answers for its own step alone.
+
+    Args:
+        reward_BGT: [B, G, T] rewards of steps, at their last tokens.
+        ends_BGT: [B, G, T] bool, true at the last token of a step.
+        discount: of later steps, in [0, 1].
+        eps: reward units; steps of equal rewards give exactly 0.
+        correction: std divides by the number of steps - correction.
+
+    Returns:
+        [B, G, T], no gradient; 0 after the last step.
+    """
+    reward_BGT = reward_BGT.detach()
+    # the highest reward is taken off beforehand: equal rewards then differ by exactly 0, whatever the rounding of a mean
+    highest_B11 = reward_BGT.masked_fill(~ends_BGT, -torch.inf).amax(dim=(1, 2), keepdim=True)
+    shifted_BGT = torch.where(ends_BGT, reward_BGT - highest_B11, 0.0)
+    count_B11 = ends_BGT.sum(dim=(1, 2), keepdim=True)
+    centred_BGT = shifted_BGT - shifted_BGT.sum(dim=(1, 2), keepdim=True) / count_B11.clamp(min=1)
+    centred_BGT = torch.where(ends_BGT, centred_BGT, 0.0)
+    variance_B11 = centred_BGT.square().sum(dim=(1, 2), keepdim=True) / (count_B11 - correction).clamp(min=1)
+    normal_BGT = centred_BGT / (variance_B11.sqrt() + eps)
+    advantage_BGT, later_BG = torch.zeros_like(reward_BGT), torch.zeros_like(reward_BGT[..., 0])
+    for t in reversed(range(reward_BGT.shape[-1])):
+        later_BG = torch.where(ends_BGT[..., t], normal_BGT[..., t] + discount * later_BG, later_BG)
+        advantage_BGT[..., t] = later_BG
+    return advantage_BGT

@@ -8,11 +8,12 @@ from typing import get_args
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
 
 from grammar import GRADERS, Report, grade
 from grammar.checking.report import Status
 from grammar.reading.trace import ErrorKind
-from lightning_modules.metrics.joined_rows import JoinedRows
 
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 NODE_STATUSES: tuple[str, ...] = get_args(Status)
@@ -48,11 +49,40 @@ def problem_row(
     ]  # fmt: skip
 
 
+class JoinedRows(Metric):
+    """A table to which each process adds rows; `compute` gives the rows of all. A process without rows takes part too.
+
+    Args:
+        columns: width of the table.
+        dtype: of its numbers.
+    """
+
+    full_state_update = False
+
+    def __init__(self, columns: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.columns, self.kind = columns, dtype
+        self.add_state("rows", [], dist_reduce_fx="cat")
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop all rows; an empty table of the right width stays, so that processes can gather it."""
+        super().reset()
+        self.rows.append(torch.zeros(0, self.columns, dtype=self.kind, device=self.device))
+
+    def add(self, rows_MC: Tensor) -> None:
+        """Add [M, C] rows."""
+        self.rows.append(rows_MC.to(self.device, self.kind).reshape(-1, self.columns))
+
+    def compute(self) -> Tensor:
+        """[M, C] rows of all batches and processes."""
+        return dim_zero_cat(self.rows)
+
+
 class ProblemTable(JoinedRows):
     """Joins the rows of all batches and processes; see `COLUMNS`."""
 
     def __init__(self) -> None:
-        """Start empty."""
         super().__init__(len(COLUMNS), torch.float64)
 
     def update(self, rows: Sequence[Sequence[float]]) -> None:

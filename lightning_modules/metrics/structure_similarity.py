@@ -14,7 +14,7 @@ from torch import Tensor
 
 from grammar import Graph, Report
 from grammar.reading.gold_graph import graph_of
-from lightning_modules.metrics.joined_rows import JoinedRows
+from lightning_modules.metrics.problem_table import JoinedRows
 
 ROUNDS = 3
 FEATURES = 512  # neighbourhoods are counted in so many buckets
@@ -62,7 +62,6 @@ class TopologyRows(JoinedRows):
     """Structures of problems and of accepted samples: rows of source, op, number of the context, then `FEATURES` counts."""
 
     def __init__(self) -> None:
-        """Start empty."""
         super().__init__(3 + FEATURES, torch.float32)
 
     def update(self, graph: Graph, op: int, context: int, accepted: Mapping[str, Sequence[Report]]) -> None:
