@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def group_advantages(rewards_BG: Tensor, *, eps: float = 1e-6, correction: int = 0) -> Tensor:
-    """A_bg = (r_bg - mean_g r_b) / (std_g r_b + eps), the group being its own baseline (arXiv:2402.03300, 4.1.2).
+    """A_bg = (r_bg - mean_g r_b) / (std_g r_b + eps), the group as its own baseline (arXiv:2402.03300, 4.1.2).
 
     Args:
         rewards_BG: [B, G] float.
@@ -24,7 +24,7 @@ def group_advantages(rewards_BG: Tensor, *, eps: float = 1e-6, correction: int =
 
 
 def centred_advantages(rewards_BG: Tensor) -> Tensor:
-    """A_bg = r_bg - mean_g r_b: easy and hard problems weigh by their own spread (Dr. GRPO, arXiv:2503.20783, 3.2).
+    """A_bg = r_bg - mean_g r_b: problems weigh by the spread of their rewards (Dr. GRPO, arXiv:2503.20783, 3.2).
 
     Args:
         rewards_BG: [B, G] float.
@@ -40,7 +40,7 @@ def centred_advantages(rewards_BG: Tensor) -> Tensor:
             f"group advantages: expected rewards [B, G>=2], got {tuple(rewards_BG.shape)}; "
             "raise `model.init_args.group_size` to at least 2."
         )
-    # the first reward is taken off beforehand: equal rewards then differ by exactly 0, whatever the rounding of a mean
+    # subtract the first reward: equal rewards then give exactly 0, whatever the rounding of a mean
     shifted_BG = (rewards_BG - rewards_BG[:, :1]).detach()
     return shifted_BG - shifted_BG.mean(dim=1, keepdim=True)
 
@@ -67,7 +67,7 @@ def step_advantages(
     """A_t = sum over steps j that end at or after t of discount^(j - j(t)) (r_j - mean) / (std + eps).
 
     Mean and std are those of all steps of the group; j(t) is the step that token t is in. With discount 1 these are the
-    advantages of process supervision in GRPO (arXiv:2402.03300, 4.1.3); with 0 a token answers for its own step alone.
+    advantages of process supervision in GRPO (arXiv:2402.03300, 4.1.3); with 0 a token gets those of its own step alone.
 
     Args:
         reward_BGT: [B, G, T] rewards of steps, at their last tokens.
@@ -80,7 +80,7 @@ def step_advantages(
         [B, G, T], no gradient; 0 after the last step.
     """
     reward_BGT = reward_BGT.detach()
-    # the highest reward is taken off beforehand: equal rewards then differ by exactly 0, whatever the rounding of a mean
+    # subtract the highest reward: equal rewards then give exactly 0, whatever the rounding of a mean
     highest_B11 = reward_BGT.masked_fill(~ends_BGT, -torch.inf).amax(dim=(1, 2), keepdim=True)
     shifted_BGT = torch.where(ends_BGT, reward_BGT - highest_B11, 0.0)
     count_B11 = ends_BGT.sum(dim=(1, 2), keepdim=True)

@@ -1,4 +1,4 @@
-"""What is measured: functions of samples, and torchmetrics that gather what they need."""
+"""Measurements: functions of samples, and torchmetrics that collect their inputs."""
 
 from lightning_modules.metrics.bootstrap import Estimate, estimate_means
 from lightning_modules.metrics.gold_loss import GoldLoss, gold_loss_table, mean_loss, summarise_likelihood

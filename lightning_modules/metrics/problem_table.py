@@ -1,6 +1,6 @@
-"""What was found about each problem: one row of counts per problem, from which every summary is computed.
+"""One row of counts per problem, from which every summary is computed.
 
-Rows, not sums: intervals are over problems, so problems must be told apart, and several processes only have to join theirs.
+Rows rather than sums: confidence intervals resample problems, and several processes only have to join their rows.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ COLUMNS = (
     "index", "op", "context", "mode", "samples", *GRADERS, "process_accuracy", "tokens", "finished",
     *(f"error/{kind}" for kind in ERROR_KINDS), *(f"node/{status}" for status in NODE_STATUSES),
 )  # fmt: skip
-MOST_OPS = 512  # sums by number of operations have room for problems below this
+MOST_OPS = 512  # sums by number of operations hold problems below this
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 
 
@@ -34,7 +34,7 @@ def problem_row(
         labels: index, op, number of the context, number of the mode.
         reports: of each of n samples.
         tokens: length of each response.
-        finished: whether each response ended by itself.
+        finished: whether each response ended with the end token.
 
     Returns:
         A value for each of `COLUMNS`: sums over samples; `error/KIND` counts samples with an error of that kind.
