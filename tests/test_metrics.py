@@ -58,6 +58,25 @@ def test_a_missing_step_is_no_trial():
     assert named(trials(*judged(*STEPS[:2], answer=3))) == {("given", True), ("copy", True), ("given > copy", True)}
 
 
+def test_a_composition_upon_wrong_inputs_is_no_trial():
+    """Lilies are wrong since roses are: whether ferns compose with lilies cannot be told."""
+    steps = [
+        "Define roses as A; so A = 4.", "Define oaks as B; so B = A = 4.", "Define lilies as C; so C = A + B = 4 + 4 = 8.",
+        "Define ferns as D; e = C = 8; so D = 2 * e = 2 * 8 = 16.",
+    ]  # fmt: skip
+    assert named(trials(*judged(*steps, answer=16))) == {("given", False), ("given > copy", False)}
+
+
+def test_an_equation_is_tried_only_after_right_steps():
+    graph = next(graph for graph in published(4, 200) if graph.unknown is not None)
+    response = response_of(render_trace(gold_trace(graph)))
+    start = response.index("Define")
+    short = response[:start] + response[response.index("Define", start + 1) :]
+    whole, part = (named(trials(graph, verify(parse_response(text), graph))) for text in (response, short))
+    assert ("equation", True) in whole
+    assert not any(place == "equation" for place, _ in part)
+
+
 def test_accuracy_of_a_composition_stands_beside_the_product_of_its_skills():
     graph, right = judged(*STEPS)
     wrong = judged(*STEPS[:2], "Define lilies as C; so C = A + B = 3 + 3 = 7.", answer=7)[1]
