@@ -27,13 +27,13 @@ class NonFiniteLoss(Callback):
         """Keep the loss; check if Lightning logs this step."""
         self.seen.append((batch_idx, trainer.global_step, outputs["loss"].detach()))
         if trainer.global_step % trainer.log_every_n_steps == 0:
-            self._look(trainer)
+            self._check(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Check."""
-        self._look(trainer)
+        self._check(trainer)
 
-    def _look(self, trainer: Trainer) -> None:
+    def _check(self, trainer: Trainer) -> None:
         """Every process must check at the same steps."""
         if not self.seen:
             return

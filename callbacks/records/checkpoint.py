@@ -113,7 +113,7 @@ class Checkpoint(ModelCheckpoint):
         self.signals.caught = None
         if trainer.is_global_zero:
             print(f"Stopped at step {trainer.global_step} of {trainer.max_steps}; saved {self._last_checkpoint_saved}")
-            print(f"To resume: {command_to_go_on(sys.argv)}", flush=True)
+            print(f"To resume: {resume_command(sys.argv)}", flush=True)
         raise Stopped(caught)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -171,7 +171,7 @@ def _put(part: Path, path: Path) -> None:
         os.replace(part, path)
 
 
-def command_to_go_on(argv: list[str]) -> str:
+def resume_command(argv: list[str]) -> str:
     """The command that resumes what `argv` started: the same, and for `fit` from its last checkpoint."""
     words = list(argv)
     if words[1:2] == ["fit"]:

@@ -35,7 +35,7 @@ class ComputeBudget(Callback):
             )
         self.every_n_steps = every_n_steps
         self.spent: dict[str, float] = {}
-        self.looked_at = -1
+        self.checked_at = -1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the ledger."""
@@ -46,16 +46,16 @@ class ComputeBudget(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Check; an earlier part of the run may have spent the budget."""
-        self._look(trainer, pl_module)
+        self._check(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
         """Check after an update, and log."""
-        if trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self.looked_at:
-            self._look(trainer, pl_module)
+        if trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self.checked_at:
+            self._check(trainer, pl_module)
         pl_module.log_dict({f"train/compute_{name}": self.spent[name] for name in ("tokens", "flops") if name in self.spent})
 
-    def _look(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.looked_at = trainer.global_step
+    def _check(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.checked_at = trainer.global_step
         self.spent = spent(pl_module.ledger(self.ledger.total(trainer, pl_module)))
         if "flops" in self.limits and "flops" not in self.spent:
             raise ValueError("ComputeBudget: FLOPs of this architecture are not known; set `max_tokens` instead of `max_flops`.")

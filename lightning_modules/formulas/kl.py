@@ -3,47 +3,24 @@
 Value and gradient differ. With x ~ pi, the mean of k1 and of k3 is the KL; that of k2 is not, but the mean gradient of k2 is the
 gradient of the KL, while that of k1 is 0 and that of k3 belongs to KL(ref || pi). In a reward only the value matters, in a loss
 only the gradient: `with_kl_gradient` gives any estimator the right one.
+Estimators map log pi and log ref of the sampled tokens, [N, T] nats, to [N, T] nats.
 """
 
 from torch import Tensor
 
 
 def kl_k1(logp_NT: Tensor, logp_ref_NT: Tensor) -> Tensor:
-    """log(pi / ref): unbiased, of either sign; its gradient has mean 0, so it is useless in a loss by itself.
-
-    Args:
-        logp_NT: [N, T] log pi of the sampled tokens, nats.
-        logp_ref_NT: [N, T] log ref of the same tokens.
-
-    Returns:
-        [N, T], nats.
-    """
+    """log(pi / ref): unbiased, of either sign; its gradient has mean 0, so it is useless in a loss by itself."""
     return logp_NT - logp_ref_NT
 
 
 def kl_k2(logp_NT: Tensor, logp_ref_NT: Tensor) -> Tensor:
-    """log(pi / ref)^2 / 2: biased, never negative; the mean of its gradient log(pi / ref) grad log pi is that of the KL.
-
-    Args:
-        logp_NT: [N, T] log pi of the sampled tokens, nats.
-        logp_ref_NT: [N, T] log ref of the same tokens.
-
-    Returns:
-        [N, T], nats.
-    """
+    """log(pi / ref)^2 / 2: biased, never negative; the mean of its gradient log(pi / ref) grad log pi is that of the KL."""
     return (logp_NT - logp_ref_NT).square() / 2
 
 
 def kl_k3(logp_NT: Tensor, logp_ref_NT: Tensor) -> Tensor:
-    """Compute r - 1 - log r with r = ref / pi: unbiased, never negative; the penalty of GRPO (arXiv:2402.03300, eq. 4).
-
-    Args:
-        logp_NT: [N, T] log pi of the sampled tokens, nats.
-        logp_ref_NT: [N, T] log ref of the same tokens.
-
-    Returns:
-        [N, T], nats.
-    """
+    """Compute r - 1 - log r with r = ref / pi: unbiased, never negative; the penalty of GRPO (arXiv:2402.03300, eq. 4)."""
     log_ratio_NT = logp_ref_NT - logp_NT
     return log_ratio_NT.exp() - 1 - log_ratio_NT
 
