@@ -1,7 +1,9 @@
 """Lightning callbacks, one job each; usable by `class_path` in any config."""
 
+import sys
+
+from callbacks.evaluation.sample_files import SampleWriter
 from callbacks.evaluation.sample_log import SampleLog
-from callbacks.evaluation.sample_writer import SampleWriter
 from callbacks.evaluation.verified_pass_at_k import VerifiedPassAtK
 from callbacks.monitors.entropy import EntropyMonitor
 from callbacks.monitors.gradient_norm import GradientNorm
@@ -20,34 +22,27 @@ from callbacks.records.random_state import RandomState
 from callbacks.records.run_record import RunRecord
 from callbacks.steering.compute_budget import ComputeBudget
 from callbacks.steering.edge_of_competence import EdgeOfCompetence
-from callbacks.steering.kl_control import KLControl
 from callbacks.steering.token_budget import TokenBudget
 
 __all__ = [
-    "Checkpoint",
-    "ComputeBudget",
-    "ComputeLedger",
-    "EdgeOfCompetence",
-    "EntropyMonitor",
-    "GradientNorm",
-    "HuggingFaceExport",
-    "KLControl",
-    "Memory",
-    "MetricsCSV",
-    "MixtureRecord",
-    "NonFiniteLoss",
-    "ProgressLines",
-    "RandomState",
-    "RewardHacking",
-    "RewindLogs",
-    "RunRecord",
-    "SampleLog",
-    "SampleWriter",
-    "StageBar",
-    "TensorBoard",
-    "Throughput",
-    "TokenBudget",
-    "VerifiedPassAtK",
-    "ZeroVariance",
-    "progress",
-]
+    "Checkpoint", "ComputeBudget", "ComputeLedger", "EdgeOfCompetence", "EntropyMonitor", "GradientNorm", "HuggingFaceExport",
+    "Memory", "MetricsCSV", "MixtureRecord", "NonFiniteLoss", "ProgressLines", "RandomState", "RewardHacking", "RewindLogs",
+    "RunRecord", "SampleLog", "SampleWriter", "StageBar", "TensorBoard", "Throughput", "TokenBudget", "VerifiedPassAtK",
+    "ZeroVariance", "progress",
+]  # fmt: skip
+
+# class paths of older configs: callbacks.checkpoint.Checkpoint
+for _path in [path for path in sys.modules if path.startswith(f"{__name__}.") and path.count(".") == 2]:
+    sys.modules[f"{__name__}.{_path.rpartition('.')[2]}"] = sys.modules[_path]
+for _old, _new in {
+    "pass_at_k": VerifiedPassAtK, "sample_store": SampleWriter, "sample_writer": SampleWriter, "stop_signals": Checkpoint,
+}.items():  # fmt: skip
+    sys.modules[f"{__name__}.{_old}"] = sys.modules[_new.__module__]
+sys.modules[f"{__name__}.kl_control"] = sys.modules[__name__]
+
+
+def __getattr__(name: str) -> object:
+    """Say what replaces a callback."""
+    if name == "KLControl":
+        raise AttributeError("KLControl has been removed; set `model.init_args.kl.target` (and `.gain`) instead.")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""A run's files, which appear whole or not at all."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from lightning import Trainer
 
 
 def run_folder(trainer: Trainer) -> Path:
-    """The folder of a run's files. Every process must ask for it, since Lightning broadcasts it; only one writes."""
+    """The folder of a run's files. Every process must call this, since Lightning broadcasts it; only one writes."""
     return Path(trainer.log_dir or trainer.default_root_dir)
 
 
@@ -41,6 +41,13 @@ def write_json(path: Path, data: object) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_run_file(trainer: Trainer, name: str, content: Any) -> None:
+    """Write a file of the run's folder from one process, unless this is a `fast_dev_run`; every process must call this."""
+    path = run_folder(trainer) / name
+    if trainer.is_global_zero and not trainer.fast_dev_run:
+        write_json(path, content)
 
 
 @contextmanager

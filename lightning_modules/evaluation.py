@@ -17,8 +17,8 @@ from datamodules.problems.synthesis import Example
 from datamodules.rows.token_kinds import TOKEN_KINDS
 from grammar import GRADERS, Report, grade
 from lightning_modules.metrics import (
+    GoldLoss,
     Intervals,
-    LikelihoodByKind,
     ProblemTable,
     SkillAccuracy,
     TopologyRows,
@@ -100,7 +100,7 @@ class Judgements(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.table, self.skills, self.topology = ProblemTable(), SkillAccuracy(), TopologyRows()
-        self.likelihood = LikelihoodByKind(TOKEN_KINDS)
+        self.likelihood = GoldLoss(1, len(TOKEN_KINDS))
         self.seconds: Counter[str] = Counter()
 
     def reset(self) -> None:
@@ -132,7 +132,7 @@ class Judgements(nn.Module):
         """Add the likelihood of gold responses, token by token, with the kind of each token."""
         for example, nll_T, names in zip(examples, nll, kinds, strict=True):
             kind_T = torch.tensor([TOKEN_KINDS.index(name) for name in names])
-            self.likelihood.update(nll_T, kind_T, torch.full_like(kind_T, example.cell.op))
+            self.likelihood.update(nll_T, torch.full_like(kind_T, example.cell.op), torch.zeros_like(kind_T), kind_T)
 
     def summary(
         self, bands: Mapping[str, Sequence[int]], labels: Labels, weighted: Mapping[str, Sequence[tuple[float, Sequence[int]]]],
@@ -151,7 +151,7 @@ class Judgements(nn.Module):
         """
         table_MC, rows_MF = self.table.compute().cpu(), self.topology.compute().cpu()
         skills, pairs = (counts.cpu() for counts in self.skills.compute())
-        sums_OK2 = self.likelihood.compute().cpu()
+        sums_OCK2 = self.likelihood.compute().cpu()
         if not len(table_MC):
             return {}
         groups = group_rows(table_MC, bands, weighted, labels._asdict())
@@ -165,7 +165,7 @@ class Judgements(nn.Module):
             "skills": {name: summarise_skills(skills, pairs, ops) for name, ops in by.items()},
             "topology": summarise_topology(rows_MF, labels.context),
         }
-        if sums_OK2.any():
+        if sums_OCK2.any():
             ops = by | {f"op{op}": [op] for op in every}
-            found["likelihood"] = {name: summarise_likelihood(sums_OK2, TOKEN_KINDS, group) for name, group in ops.items()}
+            found["likelihood"] = {name: summarise_likelihood(sums_OCK2, TOKEN_KINDS, group) for name, group in ops.items()}
         return found

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from datamodules.rows.documents import IGNORE
 from lightning_modules.models.attending import attending
 from lightning_modules.models.attention import SDPA, Documents, choose_backend
-from lightning_modules.models.document_forward import Layout
+from lightning_modules.models.document_forward import SIZES, Layout, attend_within_documents
 from lightning_modules.models.language_model import build_language_model, disable_dropout
 from tests_support import TINY
 
@@ -98,6 +98,19 @@ def test_the_layout_holds_every_token_of_a_document_once_in_order():
         for _ in range(count):
             assert POSITION.flatten()[layout.place_F[start : start + length]].tolist() == [*range(length)]
             start += length
+
+
+def test_attention_is_scaled_as_the_model_asks():
+    """Oracle: a softmax over the earlier tokens of each document, written out."""
+    query, key, value = torch.randn(3, 1, 2, 8, 4, generator=torch.Generator().manual_seed(0))
+    under_way = SIZES.set(((1, 3), (1, 5)))
+    found = attend_within_documents(None, query, key, value, None, scaling=0.9)[0]
+    SIZES.reset(under_way)
+    for head in range(2):
+        for first, length in ((0, 3), (3, 5)):
+            for t in range(first, first + length):
+                weight = (0.9 * key[0, head, first : t + 1] @ query[0, head, t]).softmax(0)
+                assert torch.allclose(found[0, t, head], weight @ value[0, head, first : t + 1], atol=1e-6)
 
 
 def test_auto_takes_it_on_a_cpu_where_it_can():

@@ -8,7 +8,7 @@ from grammar_cases import response_of, rows
 from torch.nn.functional import cross_entropy
 
 from grammar import gold_trace, parse_problem, parse_response, render_trace, verify
-from lightning_modules.metrics import LikelihoodByKind, SkillAccuracy, TopologyRows, summarise_likelihood, summarise_skills
+from lightning_modules.metrics import GoldLoss, SkillAccuracy, TopologyRows, summarise_likelihood, summarise_skills
 from lightning_modules.metrics.problem_table import PLACE, ProblemTable, problem_row
 from lightning_modules.metrics.skill_accuracy import SKILLS, trials
 from lightning_modules.metrics.structure_similarity import features, parents_of_problem, parents_of_solution, similarity
@@ -56,6 +56,25 @@ def test_a_wrong_sum_is_a_failure_of_sums_and_no_trial_of_what_reads_it():
 
 def test_a_missing_step_is_no_trial():
     assert named(trials(*judged(*STEPS[:2], answer=3))) == {("given", True), ("copy", True), ("given > copy", True)}
+
+
+def test_a_composition_upon_wrong_inputs_is_no_trial():
+    """Lilies are wrong since roses are: whether ferns compose with lilies cannot be told."""
+    steps = [
+        "Define roses as A; so A = 4.", "Define oaks as B; so B = A = 4.", "Define lilies as C; so C = A + B = 4 + 4 = 8.",
+        "Define ferns as D; e = C = 8; so D = 2 * e = 2 * 8 = 16.",
+    ]  # fmt: skip
+    assert named(trials(*judged(*steps, answer=16))) == {("given", False), ("given > copy", False)}
+
+
+def test_an_equation_is_tried_only_after_right_steps():
+    graph = next(graph for graph in published(4, 200) if graph.unknown is not None)
+    response = response_of(render_trace(gold_trace(graph)))
+    start = response.index("Define")
+    short = response[:start] + response[response.index("Define", start + 1) :]
+    whole, part = (named(trials(graph, verify(parse_response(text), graph))) for text in (response, short))
+    assert ("equation", True) in whole
+    assert not any(place == "equation" for place, _ in part)
 
 
 def test_accuracy_of_a_composition_stands_beside_the_product_of_its_skills():
@@ -143,9 +162,10 @@ def test_likelihood_of_tokens_equals_one_row_at_a_time(tiny_model):
 
 
 def test_likelihood_adds_up_by_op_and_kind():
-    metric = LikelihoodByKind(("a", "b"))
-    for nll, kind, op in product((1.0, 3.0), (0, 1), (2, 5)):
-        metric.update(torch.tensor([nll * (kind + 1)]), torch.tensor([kind]), torch.tensor([op]))
+    metric = GoldLoss(2, 2)
+    for context, kind, op in product((0, 1), (0, 1), (2, 5)):
+        nll = (1.0, 3.0)[context] * (kind + 1)
+        metric.update(torch.tensor([nll]), torch.tensor([op]), torch.tensor([context]), torch.tensor([kind]))
     assert summarise_likelihood(metric.compute(), ("a", "b"), [2]) == {
         "a": {"nll_nats": 2.0, "tokens": 2}, "b": {"nll_nats": 4.0, "tokens": 2}, "all": {"nll_nats": 3.0, "tokens": 4},
     }  # fmt: skip

@@ -66,6 +66,17 @@ def test_weights_of_strata_do_not_depend_on_how_many_problems_each_has():
     assert estimate_means([(0.2, easy), (0.8, hard)])[0].mean == pytest.approx(0.2)
 
 
+def test_intervals_over_strata_are_as_wide_as_their_standard_error_says():
+    """Oracle: with many problems the estimate is normal, of variance sum_s w_s^2 Var_s / m_s."""
+    generator = torch.Generator().manual_seed(0)
+    easy, hard = (torch.rand(m, 1, dtype=torch.float64, generator=generator) for m in (400, 900))
+    easy, hard = (easy < 0.8).double(), (hard < 0.3).double()
+    (found,) = estimate_means([(0.2, easy), (0.8, hard)], resamples=4000)
+    error = (0.04 * easy.var().item() / 400 + 0.64 * hard.var().item() / 900) ** 0.5
+    assert found.standard_error == pytest.approx(error)
+    assert [(found.mean - found.low) / error, (found.high - found.mean) / error] == pytest.approx([1.96] * 2, abs=0.15)
+
+
 def test_a_column_leaves_out_problems_it_says_nothing_about():
     values = torch.tensor([[0.5, torch.nan], [0.1, 1.0], [0.3, 0.0]])
     first, second = estimate_means([(1.0, values)])

@@ -76,9 +76,9 @@ def oracle(model, batch):
     return nll, square, count
 
 
-@pytest.mark.parametrize("loss_on", ["all", "solution"])
-def test_the_loss_is_the_mean_over_labels_with_the_penalty_of_their_log_z(tmp_path, loss_on):
-    module, spy = one_step(tmp_path, loss_on=loss_on, z_loss=0.1)
+@pytest.mark.parametrize(("loss_on", "attention"), [("all", "auto"), ("solution", "auto"), ("solution", "sdpa")])
+def test_the_loss_is_the_mean_over_labels_with_the_penalty_of_their_log_z(tmp_path, loss_on, attention):
+    module, spy = one_step(tmp_path, loss_on=loss_on, z_loss=0.1, attention=attention)
     nll, square, count = oracle(module.language_model, spy.batch)
     assert spy.logged["train/loss"].item() == pytest.approx((nll / count).item(), rel=1e-5)
     assert spy.logged["train/z_loss"].item() == pytest.approx((square / count).item(), rel=1e-5)

@@ -13,7 +13,7 @@ from processes import run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import main
-from callbacks.records.stop_signals import command_to_go_on
+from callbacks.records.checkpoint import resume_command
 from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
@@ -115,7 +115,7 @@ def test_a_run_that_is_asked_to_stop_saves_says_how_to_go_on_and_goes_on_bit_for
         said = (tmp_path / "said").read_text()
         assert f"{name}: training stops after this update" in said
         assert f"Stopped at step {stopped} of 8; saved {tmp_path}/stopped/checkpoints/last.ckpt" in said
-        assert "To go on: python" in said
+        assert "To resume: python" in said
         assert not (tmp_path / "stopped/training.json").exists()
         assert torch.load(tmp_path / "stopped/checkpoints/last.ckpt", weights_only=True)["global_step"] == stopped
     assert run(fit, command(tmp_path / "stopped")) == [0]
@@ -153,10 +153,10 @@ def test_a_signal_after_the_last_update_ends_a_run_that_is_done(tmp_path):
     assert (tmp_path / "late/training.json").exists()
 
 
-def test_the_command_to_go_on_is_the_one_given_and_takes_the_last_checkpoint():
-    said = command_to_go_on(["main.py", "fit", "--config", "a b.yaml", "--ckpt_path", "old.ckpt", "--trainer.max_steps=3"])
+def test_the_resume_command_is_the_one_given_and_takes_the_last_checkpoint():
+    said = resume_command(["main.py", "fit", "--config", "a b.yaml", "--ckpt_path", "old.ckpt", "--trainer.max_steps=3"])
     assert said.split(" ", 1)[1] == "main.py fit --config 'a b.yaml' --trainer.max_steps=3 --ckpt_path last"
-    assert command_to_go_on(["main.py", "run", "r.yaml"]).split(" ", 1)[1] == "main.py run r.yaml"
+    assert resume_command(["main.py", "run", "r.yaml"]).split(" ", 1)[1] == "main.py run r.yaml"
 
 
 @pytest.mark.long

@@ -13,11 +13,12 @@ from rollout_runs import GRAPH, HACKED, RIGHT, WRONG, group, policy, train
 from simulated_policy import LOGP, Simulated, SimulatedPolicy, hacked, wrong
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from callbacks import EdgeOfCompetence, EntropyMonitor, KLControl, RewardHacking, SampleLog, TensorBoard, ZeroVariance
+from callbacks import EdgeOfCompetence, EntropyMonitor, RewardHacking, SampleLog, TensorBoard, ZeroVariance
 from callbacks.monitors.reward_hacking import KINDS
 from grammar import parse_response, verify
 from lightning_modules import PPOModule
 from lightning_modules.models.language_model import build_language_model
+from lightning_modules.policy.kl_penalty import KLPenalty
 from lightning_modules.rewards import StrictReward
 from tests_support import TINY
 
@@ -178,8 +179,8 @@ class Record(Callback):
 
 
 def _share(folder, start):
-    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor(), KLControl(target=1e-3, gain=1.0), Record(folder)]
-    module = policy(start, Sloppy, reward=StrictReward(), beta=0.1)
+    watch = [ZeroVariance(), RewardHacking(), EntropyMonitor(), Record(folder)]
+    module = policy(start, Sloppy, reward=StrictReward(), beta=0.1, kl=KLPenalty(target=1e-3, gain=1.0))
     train(folder, module, *watch, devices=2, strategy=DDPStrategy())
 
 

@@ -74,7 +74,7 @@ def test_a_budget_below_one_update_takes_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("tokens", "wanted", "message"),
-    [(1000, 1, "no multiple"), (128, 1, "no multiple"), (1024, 3, "accumulate_grad_batches says 3")],
+    [(1000, 1, "not a multiple"), (128, 1, "not a multiple"), (1024, 3, "accumulate_grad_batches says 3")],
 )
 def test_accumulation_that_cannot_be_is_refused(tokens, wanted, message):
     with pytest.raises(ValueError, match=message):

@@ -1,1 +1,1 @@
-"""Callbacks that keep what an evaluation finds."""
+"""Callbacks that log and store the results of an evaluation."""

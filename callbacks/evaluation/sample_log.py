@@ -29,17 +29,15 @@ class SampleLog(Callback):
 
     `samples/I (op N)`: one sample each to `count` problems of a validation or test, spread over the bands.
     `rollouts/I`:       one completion each of `count` groups of a rollout, with its reward.
+
+    Args:
+        count: samples shown at a time.
+        every_n_rollouts: show samples of the first rollout and of every so many after it.
     """
 
     def __init__(self, count: int = 4, every_n_rollouts: int = 20) -> None:
-        """Keep the settings.
-
-        Args:
-            count: samples shown at a time.
-            every_n_rollouts: rollouts between those that samples are shown of; the first is.
-        """
         if count < 0 or every_n_rollouts < 1:
-            raise ValueError(f"sample_log: count={count} must be at least 0, every_n_rollouts={every_n_rollouts} at least 1.")
+            raise ValueError(f"SampleLog: count={count} must be at least 0, every_n_rollouts={every_n_rollouts} at least 1.")
         self.count, self.every_n_rollouts = count, every_n_rollouts
         self.shown = self.rollouts = 0
 
@@ -48,11 +46,11 @@ class SampleLog(Callback):
         return {"rollouts": self.rollouts}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.rollouts = state["rollouts"]
 
     def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> None:
-        """Show some of a rollout, where it is its turn."""
+        """Show some of a rollout, if it is due."""
         self.rollouts += 1
         boards = _boards(trainer)
         if (self.rollouts - 1) % self.every_n_rollouts or not boards:

@@ -1,4 +1,4 @@
-"""Verified pass@k of held-out problems with all that goes with it: logged, and after an evaluation written to files."""
+"""Verified pass@k of held-out problems and all that goes with it: logged, and after an evaluation written to files."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from grammar import GRADERS
 
 
 def without_nan(value: Any) -> Any:
-    """Nested dicts with None for nan, which JSON does not know."""
+    """Nested dicts with None for nan, which JSON lacks."""
     if isinstance(value, Mapping):
         return {key: without_nan(held) for key, held in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
@@ -24,7 +24,7 @@ def read_weights(weighted: Mapping[str, Mapping[str, float]]) -> dict[str, list[
     """Read {"ID as published": {"2-4": 0.2, "5-7": 0.3, "8-10": 0.5}} as name -> [(weight, operations)].
 
     Raises:
-        ValueError: operations that cannot be read, or weights that do not sum to 1.
+        ValueError: operations cannot be read, or weights do not sum to 1.
     """
     found = {}
     for name, parts in weighted.items():
@@ -60,25 +60,23 @@ def as_text(bands: Mapping[str, Any]) -> str:
 class VerifiedPassAtK(Callback):
     """Log `STAGE/GRADER/pass@K/BAND`, `.../opN`, process accuracy and gold likelihood.
 
-    `validate` and `test` also write, in the run's folder, `evaluation.json` (all there is: see docs/evaluation.md) and
+    `validate` and `test` also write, in the run's folder, `evaluation.json` (everything, see docs/evaluation.md) and
     `pass_at_k.json` (pass@k by band and op only).
 
-    Of the module it asks for `summary` and `identity`.
+    It calls the module's `summary` and `identity`.
+
+    Args:
+        ks: which k are logged; None: 1 and the number of samples. Files have 1, 2, 4 ... all.
+        weighted: further bands as weighted means of bands, e.g. the paper's
+            {"ID weighted": {"2-4": 0.2, "5-7": 0.3, "8-10": 0.5}}; weights sum to 1.
+        level: share of the confidence intervals that cover the truth.
+        resamples: bootstrap draws of problems.
     """
 
     def __init__(
         self, ks: tuple[int, ...] | None = None, weighted: dict[str, dict[str, float]] | None = None, level: float = 0.95,
         resamples: int = 1000,
     ) -> None:  # fmt: skip
-        """Keep the settings.
-
-        Args:
-            ks: which k are logged; None: 1 and the number of samples. Files have 1, 2, 4 ... all.
-            weighted: further bands as weighted means of bands, e.g. the paper's
-                {"ID weighted": {"2-4": 0.2, "5-7": 0.3, "8-10": 0.5}}; weights sum to 1.
-            level: share of the confidence intervals that cover the truth.
-            resamples: bootstrap draws of problems.
-        """
         self.ks, self.weighted, self.level, self.resamples = ks, read_weights(weighted or {}), level, resamples
 
     def _log(self, pl_module: LightningModule, stage: str, name: str, grades: dict[str, Any]) -> None:
@@ -122,7 +120,7 @@ class VerifiedPassAtK(Callback):
         write_json(folder / "pass_at_k.json", without_nan(passes))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log, and write where this is no validation in training."""
+        """Log, and write unless this is a validation in training."""
         if not trainer.sanity_checking:
             self._finish(trainer, pl_module, "val")
 

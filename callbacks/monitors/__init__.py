@@ -1,1 +1,1 @@
-"""Callbacks that watch a run."""
+"""Callbacks that watch a run and log what they see."""

@@ -1,4 +1,4 @@
-"""A loss that is no number ends training, and says which batches it came from."""
+"""A loss that is NaN or infinite ends training and names the batches that it came from."""
 
 import json
 from typing import Any
@@ -12,30 +12,29 @@ from callbacks.files import run_folder, write_text
 
 
 class NonFiniteLoss(Callback):
-    """Stop with FloatingPointError when a loss was NaN or infinite, and write `non_finite.rankR.json`: which batches they were.
+    """Raise FloatingPointError when a loss was NaN or infinite, and list the batches in `non_finite.rankR.json`.
 
-    Losses are looked at when Lightning logs and before every checkpoint, so that the device is not waited for at every step and
-    no checkpoint holds weights that a NaN has reached. A batch is a function of its number and the data module's settings.
+    Losses are checked when Lightning logs and before every checkpoint: this does not wait for the device at every step, and no
+    checkpoint holds weights that a NaN has reached. A batch is a function of its number and the data module's settings.
     """
 
     def __init__(self) -> None:
-        """Nothing seen yet."""
         self.seen: list[tuple[int, int, Tensor]] = []
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any], batch: object, batch_idx: int
     ) -> None:
-        """Keep the loss; look when Lightning logs."""
+        """Keep the loss; check if Lightning logs this step."""
         self.seen.append((batch_idx, trainer.global_step, outputs["loss"].detach()))
         if trainer.global_step % trainer.log_every_n_steps == 0:
-            self._look(trainer)
+            self._check(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Look."""
-        self._look(trainer)
+        """Check."""
+        self._check(trainer)
 
-    def _look(self, trainer: Trainer) -> None:
-        """Every process must look at the same steps."""
+    def _check(self, trainer: Trainer) -> None:
+        """Every process must check at the same steps."""
         if not self.seen:
             return
         losses = torch.stack([loss for _, _, loss in self.seen])
@@ -51,5 +50,5 @@ class NonFiniteLoss(Callback):
             where = f"of batch {bad[0][0]} is {bad[0][2]}" if bad else "of another process is not finite"
             raise FloatingPointError(
                 f"training: the loss {where}; see {folder}/non_finite.rank*.json. Lower the learning rate or clip gradients "
-                "(`trainer.gradient_clip_val`), and go on from the last checkpoint."
+                "(`trainer.gradient_clip_val`), and resume from the last checkpoint."
             )

@@ -1,4 +1,4 @@
-"""What a run says while it goes on: bars on a terminal, elsewhere a line every ten seconds."""
+"""Progress of a run: bars on a terminal, elsewhere a line every ten seconds."""
 
 import math
 import sys
@@ -21,12 +21,12 @@ def progress() -> ProgressBar:
 
 
 def stage_name(trainer: Trainer) -> str:
-    """What a run is called: the name of its folder."""
+    """The name of a run's folder."""
     return Path(trainer.default_root_dir).name
 
 
 class StageBar(RichProgressBar):
-    """Lightning's bars; the one of training bears the stage's name, since runs are counted in updates, not in epochs."""
+    """Lightning's bars; that of training shows the stage's name, since runs are counted in updates, not in epochs."""
 
     def _get_train_description(self, current_epoch: int) -> str:
         return f"{stage_name(self.trainer):{len(self.validation_description)}}"
@@ -35,11 +35,13 @@ class StageBar(RichProgressBar):
 class ProgressLines(ProgressBar):
     """A line every few seconds, whatever the run does: `pretrain: step 120 of 500, loss 0.2310, 12,563 tokens/s, 0:00:30 left`.
 
-    A thread of its own prints it, so that a step of minutes does not look like a run that hangs.
+    A thread prints it, so that a step of minutes does not look like a hang.
+
+    Args:
+        every_s: seconds between two lines.
     """
 
     def __init__(self, every_s: float = 10.0) -> None:
-        """Keep the settings; `every_s`: seconds between two lines."""
         super().__init__()
         self.every_s, self.speaks = every_s, True
         self.ended = Event()
@@ -47,11 +49,11 @@ class ProgressLines(ProgressBar):
         self.since = perf_counter()
 
     def disable(self) -> None:
-        """Say nothing: another process does."""
+        """Print nothing: another process does."""
         self.speaks = False
 
     def enable(self) -> None:
-        """Speak again."""
+        """Print again."""
         self.speaks = True
 
     def print(self, *args: Any, **kwargs: Any) -> None:
@@ -60,7 +62,7 @@ class ProgressLines(ProgressBar):
             print(*args, **kwargs, flush=True)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Begin to speak."""
+        """Start to print."""
         super().setup(trainer, pl_module, stage)
         self.ended, self.since = Event(), perf_counter()
         if trainer.is_global_zero:
@@ -76,7 +78,7 @@ class ProgressLines(ProgressBar):
     teardown = on_exception = _fall_silent
 
     def on_train_start(self, trainer: Trainer, *args: object) -> None:
-        """Start the clock, at the step that a resumed run begins with."""
+        """Start the clock at the first step of this process, also in a resumed run."""
         self.since, self.first_step = perf_counter(), trainer.global_step
 
     def _start_counting(self, trainer: Trainer, *args: object) -> None:
@@ -92,7 +94,7 @@ class ProgressLines(ProgressBar):
     on_validation_batch_end = on_test_batch_end = on_predict_batch_end = _count
 
     def line(self) -> str:
-        """What the run is doing now."""
+        """Where the run is now."""
         parts = self._training() if self.trainer.state.fn == "fit" else self._evaluation()
         return f"{stage_name(self.trainer)}: {', '.join(parts)}"
 
@@ -113,7 +115,7 @@ class ProgressLines(ProgressBar):
         return [f"{trainer.state.fn.value}, batch {self.done} of {total}", *self._left(self.done, total - self.done)]
 
     def _left(self, done: int, more: float) -> list[str]:
-        """How long `more` will take, where that can be told."""
+        """How long `more` will take, if known."""
         if done < 1 or not 0 < more < math.inf:
             return []
         return [f"{timedelta(seconds=round((perf_counter() - self.since) / done * more))} left"]

@@ -1,4 +1,4 @@
-"""Answers that are right for wrong reasons."""
+"""Right answers with wrong reasoning."""
 
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -20,11 +20,13 @@ class RewardHacking(Callback):
     `train/hacking/KIND`:         share of right answers with an error of that kind (`grammar.reading.trace.ErrorKind`).
     `train/hacking/reward`:       mean reward of right answers with a wrong process.
     `train/hacking/sound_reward`: mean reward of right answers with a right one.
-    Nothing is logged of what did not occur in the last rollouts.
+    What did not occur in the last rollouts is not logged.
+
+    Args:
+        window: rollouts over which a share is taken.
     """
 
     def __init__(self, window: int = 1) -> None:
-        """Keep the settings; `window`: rollouts that a share is taken over."""
         if window < 1:
             raise ValueError(f"RewardHacking: window={window} must be at least 1.")
         self.counts: deque[dict[str, float]] = deque(maxlen=window)
@@ -34,7 +36,7 @@ class RewardHacking(Callback):
         return {"counts": list(self.counts)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.counts.extend(state["counts"])
 
     def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> dict[str, float]:
@@ -58,7 +60,7 @@ class RewardHacking(Callback):
 
 
 def count_right_answers(groups: Sequence[Any]) -> Counter[str]:
-    """Completions with the right answer: all of them, those with errors, what both kinds earn, and how many have each error."""
+    """Count completions with the right answer: all, those with errors, what both kinds earn, and how many have each error."""
     found: Counter[str] = Counter()
     for group in groups:
         for report, reward in zip(group.reports, group.rewards, strict=True):

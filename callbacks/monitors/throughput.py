@@ -1,4 +1,4 @@
-"""How fast training goes: tokens per second, seconds per update, share of time spent waiting for data, MFU."""
+"""The speed of training: tokens per second, seconds per update, share of time spent waiting for data, MFU."""
 
 from time import perf_counter
 from typing import Any
@@ -15,23 +15,25 @@ BF16_FLOPS = {"NVIDIA H200": 989.4e12, "NVIDIA GH200 480GB": 989.4e12, "NVIDIA B
 
 
 class Throughput(Callback):
-    """Log rates over the time since the last log, with that of validation left out; sampling a rollout counts.
+    """Log rates over the time since the last log, without that of validation; sampling a rollout counts.
 
     `train/tokens_per_s`: tokens of all processes that training steps report in `outputs["tokens"]`.
     `train/step_s`:       seconds per update.
     `train/data_wait`:    share of the time in which training waited for its loader (for RL: for rollouts).
     `train/mfu`:          model FLOP utilisation = `outputs["flops"]` / (seconds * peak FLOP/s of the device), this process's.
                           Model FLOPs are those of real tokens and of what these may attend to: padding, recomputation and
-                          masked-out attention do not count (arXiv:2204.02311, appendix B). Absent where the peak is not known.
+                          masked-out attention do not count (arXiv:2204.02311, appendix B). Absent if the peak is not known.
+
+    Args:
+        peak_flops: FLOP/s of the device at the precision used; None: looked up by its name.
     """
 
     def __init__(self, peak_flops: float | None = None) -> None:
-        """Keep the settings; `peak_flops`: FLOP/s of the device at the precision used, None: looked up by its name."""
         self.peak_flops = peak_flops
         self.fetches = FetchClock()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Time the loader by Lightning's profiler hooks; a profiler that the user chose stays, and `data_wait` is not logged."""
+        """Time the loader by Lightning's profiler hooks; if the user chose a profiler it stays, and `data_wait` is not logged."""
         if stage == "fit" and isinstance(trainer.profiler, PassThroughProfiler):
             trainer.profiler = self.fetches
         if stage == "fit" and self.peak_flops is None:
@@ -48,7 +50,7 @@ class Throughput(Callback):
         self.flops: list[Tensor] = []
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any], *args: object) -> None:
-        """Add a batch; when Lightning is about to log, log the rates. Only then does the device have to be waited for."""
+        """Add a batch; if Lightning logs this step, log the rates. Only then does this wait for the device."""
         self.tokens.append(outputs["tokens"])
         if outputs.get("flops") is not None:
             self.flops.append(outputs["flops"])
@@ -71,7 +73,7 @@ class Throughput(Callback):
         self.stopped_at = perf_counter()
 
     def on_validation_end(self, trainer: Trainer, *args: object) -> None:
-        """Let it run on."""
+        """Start it again."""
         if trainer.state.fn == "fit" and not trainer.sanity_checking:
             self.since += perf_counter() - self.stopped_at
 
@@ -79,10 +81,7 @@ class Throughput(Callback):
 class FetchClock(Profiler):
     """Seconds in which the training loop waited for its next batch."""
 
-    def __init__(self) -> None:
-        """Start at nothing."""
-        super().__init__()
-        self.seconds = self.started = 0.0
+    seconds = started = 0.0
 
     def start(self, action_name: str) -> None:
         """Note the time when a training batch is asked for."""
@@ -100,7 +99,7 @@ class FetchClock(Profiler):
 
 
 def peak_flops(device: torch.device, precision: str) -> float | None:
-    """FLOP/s that the maker states for a GPU at a Lightning precision, from Lightning's table or ours; None: not known."""
+    """Data-sheet FLOP/s of a GPU at a Lightning precision, from Lightning's table or ours; None: not known."""
     if device.type != "cuda":
         return None
     dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32

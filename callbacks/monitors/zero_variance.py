@@ -1,4 +1,4 @@
-"""How many groups of completions have nothing to teach, and on which side of what the model can do they lie."""
+"""Groups of completions without a learning signal: how many, and whether they are too easy or too hard."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,24 +11,22 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from callbacks.processes import sum_over_processes
 from grammar import grade
 
-HIGHEST_OP = 64  # of the problems that are told apart
+HIGHEST_OP = 64  # problems with more operations count as this
 
 
 class ZeroVariance(Callback):
-    """Log which groups have no signal, their completions all earning the same; `train/zero_variance` itself is the module's.
+    """Log which groups have no signal since all completions earn the same; the module logs `train/zero_variance` itself.
 
     `train/zero_variance/solved`: share of all groups that have no signal and every completion accepted: too easy.
     `train/zero_variance/failed`: share that has none, and every completion rejected: too hard.
     `train/zero_variance/opN`:    share of the groups with N operations that has none.
+
+    Args:
+        grader: says what is solved.
+        patience: stop training after so many rollouts in a row without any signal; None: never.
     """
 
     def __init__(self, grader: str = "executable", patience: int | None = None) -> None:
-        """Keep the settings.
-
-        Args:
-            grader: says what is solved.
-            patience: stop training after so many rollouts in a row without any signal; None: never.
-        """
         self.grader, self.patience = grader, patience
         self.silent = 0
 
@@ -37,11 +35,11 @@ class ZeroVariance(Callback):
         return {"silent": self.silent}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.silent = state["silent"]
 
     def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> dict[str, float]:
-        """Count, and stop where there has been nothing to learn for too long."""
+        """Count, and stop if there has been no signal for too long."""
         every, flat = Counter(), Counter()
         for group in groups:
             op = min(group.example.cell.op, HIGHEST_OP)

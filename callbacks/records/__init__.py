@@ -1,1 +1,1 @@
-"""Callbacks that keep what a run leaves."""
+"""Callbacks that write what a run leaves: checkpoints, weights, logs, costs."""

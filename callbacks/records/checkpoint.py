@@ -1,47 +1,84 @@
-"""Checkpoints that appear whole or not at all, files and folders of shards alike; also where a signal asks training to stop."""
+"""Checkpoints that appear whole or not at all, files and folders of shards alike; Ctrl-C and SIGTERM leave one too."""
 
 import os
+import shlex
 import signal
 import sys
 from pathlib import Path
 from shutil import rmtree
+from threading import current_thread, main_thread
+from types import FrameType
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks.files import run_folder
-from callbacks.records.stop_signals import Stopped, StopSignals, command_to_go_on
+
+
+class Stopped(SystemExit):
+    """A signal stopped training; the exit status is that of a process which the signal ended: 128 + its number."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+
+
+class StopSignals:
+    """Catches the first SIGINT or SIGTERM; a second one ends the process at once.
+
+    caught: the signal's number; None: none yet.
+    """
+
+    def __init__(self) -> None:
+        self.caught: int | None = None
+        self.before: dict[int, Any] = {}
+
+    def watch(self) -> None:
+        """Start to catch signals; only the main thread can."""
+        self.caught = None
+        if current_thread() is main_thread() and not self.before:
+            self.before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        self.caught = signum
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        print(f"\n{signal.Signals(signum).name}: training stops after this update; once more to stop at once.", flush=True)
+
+    def release(self) -> None:
+        """Restore the earlier handlers."""
+        for signum, handler in self.before.items():
+            signal.signal(signum, handler)
+        self.before = {}
 
 
 class Checkpoint(ModelCheckpoint):
-    """ModelCheckpoint whose checkpoints are written under another name (`.part`) and renamed when they are on the disk.
+    """ModelCheckpoint whose checkpoints are written under another name (`.part`) and renamed when they are on disk.
 
-    `ckpt_path: last` then takes the newest of a run's checkpoints, whatever its name; without one, training begins.
-    Where validation follows an update, its checkpoint waits for it: a resumed run validates neither twice nor never.
-    Ctrl-C and SIGTERM end training after the update under way (and the validation that follows it), with a checkpoint; several
-    processes look for them when Lightning logs.
+    `ckpt_path: last` takes the newest of a run's checkpoints, whatever its name; without one, training starts afresh.
+    If validation follows an update, its checkpoint is saved after it: a resumed run validates exactly once.
+    Ctrl-C and SIGTERM end training after the current update (and the validation that follows it), with a checkpoint; several
+    processes check for them when Lightning logs.
     """
 
     waiting: tuple[Any, ...] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """As ModelCheckpoint."""
         super().__init__(*args, **kwargs)
         self.signals = StopSignals()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Wait for signals."""
+        """Catch signals."""
         super().on_train_start(trainer, pl_module)
         self.signals.watch()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Wait no longer."""
+        """Stop catching them."""
         super().on_exception(trainer, pl_module, exception)
         self.signals.release()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """End where a signal came after the last update; all that training leaves is written."""
+        """Exit if a signal came after the last update; everything is written by now."""
         super().teardown(trainer, pl_module, stage)
         self.signals.release()
         late, self.signals.caught = self.signals.caught, None
@@ -49,16 +86,16 @@ class Checkpoint(ModelCheckpoint):
             raise Stopped(late)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Save where it is due, or wait for validation."""
+        """Save if due, or wait for validation."""
         loop = trainer.fit_loop
         if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             self.waiting = (outputs, batch, batch_idx)
         else:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-            self._stop_where_asked(trainer, batch_idx)
+            self._stop_if_asked(trainer, batch_idx)
 
-    def _stop_where_asked(self, trainer: Trainer, batch_idx: int) -> None:
-        """Save and stop after an update, unless it was the last: then training is done anyway."""
+    def _stop_if_asked(self, trainer: Trainer, batch_idx: int) -> None:
+        """Save and stop after an update, unless it was the last and training is done anyway."""
         updated = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         if not updated or trainer.global_step == trainer.max_steps:
             return
@@ -76,11 +113,11 @@ class Checkpoint(ModelCheckpoint):
         self.signals.caught = None
         if trainer.is_global_zero:
             print(f"Stopped at step {trainer.global_step} of {trainer.max_steps}; saved {self._last_checkpoint_saved}")
-            print(f"To go on: {command_to_go_on(sys.argv)}", flush=True)
+            print(f"To resume: {resume_command(sys.argv)}", flush=True)
         raise Stopped(caught)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save what waited."""
+        """Save the checkpoint that waited."""
         if self.waiting is not None:
             super().on_train_batch_end(trainer, pl_module, *self.waiting)
             self.waiting = None
@@ -102,7 +139,7 @@ class Checkpoint(ModelCheckpoint):
     def _remove_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         if trainer.is_global_zero and Path(filepath).exists():
             part = filepath + ".part"
-            os.replace(filepath, part)  # a folder half removed must not look like a checkpoint
+            os.replace(filepath, part)  # a half-removed folder must not look like a checkpoint
             _remove(Path(part))
         trainer.strategy.barrier()
 
@@ -119,7 +156,7 @@ def _remove(path: Path) -> None:
 
 
 def _put(part: Path, path: Path) -> None:
-    """Move `part` to `path` once its bytes are on the disk; a folder that stands there gives way first."""
+    """Move `part` to `path` once its bytes are on disk; a folder of that name is moved away first."""
     for file in [part] if part.is_file() else part.rglob("*"):
         if file.is_file():
             with file.open("rb") as opened:
@@ -132,3 +169,12 @@ def _put(part: Path, path: Path) -> None:
         _remove(old)
     else:
         os.replace(part, path)
+
+
+def resume_command(argv: list[str]) -> str:
+    """The command that resumes what `argv` started: the same, and for `fit` from its last checkpoint."""
+    words = list(argv)
+    if words[1:2] == ["fit"]:
+        kept = [w for i, w in enumerate(words) if not w.startswith("--ckpt_path") and words[max(0, i - 1)] != "--ckpt_path"]
+        words = [*kept, "--ckpt_path", "last"]
+    return shlex.join([sys.executable.rpartition("/")[2], *words])

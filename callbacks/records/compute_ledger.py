@@ -1,27 +1,25 @@
 """What training cost in tokens and FLOPs, as run and by the paper's nominal formula."""
 
-import json
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from callbacks.files import run_folder, write_text
+from callbacks.files import write_run_file
 from callbacks.processes import sum_over_processes
 
 
 class ComputeLedger(Callback):
-    """Write `compute.json` when training ends; all processes together, and all of a run that was resumed.
+    """Write `compute.json` when training ends: the cost of all processes, and of all parts of a run that was resumed.
 
-    Of the module it asks for `compute` (what this process has run so far) and `ledger` (sums -> tokens, FLOPs, nominal cost).
+    It reads the module's `compute` (what this process has run so far) and `ledger` (sums -> tokens, FLOPs, nominal cost).
     """
 
     def __init__(self) -> None:
-        """Nothing was run before."""
         self.before: dict[str, Any] = {"phases": {}, "nominal_tokens": 0.0}
 
     def total(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Sums over processes and over what a resumed run had done before; every process must call it."""
+        """Sums over processes and over earlier parts of a resumed run; every process must call this."""
         state = pl_module.compute.state()
         phases = sorted({*state["phases"], *self.before["phases"]})
         counts = [state["nominal_tokens"], *(n for phase in phases for n in state["phases"].get(phase, (0.0, 0.0)))]
@@ -37,11 +35,9 @@ class ComputeLedger(Callback):
         checkpoint["compute"] = self.total(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Go on from the sums."""
+        """Continue from the sums."""
         self.before = checkpoint.get("compute", self.before)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the ledger."""
-        total, folder = self.total(trainer, pl_module), run_folder(trainer)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            write_text(folder / "compute.json", json.dumps(pl_module.ledger(total), indent=1))
+        write_run_file(trainer, "compute.json", pl_module.ledger(self.total(trainer, pl_module)))

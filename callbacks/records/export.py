@@ -10,29 +10,31 @@ from callbacks.files import new_folder, run_folder
 
 
 class HuggingFaceExport(Callback):
-    """Keep `huggingface/` in the run's folder: config.json, model.safetensors, tokenizer files; renewed when training ends.
+    """Keep `huggingface/` in the run's folder: config.json, model.safetensors, tokenizer files; rewritten when training ends.
 
     Any later stage starts from it (`init_from`), and so does every tool that opens `from_pretrained` folders.
+
+    Args:
+        at_checkpoints: also keep `huggingface-stepN/` for every checkpoint.
     """
 
     def __init__(self, at_checkpoints: bool = False) -> None:
-        """Keep the settings; `at_checkpoints`: also keep `huggingface-stepN/` whenever a checkpoint is saved."""
         self.at_checkpoints = at_checkpoints
         self.last_step = -1
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Write the folder of this step, where asked, once."""
+        """Write the folder of this step once, if asked for."""
         if self.at_checkpoints and trainer.global_step != self.last_step:
             self.last_step = trainer.global_step
             self._write(trainer, pl_module, f"huggingface-step{trainer.global_step}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the folder; it appears when it is complete."""
+        """Write the folder."""
         if not trainer.fast_dev_run:
             self._write(trainer, pl_module, "huggingface")
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
-        """Every process must take part: sharded weights are put together."""
+        """Every process must call this: sharded weights are gathered."""
         run, model = run_folder(trainer), pl_module.language_model
         weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
         if trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""Logs of a run that is resumed: they go on where the checkpoint stands, and what came after it is dropped."""
+"""Logs of a resumed run: they continue at the checkpoint's step, and what came after it is dropped."""
 
 import csv
 from pathlib import Path
@@ -15,33 +15,32 @@ from callbacks.files import write_text
 
 
 class RewindLogs(Callback):
-    """When training starts, drop what the run's logs hold of steps that are still to come: all of it in a fresh run.
+    """When training starts, drop log entries of steps that are still to come: all of them in a fresh run.
 
-    A checkpoint is saved before its own update is logged; what was about to be logged is kept in it, and logged on resumption.
-    Of a logger it asks for `rewind(step)`; loggers without it are left alone.
+    A checkpoint is saved before its own update is logged; it holds what is about to be logged, and a resumed run logs that.
+    It calls `rewind(step)` of loggers that have it.
     """
 
     def __init__(self) -> None:
-        """Nothing is about to be logged."""
         self.pending: dict[str, float | int] = {}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Keep what this update logs, where it logs at all and has not done so (as it has once validation runs)."""
+        """Keep what this update is about to log; once validation runs, it has been logged."""
         due = trainer.training and trainer.global_step % trainer.log_every_n_steps == 0
         metrics = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("train/")} if due else {}
         checkpoint["pending_log"] = metrics and metrics | {"epoch": trainer.current_epoch}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take it over."""
+        """Take it from the checkpoint."""
         self.pending = checkpoint.get("pending_log", {})
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """An evaluation logs afresh."""
+        """Clear the logs of an evaluation."""
         if stage != "fit":
             self._rewind(trainer, 0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Training goes on from `trainer.global_step`."""
+        """Rewind to `trainer.global_step`."""
         self._rewind(trainer, trainer.global_step - bool(self.pending))
         self.pending = {}
 
@@ -67,7 +66,6 @@ class MetricsCSV(CSVLogger):
     """CSVLogger that writes each row at once, keeps what `metrics.csv` holds, and can be rewound."""
 
     def __init__(self, save_dir: str | Path, name: str | None = "", version: int | str | None = "", prefix: str = "") -> None:
-        """Keep the settings of CSVLogger."""
         super().__init__(save_dir, name, version, prefix, flush_logs_every_n_steps=1)
 
     @property
@@ -90,10 +88,10 @@ class _KeepingWriter(ExperimentWriter):
         self.metrics_keys = self._rows()[0]
 
     def _check_log_dir_exists(self) -> None:
-        """What is there stays."""
+        """Keep the files of the folder."""
 
     def _rows(self) -> tuple[list[str], list[dict[str, Any]]]:
-        """Header and rows of the file; a last line that a killed process left half written is dropped."""
+        """Header and rows of the file, without a last line that a killed process left unfinished."""
         path = Path(self.metrics_file_path)
         if not path.is_file():
             return [], []
@@ -106,7 +104,7 @@ class _KeepingWriter(ExperimentWriter):
         write_text(Path(self.metrics_file_path), "\n".join(lines) + "\n")
 
     def _rewrite_with_new_header(self, fieldnames: list[str]) -> None:
-        """As a whole or not at all."""
+        """Rewrite the file as a whole or not at all."""
         self._write(fieldnames, self._rows()[1])
 
     def rewind(self, step: int) -> None:

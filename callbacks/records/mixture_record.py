@@ -1,6 +1,5 @@
-"""What training drew, by cell: the proof of a run's mixture."""
+"""What training drew, by cell: evidence of a run's mixture."""
 
-import json
 from typing import Any
 
 import torch
@@ -8,19 +7,18 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from callbacks.files import run_folder, write_text
+from callbacks.files import write_run_file
 
 
 class MixtureRecord(Callback):
-    """Write `mixture.json`: documents and tokens that all processes drew, by operations x context x mode, beside the shares
+    """Write `mixture.json`: documents and tokens that all processes drew, by operations x context x mode, and the shares
     that were intended. Log `train/mixture_distance`, the total variation distance between the two.
 
-    Of the data module it asks for `drawn`, which has `plan`, `take()`, `distance(counts)` and `report(counts)`; without it, it
-    does nothing. Counts are kept in checkpoints: those of a resumed run are those of the whole run.
+    It reads the data module's `drawn` (`plan`, `take()`, `distance(counts)`, `report(counts)`), and does nothing without it.
+    Checkpoints hold the counts, so those of a resumed run cover the whole run.
     """
 
     def __init__(self) -> None:
-        """Nothing was drawn."""
         self.total: Tensor | None = None  # of all processes, up to the last sum
         self.since: Tensor | None = None  # of this process, since then
         self.restored: dict[str, Any] | None = None
@@ -30,10 +28,10 @@ class MixtureRecord(Callback):
         self.restored = checkpoint.get("mixture")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on from there.
+        """Continue from there.
 
         Raises:
-            ValueError: the checkpoint counted what another mixture gave.
+            ValueError: the checkpoint's counts are of another mixture.
         """
         drawn = getattr(trainer.datamodule, "drawn", None)
         if drawn is not None and self.restored is not None:
@@ -46,7 +44,7 @@ class MixtureRecord(Callback):
         self.restored = None
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
-        """Add what the batch was drawn from; when Lightning is about to log, log the distance."""
+        """Add what the batch was drawn from; if Lightning logs this step, log the distance."""
         if (drawn := getattr(trainer.datamodule, "drawn", None)) is None:
             return
         counts = drawn.take()
@@ -57,7 +55,7 @@ class MixtureRecord(Callback):
                 pl_module.log("train/mixture_distance", distance)
 
     def _sum(self, trainer: Trainer) -> Tensor:
-        """Counts of all processes; every process must ask."""
+        """Counts of all processes; every process must call this."""
         found = trainer.strategy.reduce(self.since.to(trainer.strategy.root_device), reduce_op="sum").cpu()
         self.total = found if self.total is None else self.total + found
         self.since = torch.zeros_like(self.total)
@@ -66,16 +64,11 @@ class MixtureRecord(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the counts, and write them."""
         if self.since is not None:
-            checkpoint["mixture"] = {"plan": trainer.datamodule.drawn.plan, "counts": self._sum(trainer)}
-            self._write(trainer)
+            drawn, counts = trainer.datamodule.drawn, self._sum(trainer)
+            checkpoint["mixture"] = {"plan": drawn.plan, "counts": counts}
+            write_run_file(trainer, "mixture.json", drawn.report(counts))
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the counts."""
         if self.since is not None:
-            self._sum(trainer)
-            self._write(trainer)
-
-    def _write(self, trainer: Trainer) -> None:
-        folder = run_folder(trainer)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            write_text(folder / "mixture.json", json.dumps(trainer.datamodule.drawn.report(self.total), indent=1))
+            write_run_file(trainer, "mixture.json", trainer.datamodule.drawn.report(self._sum(trainer)))

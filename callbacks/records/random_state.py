@@ -1,4 +1,4 @@
-"""Random number generators, kept in checkpoints: what is drawn after a resumption is what would have been drawn."""
+"""Random number generators in checkpoints: a resumed run draws what an uninterrupted one would."""
 
 import random
 from typing import Any
@@ -11,17 +11,16 @@ from torch import distributed
 
 
 class RandomState(Callback):
-    """Save the generators of Python, NumPy, torch and this process's GPU with every checkpoint, those of all processes.
+    """Save the generators of Python, NumPy, torch and the GPU of every process with each checkpoint.
 
-    A process that the checkpoint does not know (more of them than before) keeps the generators it has.
+    A process without a state in the checkpoint (there are more than before) keeps the generators it has.
     """
 
     def __init__(self) -> None:
-        """Nothing to restore."""
         self.restored: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """States by process; every process must ask."""
+        """States by process; every process must call this."""
         states = [_state()]
         if distributed.is_available() and distributed.is_initialized():
             states = [None] * distributed.get_world_size()

@@ -1,6 +1,5 @@
-"""What a run was made with and what it cost."""
+"""The environment of a run, and its steps, tokens and seconds."""
 
-import json
 import os
 import platform
 import subprocess
@@ -13,7 +12,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from callbacks.files import run_folder, write_text
+from callbacks.files import write_run_file
 
 PACKAGES = ("torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
 
@@ -40,9 +39,9 @@ def environment() -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    """What the system calls its processor."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.is_file() else []
+    """The name of the processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -50,26 +49,22 @@ def _cpu_name() -> str:
 class RunRecord(Callback):
     """Write `environment.json` when a run starts, and `training.json` (steps, tokens, seconds) when training ends.
 
-    Seconds are those of all parts of a run that was resumed, up to the checkpoint that each part left.
+    Seconds are those of all parts of a resumed run, each up to the checkpoint that it left.
     """
 
-    def __init__(self) -> None:
-        """The clock starts with training."""
-        self.started = self.before = 0.0
+    started = before = 0.0
 
     def state_dict(self) -> dict[str, float]:
         """Seconds so far."""
         return {"seconds": self.before + perf_counter() - self.started}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.before = state["seconds"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the environment."""
-        folder = run_folder(trainer)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            write_text(folder / "environment.json", json.dumps(environment(), indent=1))
+        write_run_file(trainer, "environment.json", environment())
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -77,11 +72,6 @@ class RunRecord(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what training cost."""
-        folder = run_folder(trainer)
-        if trainer.is_global_zero and not trainer.fast_dev_run:
-            cost = {
-                "steps": trainer.global_step,
-                "tokens": int(pl_module.tokens_seen),
-                "seconds": round(self.state_dict()["seconds"], 1),
-            }
-            write_text(folder / "training.json", json.dumps(cost, indent=1))
+        seconds = round(self.state_dict()["seconds"], 1)
+        cost = {"steps": trainer.global_step, "tokens": int(pl_module.tokens_seen), "seconds": seconds}
+        write_run_file(trainer, "training.json", cost)

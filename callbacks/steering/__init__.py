@@ -1,1 +1,1 @@
-"""Callbacks that change the course of a run."""
+"""Callbacks that change what a run does: its problems, its length."""

@@ -1,4 +1,4 @@
-"""A curriculum that follows the model: problems that it solves now and then, and not yet at once."""
+"""A curriculum that follows the model: problems that it solves sometimes but not reliably."""
 
 import json
 from collections.abc import Sequence
@@ -15,48 +15,45 @@ FILE = "frontier.jsonl"
 
 
 class Rate(NamedTuple):
-    """How often a kind of problem is solved: with one completion, and with the best of k."""
+    """Pass@1 (`once`) and pass@k (`ever`) on the problems of a cell."""
 
     once: float
     ever: float
 
 
 class EdgeOfCompetence(Callback):
-    """Train on the cells (op x context x mode) of the mixture where pass@1 is low and pass@k is not; look again now and then.
+    """Train on the cells (op x context x mode) of the mixture where pass@1 is low and pass@k is not; probe again at intervals.
 
     A probe samples k completions, as rollouts are sampled, to fresh training problems of every cell; held-out problems are left
-    alone, and nothing is learnt from it. Its cost is in the compute ledger under `probe`. Rollouts from then on draw from the
-    cells at the edge, by the proportions of the mixture's weights. Where no cell is at the edge, those are taken where pass@k
-    exceeds pass@1 the most.
+    alone, and nothing is learnt from it. The compute ledger has its cost under `probe`. Later rollouts draw from the cells at the
+    edge, in proportion to the mixture's weights. If no cell is at the edge, those are taken where pass@k exceeds pass@1 the most.
 
     Logs of the last probe `train/edge/pass@1/opN`, `train/edge/pass@K/opN` (means over contexts and modes), `train/edge/cells`
     (how many are at the edge), and `train/edge/op_lowest`, `op_mean`, `op_highest` of the cells that are trained on. Every probe
     is a row of `frontier.jsonl` in the run's folder: `step`, and of each cell op, context, mode, pass@1, pass@k, `chosen`.
 
-    Of the data module it asks for `cells`, `cell_problems` and `focus`, of the module for `probe`.
+    It uses `cells`, `cell_problems` and `focus` of the data module, and `probe` of the module.
+
+    Args:
+        grader: says what is solved.
+        k: completions of a problem.
+        problems: of each cell in one probe, all processes together.
+        every_n_steps: updates between probes; the first is before training.
+        pass_1_at_most: a cell above is too easy.
+        pass_k_at_least: a cell below is too hard.
     """
 
     def __init__(
         self, grader: str = "executable", k: int = 8, problems: int = 8, every_n_steps: int = 20,
         pass_1_at_most: float = 0.5, pass_k_at_least: float = 0.25,
     ) -> None:  # fmt: skip
-        """Keep the settings.
-
-        Args:
-            grader: says what is solved.
-            k: completions of a problem.
-            problems: of each cell, in one probe, all processes together.
-            every_n_steps: updates between probes; the first is before training.
-            pass_1_at_most: a cell above is too easy.
-            pass_k_at_least: a cell below is too hard.
-        """
         if k < 2 or problems < 1 or every_n_steps < 1:
             raise ValueError(
-                f"EdgeOfCompetence: k={k} must be at least 2, problems={problems} and every_n_steps={every_n_steps} 1."
+                f"EdgeOfCompetence: k={k} must be at least 2, problems={problems} and every_n_steps={every_n_steps} at least 1."
             )
         if not (0 <= pass_1_at_most <= 1 and 0 <= pass_k_at_least <= 1):
             raise ValueError(
-                f"EdgeOfCompetence: pass_1_at_most={pass_1_at_most}, pass_k_at_least={pass_k_at_least} are no shares."
+                f"EdgeOfCompetence: pass_1_at_most={pass_1_at_most}, pass_k_at_least={pass_k_at_least} must be within 0 and 1."
             )
         self.grader, self.k, self.problems, self.every_n_steps = grader, k, problems, every_n_steps
         self.pass_1_at_most, self.pass_k_at_least = pass_1_at_most, pass_k_at_least
@@ -64,11 +61,11 @@ class EdgeOfCompetence(Callback):
         self.latest: dict[str, float] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """How many probes there were, when the last one was, and what it logs; the choice itself is the data module's state."""
+        """Number of probes, step and logs of the last one; the chosen cells are the data module's state."""
         return {"probes": self.probes, "probed_at": self.probed_at, "latest": self.latest}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
         self.probes, self.probed_at, self.latest = state["probes"], state["probed_at"], state["latest"]
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -80,7 +77,7 @@ class EdgeOfCompetence(Callback):
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Drop rows of probes that are still to come, and make the first."""
+        """Drop rows of probes that are still to come; probe if there was none."""
         path = run_folder(trainer) / FILE
         if trainer.is_global_zero and path.is_file():
             rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -89,7 +86,7 @@ class EdgeOfCompetence(Callback):
             self._probe(trainer, pl_module)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
-        """Probe after every so many updates, so that a checkpoint of this step already holds the choice; log."""
+        """Probe if due, so that a checkpoint of this step holds the choice; log."""
         step = trainer.global_step
         if step % self.every_n_steps == 0 and step != self.probed_at and step != trainer.max_steps:
             self._probe(trainer, pl_module)
@@ -114,7 +111,7 @@ class EdgeOfCompetence(Callback):
         self._write(trainer, cells, rates, set(chosen))
 
     def _measure(self, trainer: Trainer, pl_module: LightningModule, cells: Sequence[Any]) -> list[Rate]:
-        """Solve `problems` fresh problems of each cell; processes share them."""
+        """Rates on `problems` fresh problems of each cell, which processes share."""
         rank, world = trainer.global_rank, trainer.world_size
         if len(cells) * self.problems < world:
             raise ValueError(
@@ -147,6 +144,6 @@ class EdgeOfCompetence(Callback):
 
 
 def most_to_gain(rates: Sequence[Rate]) -> list[int]:
-    """Places of the cells where pass@k exceeds pass@1 the most; of all cells, where it does nowhere."""
+    """Indices of the cells where pass@k exceeds pass@1 the most: all cells if it does nowhere."""
     most = max(rate.ever - rate.once for rate in rates)
     return [i for i, rate in enumerate(rates) if rate.ever - rate.once == most]

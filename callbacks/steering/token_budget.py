@@ -1,4 +1,4 @@
-"""Budgets in tokens: how many updates a run takes, and how many batches make up one of them."""
+"""Budgets in tokens: the number of updates of a run, and of batches in an update."""
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -7,28 +7,26 @@ from lightning.pytorch.callbacks import Callback
 class TokenBudget(Callback):
     """Set the Trainer's `max_steps` and `accumulate_grad_batches` from numbers of tokens.
 
-    Tokens are positions of packed rows, padding included, as in the paper (512K of them an update).
-    Of the data module it asks for `row_length` and `batch_rows`.
+    Tokens are positions of packed rows, padding included, as in the paper (512K per update).
+    It reads `row_length` and `batch_rows` of the data module.
+
+    Args:
+        max_tokens: of the run; rounded down to whole updates, at least one. If `trainer.max_steps` is set too, the smaller
+            number of updates holds. None: `trainer.max_steps` alone.
+        batch_tokens: of an update, on all devices together; accumulation follows. None: `trainer.accumulate_grad_batches`.
+        validate_every: updates between validations. None: `trainer.val_check_interval`, which counts batches.
     """
 
     def __init__(
         self, max_tokens: float | None = None, batch_tokens: int | None = None, validate_every: int | None = None
     ) -> None:
-        """Keep the settings.
-
-        Args:
-            max_tokens: of the run; rounded down to whole updates, at least one. Where `trainer.max_steps` is set too, the
-                smaller number of updates holds. None: `trainer.max_steps` alone.
-            batch_tokens: of an update, on all devices together; accumulation follows. None: `trainer.accumulate_grad_batches`.
-            validate_every: updates between validations. None: `trainer.val_check_interval`, which counts batches.
-        """
         for name, value in {"max_tokens": max_tokens, "batch_tokens": batch_tokens, "validate_every": validate_every}.items():
             if value is not None and value < 1:
-                raise ValueError(f"budget.{name}={value:g} must be at least 1; leave it out to do without.")
+                raise ValueError(f"budget.{name}={value:g} must be at least 1; leave it out for no such budget.")
         self.max_tokens, self.batch_tokens, self.validate_every = max_tokens, batch_tokens, validate_every
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Set what the Trainer goes by."""
+        """Set the Trainer's limits."""
         if stage != "fit" or trainer.fast_dev_run:
             return
         if self.batch_tokens is not None or self.max_tokens is not None:
@@ -44,7 +42,7 @@ class TokenBudget(Callback):
             trainer.check_val_every_n_epoch = None
 
     def _tokens_per_batch(self, trainer: Trainer) -> int:
-        """Of all devices together."""
+        """Tokens of one batch on all devices."""
         data = trainer.datamodule
         if not hasattr(data, "row_length"):
             raise ValueError(f"a budget in tokens needs data of packed rows, not {type(data).__name__}; set `trainer.max_steps`.")
@@ -57,20 +55,20 @@ def accumulation(batch_tokens: int, per_batch: int, wanted: int = 1) -> int:
     Args:
         batch_tokens: of an update.
         per_batch: rows x row length x devices.
-        wanted: `trainer.accumulate_grad_batches`; 1 where it is not set.
+        wanted: `trainer.accumulate_grad_batches`; 1 if it is not set.
 
     Raises:
-        ValueError: it is no whole number, or not what is wanted.
+        ValueError: the number is not whole, or not what is wanted.
     """
     count, rest = divmod(batch_tokens, per_batch)
     if rest or not count:
         raise ValueError(
-            f"budget.batch_tokens={batch_tokens} is no multiple of the {per_batch} tokens of one batch on all devices "
+            f"budget.batch_tokens={batch_tokens} is not a multiple of the {per_batch} tokens of one batch on all devices "
             "(row_length x batch_rows x devices); change `data.init_args.batch_rows`, the number of devices, or the budget."
         )
     if wanted not in (1, count):
         raise ValueError(
             f"budget.batch_tokens={batch_tokens} makes {count} batches an update, trainer.accumulate_grad_batches says {wanted}; "
-            "leave one of them out."
+            "leave one of the two out."
         )
     return count

@@ -1,55 +1,32 @@
 """Estimators of KL(pi || ref) from tokens sampled by pi (joschu.net/blog/kl-approx.html).
 
-Values and gradients are two matters. With x ~ pi, the mean of k1 and of k3 is the KL; that of k2 is not, but the mean gradient
-of k2 is the gradient of the KL, while that of k1 is 0 and that of k3 belongs to KL(ref || pi). In a reward only the value counts;
-in a loss only the gradient does: `with_kl_gradient` gives any value the right one.
+Value and gradient differ. With x ~ pi, the mean of k1 and of k3 is the KL; that of k2 is not, but the mean gradient of k2 is the
+gradient of the KL, while that of k1 is 0 and that of k3 belongs to KL(ref || pi). In a reward only the value matters, in a loss
+only the gradient: `with_kl_gradient` gives any estimator the right one.
+Estimators map log pi and log ref of the sampled tokens, [N, T] nats, to [N, T] nats.
 """
 
 from torch import Tensor
 
 
 def kl_k1(logp_NT: Tensor, logp_ref_NT: Tensor) -> Tensor:
-    """log(pi / ref): unbiased, of either sign; its gradient has mean 0, so no use in a loss by itself.
-
-    Args:
-        logp_NT: [N, T] log pi of the sampled tokens, nats.
-        logp_ref_NT: [N, T] log ref of the same tokens.
-
-    Returns:
-        [N, T], nats.
-    """
+    """log(pi / ref): unbiased, of either sign; its gradient has mean 0, so it is useless in a loss by itself."""
     return logp_NT - logp_ref_NT
 
 
 def kl_k2(logp_NT: Tensor, logp_ref_NT: Tensor) -> Tensor:
-    """log(pi / ref)^2 / 2: biased, never negative; its gradient log(pi / ref) grad log pi has the KL's as mean.
-
-    Args:
-        logp_NT: [N, T] log pi of the sampled tokens, nats.
-        logp_ref_NT: [N, T] log ref of the same tokens.
-
-    Returns:
-        [N, T], nats.
-    """
+    """log(pi / ref)^2 / 2: biased, never negative; the mean of its gradient log(pi / ref) grad log pi is that of the KL."""
     return (logp_NT - logp_ref_NT).square() / 2
 
 
 def kl_k3(logp_NT: Tensor, logp_ref_NT: Tensor) -> Tensor:
-    """Compute r - 1 - log r with r = ref / pi: unbiased, never negative; the penalty of GRPO (arXiv:2402.03300, eq. 4).
-
-    Args:
-        logp_NT: [N, T] log pi of the sampled tokens, nats.
-        logp_ref_NT: [N, T] log ref of the same tokens.
-
-    Returns:
-        [N, T], nats.
-    """
+    """Compute r - 1 - log r with r = ref / pi: unbiased, never negative; the penalty of GRPO (arXiv:2402.03300, eq. 4)."""
     log_ratio_NT = logp_ref_NT - logp_NT
     return log_ratio_NT.exp() - 1 - log_ratio_NT
 
 
 def with_kl_gradient(kl_NT: Tensor, logp_NT: Tensor, logp_ref_NT: Tensor) -> Tensor:
-    """sg(kl) + k2 - sg(k2): the value of `kl_NT`, the gradient of k2, which is that of KL(pi || ref) in the mean.
+    """sg(kl) + k2 - sg(k2): the value of `kl_NT`, the gradient of k2, whose mean is that of KL(pi || ref).
 
     Args:
         kl_NT: [N, T] any of the estimators.
@@ -64,12 +41,12 @@ def with_kl_gradient(kl_NT: Tensor, logp_NT: Tensor, logp_ref_NT: Tensor) -> Ten
 
 
 def adapted_weight(weight: float, kl: float, *, target: float, gain: float = 0.1) -> float:
-    """Compute beta (1 + gain clip(kl / target - 1, -0.2, 0.2)): more when it strays (arXiv:1909.08593, 2.2).
+    """Compute beta (1 + gain clip(kl / target - 1, -0.2, 0.2)): more when the policy strays (arXiv:1909.08593, 2.2).
 
     Args:
-        weight: beta so far.
+        weight: current beta.
         kl: measured, nats.
-        target: what it should be, nats, above 0.
+        target: intended, nats, above 0.
         gain: how fast the weight follows.
 
     Returns:

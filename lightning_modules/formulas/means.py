@@ -1,7 +1,7 @@
-"""Masked means: what one number a loss makes of [N, T] terms.
+"""Masked means: how a loss reduces [N, T] terms to one number.
 
-Each takes its divisor from outside where a batch is one of several whose gradients are added up: the divisor of them all over
-their number. The sum of the parts is then the mean of the whole, whatever the parts' own sizes.
+If a batch is one of several whose gradients are averaged, the caller gives the divisor: that of all of them over their number.
+The mean of the parts is then the mean of the whole, whatever the sizes of the parts.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def token_mean(terms_NT: Tensor, mask_NT: Tensor, *, tokens: Tensor | float | None = None) -> Tensor:
-    """sum(mask * terms) / tokens: every token weighs the same (DAPO, arXiv:2503.14476, 3.3).
+    """sum(mask * terms) / tokens: every token has the same weight (DAPO, arXiv:2503.14476, 3.3).
 
     Args:
         terms_NT: [N, T].
@@ -23,7 +23,7 @@ def token_mean(terms_NT: Tensor, mask_NT: Tensor, *, tokens: Tensor | float | No
 
 
 def sequence_mean(terms_NT: Tensor, mask_NT: Tensor, *, sequences: Tensor | float | None = None) -> Tensor:
-    """1/N sum_n ( sum_t mask * terms / length_n ): every completion weighs the same (GRPO, arXiv:2402.03300, eq. 3).
+    """1/N sum_n ( sum_t mask * terms / length_n ): every completion has the same weight (GRPO, arXiv:2402.03300, eq. 3).
 
     Args:
         terms_NT: [N, T].
@@ -38,13 +38,13 @@ def sequence_mean(terms_NT: Tensor, mask_NT: Tensor, *, sequences: Tensor | floa
 
 
 def constant_length_mean(terms_NT: Tensor, mask_NT: Tensor, *, length: int, sequences: Tensor | float | None = None) -> Tensor:
-    """sum(mask * terms) / (N * length): no completion gains by being long or short (Dr. GRPO, arXiv:2503.20783, 3.2).
+    """sum(mask * terms) / (N * length): no completion gains from its length (Dr. GRPO, arXiv:2503.20783, 3.2).
 
     Args:
         terms_NT: [N, T].
         mask_NT: [N, T], 1 where a term counts.
-        length: a constant, e.g. the longest completion allowed, tokens.
-        sequences: divisor beside it; None: N.
+        length: a constant, e.g. the maximum length of a completion, tokens.
+        sequences: second divisor; None: N.
 
     Returns:
         A scalar.

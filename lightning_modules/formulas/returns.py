@@ -1,4 +1,4 @@
-"""What a critic is for: advantages against expected returns, and how well those are expected."""
+"""Advantages against a critic's values, the critic's loss, and how well its values explain returns."""
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ def generalised_advantages(
         value_NT: [N, T] expected return before each sampled token; nothing is expected after the last.
         mask_NT: [N, T] bool, true at sampled tokens, which follow each other without a gap.
         discount: of later rewards.
-        decay: 0: one step is looked ahead, 1: all of them.
+        decay: lambda; 0: one step of lookahead, 1: all steps.
 
     Returns:
-        [N, T], 0 outside the mask, no gradient; added to the values they are the returns to learn from.
+        [N, T], 0 outside the mask, no gradient; their sum with the values is the return to regress on.
     """
     reward_NT, value_NT = reward_NT.detach(), value_NT.detach()
     advantage_NT = torch.zeros_like(value_NT)
@@ -32,14 +32,14 @@ def generalised_advantages(
 
 
 def clipped_value_loss(value_NT: Tensor, value_old_NT: Tensor, return_NT: Tensor, *, clip: float | None) -> Tensor:
-    """1/2 max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2): no gain from leaving the old value's surroundings.
+    """1/2 max((V - R)^2, (clip(V, V_old - clip, V_old + clip) - R)^2): no gain from moving far from the old value.
 
     The value loss of PPO's reference implementation (arXiv:2005.12729, 3).
 
     Args:
         value_NT: [N, T] with gradient.
         value_old_NT: [N, T] at the rollout.
-        return_NT: [N, T] what is to be expected.
+        return_NT: [N, T] targets.
         clip: reward units; None: plain squares.
 
     Returns:
@@ -59,14 +59,14 @@ def moments(terms_NT: Tensor, mask_NT: Tensor) -> Tensor:
 
 
 def mean_and_variance(moments_3: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population variance from `moments`; sums scaled by a common factor give the same."""
+    """Mean and population variance from `moments`; a common factor cancels."""
     count, total, squares = moments_3
     mean = total / count
     return mean, (squares / count - mean.square()).clamp(min=0)
 
 
 def explained_variance(returns_3: Tensor, errors_3: Tensor) -> Tensor:
-    """1 - Var(R - V) / Var(R): 1 for a perfect critic, 0 for a constant one, below for a worse; nan where all returns are equal.
+    """1 - Var(R - V) / Var(R): 1 for a perfect critic, 0 for a constant one; nan if all returns are equal.
 
     Args:
         returns_3: `moments` of the returns R.

@@ -1,16 +1,61 @@
-"""The clipped policy-gradient surrogate."""
+"""Importance ratios pi / pi_old, as logarithms, and the clipped policy-gradient surrogate made of them."""
 
 import torch
 from torch import Tensor
 
 
+def token_log_ratio(logp_NT: Tensor, logp_old_NT: Tensor) -> Tensor:
+    """Compute log rho_nt = log pi(y_nt) - log pi_old(y_nt), token by token (arXiv:1707.06347, eq. 6).
+
+    Args:
+        logp_NT: [N, T] log pi of the sampled tokens, nats, with gradient.
+        logp_old_NT: [N, T] log pi_old of the same tokens.
+
+    Returns:
+        [N, T], nats.
+    """
+    return logp_NT - logp_old_NT
+
+
+def sequence_log_ratio(logp_NT: Tensor, logp_old_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """Compute log s_n = 1/length_n sum_t log rho_nt, one per completion (GSPO, arXiv:2507.18071, eq. 7).
+
+    Args:
+        logp_NT: [N, T] log pi of the sampled tokens, nats, with gradient.
+        logp_old_NT: [N, T] log pi_old of the same tokens.
+        mask_NT: [N, T], 1 where a token was sampled; an empty row gives 0.
+
+    Returns:
+        [N, T], nats, constant along a row.
+    """
+    log_ratio_NT = torch.where(mask_NT.bool(), logp_NT - logp_old_NT, 0.0)
+    return (log_ratio_NT.sum(dim=1, keepdim=True) / mask_NT.sum(dim=1, keepdim=True).clamp(min=1)).expand_as(logp_NT)
+
+
+def sequence_token_log_ratio(logp_NT: Tensor, logp_old_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """Compute log s_nt = sg(log s_n) + log pi(y_nt) - sg(log pi(y_nt)) (GSPO-token, arXiv:2507.18071, eq. 14).
+
+    The value is that of `sequence_log_ratio`, and so is the gradient if all tokens of a completion have one advantage; if they
+    differ, each token is weighted by its own.
+
+    Args:
+        logp_NT: [N, T] log pi of the sampled tokens, nats, with gradient.
+        logp_old_NT: [N, T] log pi_old of the same tokens.
+        mask_NT: [N, T], 1 where a token was sampled; an empty row gives 0.
+
+    Returns:
+        [N, T], nats.
+    """
+    return sequence_log_ratio(logp_NT, logp_old_NT, mask_NT).detach() + (logp_NT - logp_NT.detach())
+
+
 def clipped_surrogate(
     log_ratio_NT: Tensor, advantage_NT: Tensor, *, low: float, high: float, dual: float | None = None
 ) -> Tensor:
-    """min(rho A, clip(rho, 1-low, 1+high) A), and where A < 0 at least dual * A.
+    """min(rho A, clip(rho, 1-low, 1+high) A), and if A < 0 at least dual * A.
 
     PPO (arXiv:1707.06347, eq. 7); high > low is DAPO's clip-higher (arXiv:2503.14476, eq. 10); dual is dual-clip PPO
-    (arXiv:1912.09729, eq. 5): a ratio above `dual` of a bad token gives no gradient, however large.
+    (arXiv:1912.09729, eq. 5): a ratio above `dual` of a token with A < 0 gives no gradient.
 
     Args:
         log_ratio_NT: [N, T] log rho = log(pi / pi_old), nats, with gradient.

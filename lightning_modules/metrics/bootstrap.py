@@ -1,6 +1,6 @@
 """Means over problems with bootstrap confidence intervals (Efron and Tibshirani, 1993, ch. 14: bias-corrected, accelerated).
 
-Problems are what is drawn again, each with all of its samples: samples of one problem are not independent of each other.
+Problems are resampled, each with all of its samples, since samples of one problem are not independent.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ _NORMAL = torch.distributions.Normal(0.0, 1.0)
 
 
 class Estimate(NamedTuple):
-    """A mean over problems, its standard error, and the interval that covers the true mean at the stated rate."""
+    """A mean over problems, its standard error, and a confidence interval."""
 
     mean: float
     standard_error: float
@@ -27,24 +27,24 @@ def estimate_means(
 ) -> list[Estimate]:
     """Estimate the mean of each column, sum over strata of weight times the mean of the stratum's problems.
 
-    Values are taken to lie within 0 and 1, as shares do. Where all values are 0 (or all 1) no resample can differ; the interval
-    then ends where so many equal values would still be seen with probability `1 - level` (for 0 of 30 problems: 0.095).
+    Values are assumed to lie within 0 and 1. If all values are 0 (or all 1) no resample differs; the interval then ends where so
+    many equal values would still occur with probability `1 - level` (for 0 of 30 problems: 0.095).
 
     Args:
-        strata: (weight, [M, C] values); weights sum to 1. nan: the problem says nothing about that column.
+        strata: (weight, [M, C] values); weights sum to 1. nan: the problem does not count in that column.
         level: share of intervals that cover the truth.
         resamples: bootstrap draws; 0 leaves the intervals nan.
         seed: of the draws.
 
     Returns:
-        One estimate for each of C columns, nan where a stratum has no problem.
+        One estimate for each of C columns, nan if a stratum has no problem.
     """
     columns = strata[0][1].shape[1]
     valid = [~values.isnan() for _, values in strata]
     if all(bool(v.all()) for v in valid):
         return _estimate(strata, level, resamples, seed)
     result = []
-    for c in range(columns):  # columns on different problems are resampled apart
+    for c in range(columns):  # columns on different problems are resampled separately
         kept = [(w, values[v[:, c], c : c + 1]) for (w, values), v in zip(strata, valid, strict=True)]
         result += _estimate(kept, level, resamples, seed)
     return result
@@ -72,7 +72,7 @@ def _estimate(strata: Sequence[tuple[float, Tensor]], level: float, resamples: i
 
 
 def _resampled(strata: Sequence[tuple[float, Tensor]], resamples: int, seed: int) -> Tensor:
-    """[R, C] estimates from problems drawn again with replacement, stratum by stratum."""
+    """[R, C] estimates from problems drawn with replacement, stratum by stratum."""
     generator = torch.Generator().manual_seed(seed)
     total: Tensor | float = 0.0
     for weight, values in strata:

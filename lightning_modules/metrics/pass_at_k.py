@@ -8,15 +8,15 @@ def pass_at_k(correct_N: Tensor, *, n: int | Tensor, k: int) -> Tensor:
     """P(at least one of k draws without replacement passes) = 1 - C(n-c, k) / C(n, k).
 
     Args:
-        correct_N: [N] int, samples of each problem that passed, out of n.
-        n: samples per problem; [N] int where it varies.
+        correct_N: [N] int, how many of the n samples of each problem passed.
+        n: samples per problem; [N] int if it varies.
         k: draws.
 
     Returns:
-        [N] float64; nan where a problem has fewer than k samples, since no unbiased estimate exists there.
+        [N] float64; nan for problems with fewer than k samples, which have no unbiased estimate.
 
     Raises:
-        ValueError: k is not within 1 ... n, n being the largest where it varies.
+        ValueError: k is not within 1 ... n (the largest n if it varies).
     """
     n_N = torch.as_tensor(n, dtype=torch.float64, device=correct_N.device).expand(correct_N.shape)
     most = int(n_N.max()) if len(n_N) else k
@@ -28,5 +28,5 @@ def pass_at_k(correct_N: Tensor, *, n: int | Tensor, k: int) -> Tensor:
 
 
 def powers_of_two(n: int) -> list[int]:
-    """1, 2, 4 ... up to n, and n itself: the k at which pass@k is reported."""
+    """1, 2, 4 ... up to n, and n itself: the values of k that are reported."""
     return sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n})

@@ -1,6 +1,6 @@
-"""What was found about each problem: one row of counts per problem, from which every summary is computed.
+"""One row of counts per problem, from which every summary is computed.
 
-Rows, not sums: intervals are over problems, so problems must be told apart, and several processes only have to join theirs.
+Rows rather than sums: confidence intervals resample problems, and several processes only have to join their rows.
 """
 
 from collections.abc import Sequence
@@ -8,11 +8,12 @@ from typing import get_args
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import dim_zero_cat
 
 from grammar import GRADERS, Report, grade
 from grammar.checking.report import Status
 from grammar.reading.trace import ErrorKind
-from lightning_modules.metrics.joined_rows import JoinedRows
 
 ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 NODE_STATUSES: tuple[str, ...] = get_args(Status)
@@ -20,7 +21,7 @@ COLUMNS = (
     "index", "op", "context", "mode", "samples", *GRADERS, "process_accuracy", "tokens", "finished",
     *(f"error/{kind}" for kind in ERROR_KINDS), *(f"node/{status}" for status in NODE_STATUSES),
 )  # fmt: skip
-MOST_OPS = 512  # sums by number of operations have room for problems below this
+MOST_OPS = 512  # sums by number of operations hold problems below this
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 
 
@@ -33,7 +34,7 @@ def problem_row(
         labels: index, op, number of the context, number of the mode.
         reports: of each of n samples.
         tokens: length of each response.
-        finished: whether each response ended by itself.
+        finished: whether each response ended with the end token.
 
     Returns:
         A value for each of `COLUMNS`: sums over samples; `error/KIND` counts samples with an error of that kind.
@@ -48,11 +49,40 @@ def problem_row(
     ]  # fmt: skip
 
 
+class JoinedRows(Metric):
+    """A table to which each process adds rows; `compute` gives the rows of all. A process without rows takes part too.
+
+    Args:
+        columns: width of the table.
+        dtype: of its numbers.
+    """
+
+    full_state_update = False
+
+    def __init__(self, columns: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.columns, self.kind = columns, dtype
+        self.add_state("rows", [], dist_reduce_fx="cat")
+        self.reset()
+
+    def reset(self) -> None:
+        """Drop all rows; an empty table of the right width stays, so that processes can gather it."""
+        super().reset()
+        self.rows.append(torch.zeros(0, self.columns, dtype=self.kind, device=self.device))
+
+    def add(self, rows_MC: Tensor) -> None:
+        """Add [M, C] rows."""
+        self.rows.append(rows_MC.to(self.device, self.kind).reshape(-1, self.columns))
+
+    def compute(self) -> Tensor:
+        """[M, C] rows of all batches and processes."""
+        return dim_zero_cat(self.rows)
+
+
 class ProblemTable(JoinedRows):
     """Joins the rows of all batches and processes; see `COLUMNS`."""
 
     def __init__(self) -> None:
-        """Start empty."""
         super().__init__(len(COLUMNS), torch.float64)
 
     def update(self, rows: Sequence[Sequence[float]]) -> None:

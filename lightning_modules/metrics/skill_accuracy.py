@@ -1,8 +1,8 @@
-"""Which operations a model masters, one at a time and one upon another, so that learned skills without learned compositions show.
+"""Which operations a model masters, one at a time and composed, to tell learned skills from learned compositions.
 
-A step is a trial of its skill only where the quantities that it needs are right already: then a wrong step is a failure at this
-operation, not an earlier one carried on. A composition is a step upon a step that it reads: a trial where all that both need from
-elsewhere is right, a success where both are right. If compositions cost nothing extra, their accuracy is the product of the two.
+A step is a trial of its skill only if the quantities that it needs are right: a wrong step is then a failure at this operation,
+not an earlier error carried on. A composition is a step and a step that it reads: a trial if everything else that the two need is
+right, a success if both are right. If composing costs nothing extra, its accuracy is the product of the two accuracies.
 """
 
 from collections import Counter
@@ -17,13 +17,13 @@ from grammar import Graph, Report
 from grammar.problem.skills import SKILLS, skill_of
 from lightning_modules.metrics.problem_table import MOST_OPS
 
-Trial = tuple[tuple[int, ...], bool]  # a skill, or two that meet, by their places in SKILLS; whether it was right
+Trial = tuple[tuple[int, ...], bool]  # a skill, or two that are composed, as indices into SKILLS; whether it succeeded
 
 
 def trials(graph: Graph, report: Report) -> list[Trial]:
     """Every skill and every composition that a solution tried with right inputs.
 
-    A step that is missing is no trial. The equation of a problem in reverse is tried where every step is right.
+    A missing step is not a trial. The equation of a reverse problem is tried if every step is right.
     """
     status = dict(report.nodes)
     right = {name for name, verdict in status.items() if verdict == "correct"}
@@ -54,7 +54,6 @@ class SkillAccuracy(Metric):
     full_state_update = False
 
     def __init__(self) -> None:
-        """Start empty."""
         super().__init__()
         s = len(SKILLS)
         self.add_state("skills_OS2", torch.zeros(MOST_OPS, s, 2, dtype=torch.int64), dist_reduce_fx="sum")
@@ -77,12 +76,12 @@ class SkillAccuracy(Metric):
         self.pairs_OSS2[op] += pairs.to(self.device)
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """[O, S, 2] and [O, S, S, 2] trials and successes; of a pair, the skill that is read comes first."""
+        """[O, S, 2] and [O, S, S, 2] trials and successes; in a pair, the skill that is read comes first."""
         return self.skills_OS2, self.pairs_OSS2
 
 
 def summarise_skills(skills_OS2: Tensor, pairs_OSS2: Tensor, ops: Sequence[int]) -> dict[str, dict[str, Mapping[str, float]]]:
-    """Accuracy of skills and compositions on problems of `ops` operations, where there was any trial.
+    """Accuracy of skills and compositions on problems of `ops` operations, if there was any trial.
 
     Returns:
         `atomic`: skill -> trials, accuracy. `composed`: "A > B", B reading what A computes -> trials, accuracy, and `expected`,

@@ -1,8 +1,8 @@
-"""How alike the structures of solved problems are between contexts (arXiv:2512.07783, Figure 5), names and numbers left out.
+"""Similarity of the structures of solved problems between contexts, without names and numbers (arXiv:2512.07783, Figure 5).
 
-The paper names no formula. Here a graph is its Weisfeiler-Lehman features (Shervashidze et al., 2011): how often each
-neighbourhood of up to `ROUNDS` steps occurs, words left out; two graphs are as alike as the cosine of their counts. Similarity
-of context B to context A at some number of operations is the mean over B's graphs of the most alike graph among A's.
+The paper gives no formula. Here a graph is represented by its Weisfeiler-Lehman features (Shervashidze et al., 2011): counts of
+its neighbourhoods of up to `ROUNDS` steps. The similarity of two graphs is the cosine of their counts; that of context B to
+context A at some number of operations is the mean over B's graphs of the highest similarity to a graph of A.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,26 +14,26 @@ from torch import Tensor
 
 from grammar import Graph, Report
 from grammar.reading.gold_graph import graph_of
-from lightning_modules.metrics.joined_rows import JoinedRows
+from lightning_modules.metrics.problem_table import JoinedRows
 
 ROUNDS = 3
-FEATURES = 512  # neighbourhoods are counted in so many buckets
+FEATURES = 512  # hash buckets in which neighbourhoods are counted
 SOURCES = ("gold", "answer", "executable")  # which graphs: of all problems; of samples that a grader accepts
-PER_PROBLEM = 4  # accepted samples of a problem whose structure is read at most
+PER_PROBLEM = 4  # accepted samples of a problem whose structure is read, at most
 
 Parents = Mapping[str, Sequence[str]]
 
 
 def parents_of_problem(graph: Graph) -> Parents:
-    """Name -> the names it is made of, for what a gold solution defines."""
+    """Name -> its parents, for the quantities of a gold solution."""
     return {name: graph.quantities[name].parents for name in graph.order}
 
 
 def parents_of_solution(report: Report, modulus: int | None) -> Parents | None:
-    """Name -> the names it is made of, as a solution has it; None where it is not well formed."""
+    """Name -> its parents, as a solution defines them; None if it is not well formed."""
     try:
         graph = graph_of(report.trace, modulus=modulus)
-    except ValueError:  # a right answer may stand behind steps that no problem can state
+    except ValueError:  # a right answer may follow steps that no problem can state
         return None
     return {s.name: s.parents for s in graph.statements[: len(report.trace.steps)]}  # a known number may follow (reverse)
 
@@ -62,7 +62,6 @@ class TopologyRows(JoinedRows):
     """Structures of problems and of accepted samples: rows of source, op, number of the context, then `FEATURES` counts."""
 
     def __init__(self) -> None:
-        """Start empty."""
         super().__init__(3 + FEATURES, torch.float32)
 
     def update(self, graph: Graph, op: int, context: int, accepted: Mapping[str, Sequence[Report]]) -> None:
@@ -80,7 +79,7 @@ class TopologyRows(JoinedRows):
 
 
 def similarity(a_MF: Tensor, b_NF: Tensor) -> float:
-    """Mean over b's graphs of the cosine with the most alike graph of a; nan where there are none."""
+    """Mean over b's graphs of the cosine with the most similar graph of a; nan without graphs."""
     if not len(a_MF) or not len(b_NF):
         return float("nan")
     normed = [rows / rows.norm(dim=1, keepdim=True) for rows in (a_MF, b_NF)]

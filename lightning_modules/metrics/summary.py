@@ -1,4 +1,4 @@
-"""A table of problems as the numbers people read: pass@k with intervals, process accuracy, error kinds, response length."""
+"""Summaries of a table of problems: pass@k with intervals, process accuracy, error kinds, response length."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,12 @@ Strata = Sequence[tuple[float, Sequence[int]]]  # weight, operations
 
 @dataclass(frozen=True)
 class Intervals:
-    """How sure a number is.
+    """Settings of confidence intervals.
 
-    level:     share of intervals that cover the true mean over problems.
-    resamples: bootstrap draws of problems; 0: no intervals.
-    seed:      of the draws.
+    Args:
+        level: share of intervals that cover the true mean over problems.
+        resamples: bootstrap draws of problems; 0: no intervals.
+        seed: of the draws.
     """
 
     level: float = 0.95
@@ -29,7 +30,7 @@ class Intervals:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what is no interval."""
+        """Refuse a level outside (0, 1) and negative resamples."""
         if not 0 < self.level < 1 or self.resamples < 0:
             raise ValueError(f"{self}: level must lie between 0 and 1, resamples must not be negative.")
 
@@ -73,17 +74,17 @@ def group_rows(
 
 
 def summarise(table_MC: Tensor, strata: Sequence[tuple[float, Tensor]], intervals: Intervals) -> dict[str, Any]:
-    """Describe one group of problems.
+    """Summarise one group of problems.
 
     Args:
         table_MC: see `ProblemTable`.
         strata: (weight, [m] row numbers), as `group_rows` gives them.
-        intervals: how sure each mean is to be said to be.
+        intervals: settings of the confidence intervals.
 
     Returns:
         `problems`, `samples`; per grader pass@1, @2, @4 ... @n with mean, standard_error, low, high and the number of problems
         that have k samples; `process_accuracy` likewise; `errors` (share of samples with an error of a kind), `nodes` (share of
-        gold quantities of a status), `response_tokens` (mean), `finished` (share of responses that end by themselves).
+        gold quantities of a status), `response_tokens` (mean), `finished` (share of responses that end with the end token).
     """
     parts = [(weight, table_MC[rows]) for weight, rows in strata]
     everything = torch.cat([part for _, part in parts])

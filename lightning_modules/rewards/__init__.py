@@ -1,19 +1,23 @@
-"""What a verified response is worth, and what places in it are: one small class per reward."""
+"""Rewards for verified responses, and credit for places within them: one small class each."""
 
-from lightning_modules.rewards.credit import Credit, Earned
-from lightning_modules.rewards.format import FormatPenalty
-from lightning_modules.rewards.length import LengthPenalty
-from lightning_modules.rewards.mixed import MixedReward
+import sys
+
+from lightning_modules.rewards import credit, penalties, reward
+from lightning_modules.rewards.credit import Credit, Earned, StepCredit
 from lightning_modules.rewards.noisy import NoisyVerifier
-from lightning_modules.rewards.outcome import OutcomeReward
-from lightning_modules.rewards.process import ProcessReward
+from lightning_modules.rewards.penalties import FormatPenalty, LengthPenalty
 from lightning_modules.rewards.released import ReleasedReward
-from lightning_modules.rewards.reward import Reward
-from lightning_modules.rewards.step_credit import StepCredit
-from lightning_modules.rewards.strict import StrictReward
-from lightning_modules.rewards.weighted_sum import WeightedSum
+from lightning_modules.rewards.reward import MixedReward, OutcomeReward, ProcessReward, Reward, StrictReward, WeightedSum
 
 __all__ = [
     "Credit", "Earned", "FormatPenalty", "LengthPenalty", "MixedReward", "NoisyVerifier", "OutcomeReward", "ProcessReward",
     "ReleasedReward", "Reward", "StepCredit", "StrictReward", "WeightedSum",
 ]  # fmt: skip
+
+# class paths of older configs: one module per class
+for _names, _module in {
+    ("mixed", "outcome", "process", "strict", "weighted_sum"): reward,
+    ("format", "length"): penalties,
+    ("step_credit",): credit,
+}.items():
+    sys.modules |= {f"{__name__}.{_name}": _module for _name in _names}

@@ -9,17 +9,18 @@ from lightning_modules.rewards.reward import Reward
 
 @dataclass(frozen=True)
 class NoisyVerifier(Reward):
-    """`reward` as a verifier would pay it that accepts some wrong solutions and rejects some right ones.
+    """`reward` as given by a verifier that accepts some wrong solutions and rejects some right ones.
 
-    A wrong solution that is accepted is priced as if all verdicts on it were good, a right one that is rejected as if none were;
+    A wrong solution that is accepted is scored as if all verdicts on it were good, a right one that is rejected as if none were;
     what a reward reads in the response itself (its length, its form, steps that no gold solution has) stays. The draw is keyed by
-    seed, problem and response: the same response to the same problem always meets the same fate.
+    seed, problem and response: the verdict on the same response to the same problem is always the same.
 
-    reward:       what is paid.
-    false_accept: share of the solutions rejected by `grader` that pass.
-    false_reject: share of those accepted that fail.
-    grader:       which solutions are right.
-    seed:         of the draws.
+    Args:
+        reward: scores the verdicts.
+        false_accept: share of the solutions rejected by `grader` that pass.
+        false_reject: share of those accepted that fail.
+        grader: which solutions are right.
+        seed: of the draws.
     """
 
     reward: Reward
@@ -34,7 +35,7 @@ class NoisyVerifier(Reward):
             raise ValueError(f"NoisyVerifier: rates {self.false_accept} and {self.false_reject} must be within 0 and 1.")
 
     def __call__(self, response: str, report: Report) -> dict[str, float]:
-        """The parts of `reward` as they should be, and "noise": what the verifier's error adds."""
+        """The parts of `reward` without errors, and "noise": what the verifier's error adds."""
         parts = self.reward(response, report)
         right = grade(report, self.grader)
         if self._draw(response, report) >= (self.false_reject if right else self.false_accept):

@@ -14,10 +14,11 @@ class ReleasedReward(Reward):
 
     penalty = wrong values + wrong sets of parents + missing nodes + min(extra nodes, n) + 1 for a wrong answer.
 
-    answer_weight:  w_a.
-    process_weight: w_s.
-    gated:          a wrong answer is worth 0.
-    strict:         so is a penalty above 0; with weights 1 and 0, the code's "strict" runs.
+    Args:
+        answer_weight: w_a.
+        process_weight: w_s.
+        gated: a wrong answer earns 0.
+        strict: so does any mismatch; with weights 1 and 0 these are the code's "strict" runs.
     """
 
     answer_weight: float = 0.2

@@ -1,8 +1,9 @@
-"""What a reward is. Facts come from `grammar.verify`; a reward scores them, and looks at nothing else but the response."""
+"""Rewards for a verified response: `grammar.verify` finds facts, a reward scores them, and reads nothing but the response."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
-from grammar import Report
+from grammar import Report, grade
 
 
 class Reward(ABC):
@@ -10,7 +11,7 @@ class Reward(ABC):
 
     @abstractmethod
     def __call__(self, response: str, report: Report) -> dict[str, float]:
-        """Price a response.
+        """Score a response.
 
         Args:
             response: what the model wrote after `<solution>`.
@@ -19,3 +20,91 @@ class Reward(ABC):
         Returns:
             Named parts, the same names for every response.
         """
+
+
+@dataclass(frozen=True)
+class OutcomeReward(Reward):
+    """1 for the right answer, however it was reached (arXiv:2512.07783, section 4)."""
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """{"outcome": 0 or 1}."""
+        return {"outcome": float(report.answer_correct)}
+
+
+@dataclass(frozen=True)
+class ProcessReward(Reward):
+    """R_pv, the share of gold nodes with the right value and the right parents (arXiv:2512.07783, section 6)."""
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """{"process": 0 to 1}."""
+        return {"process": report.process_accuracy}
+
+
+@dataclass(frozen=True)
+class StrictReward(Reward):
+    """1 if `grader` accepts, else 0 (arXiv:2512.07783, section 6: R_out if R_pv = 1, which is grader "paper").
+
+    Args:
+        grader: "paper", or "executable" for solutions in which every statement is true.
+    """
+
+    grader: str = "paper"
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """{"strict": 0 or 1}."""
+        return {"strict": float(grade(report, self.grader))}
+
+
+@dataclass(frozen=True)
+class MixedReward(Reward):
+    """R = alpha R_out + (1 - alpha) R_pv, R_pv the share of gold nodes that are right (arXiv:2512.07783, section 6).
+
+    Args:
+        alpha: weight of the answer, in [0, 1].
+        gated: a wrong answer earns 0, as in the released code; false: as in the paper.
+    """
+
+    alpha: float = 0.2
+    gated: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a weight outside [0, 1]."""
+        if not 0 <= self.alpha <= 1:
+            raise ValueError(f"MixedReward: alpha={self.alpha} must be within 0 and 1.")
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """{"outcome": ..., "process": ...}."""
+        counts = report.answer_correct or not self.gated
+        return {
+            "outcome": self.alpha * report.answer_correct,
+            "process": (1 - self.alpha) * report.process_accuracy * counts,
+        }
+
+
+@dataclass(frozen=True)
+class WeightedSum(Reward):
+    """sum_i weight_i * reward_i; each part keeps its name, "reward/part".
+
+    Args:
+        rewards: the rewards, by names of your choice.
+        weights: factor of each; 1 if not given.
+    """
+
+    rewards: dict[str, Reward]
+    weights: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse an empty sum and weights of rewards that are not in it."""
+        unknown = sorted(self.weights.keys() - self.rewards.keys())
+        if not self.rewards or unknown:
+            raise ValueError(
+                f"WeightedSum: weights {unknown} belong to none of the rewards {sorted(self.rewards)}; add or rename."
+            )
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """{"reward/part": weighted part} for all of them."""
+        return {
+            f"{name}/{part}": self.weights.get(name, 1.0) * value
+            for name, reward in self.rewards.items()
+            for part, value in reward(response, report).items()
+        }

@@ -1,0 +1,56 @@
+"""Penalties on how a response is written, whatever it says."""
+
+from dataclasses import dataclass
+
+from grammar import Report
+from lightning_modules.rewards.reward import Reward
+
+END = "</answer>"
+
+
+@dataclass(frozen=True)
+class FormatPenalty(Reward):
+    """-weight unless every step can be read and a closed answer tag holds an integer; what they say does not matter.
+
+    Args:
+        weight: the penalty.
+    """
+
+    weight: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse a penalty that pays."""
+        if self.weight < 0:
+            raise ValueError(f"{self}: the weight must be at least 0.")
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """{"format": 0 or -weight}."""
+        readable = not any(error.kind == "syntax" for error in report.errors)
+        return {"format": 0.0 if readable and report.answer is not None and END in response else -self.weight}
+
+
+@dataclass(frozen=True)
+class LengthPenalty(Reward):
+    """0 up to `free` words, then a line down to -weight at `limit` words, and no lower (DAPO, arXiv:2503.14476, eq. 13).
+
+    Words are separated by white space, so that the penalty depends on no tokenizer.
+
+    Args:
+        free: words that cost nothing.
+        limit: words at which the whole weight is due, above `free`.
+        weight: the largest penalty.
+    """
+
+    free: int
+    limit: int
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse an empty interval and a penalty that pays."""
+        if not 0 <= self.free < self.limit or self.weight < 0:
+            raise ValueError(f"{self}: need 0 <= free < limit and a weight of at least 0.")
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """{"length": -weight to 0}."""
+        over = (len(response.split()) - self.free) / (self.limit - self.free)
+        return {"length": -self.weight * min(1.0, max(0.0, over))}
