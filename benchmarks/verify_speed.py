@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from grammar import Graph, gold_trace, grade, parse_problem, parse_response, render_trace, verify
-from grammar.reading.sentences import read_sentence
-from grammar.reading.shapes import parser
+from grammar.checking.problem_facts import facts_of
+from grammar.language.tables import TRACES
+from grammar.reading.sentences import problems as language
 from grammar.writing.solution import variables
 from tests.grammar_cases import response_of, rows
 
@@ -67,7 +68,7 @@ def fresh(items: Sequence[tuple[str, Graph]]) -> list[tuple[str, Graph]]:
     """The same with graphs that remember no judgement."""
     made = {id(graph): Graph(graph.statements, graph.question, graph.modulus) for _, graph in items}
     for graph in made.values():
-        _ = graph.blueprint
+        facts_of(graph)
     return [(text, made[id(graph)]) for text, graph in items]
 
 
@@ -86,11 +87,10 @@ def main() -> None:
         return max(measure() for _ in range(3))
 
     def with_problem() -> float:
-        read_sentence.cache_clear()
+        language().sentence.cache_clear()
         return rate(judge_with_problem, whole, 1)
 
     golds = [graph for _, _, graph in problems]
-    lark = parser("trace")
     table = [
         ("unique traces, graph at hand", once(lambda: rate(judge, fresh(unique), 1)), 5000),
         ("unique traces, problem read too", once(with_problem), 2500),
@@ -99,7 +99,7 @@ def main() -> None:
         ("writing a gold trace", rate(gold_trace, golds), 0),
         (
             "plain Lark on a trace",
-            rate(lambda item: lark.parse(item[0]), [u for u in unique if not parse_response(u[0]).errors][:200], 2),
+            rate(lambda item: TRACES.parse(item[0], "trace"), [u for u in unique if not parse_response(u[0]).errors][:200], 2),
             0,
         ),
     ]

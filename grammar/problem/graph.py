@@ -2,21 +2,25 @@
 
 A `Graph` holds exactly what the text says: one `Quantity` per sentence, in text order, and the question. The rest is
 computed when asked for: implied totals, values, the order of a solution, the operation count, and whether the text
-determines its answer. Not here: text (parse, render), gold solutions (solution), linear systems (solve).
+determines its answer. Not here: text (reading, writing), linear equations (solve).
+
+Does the text determine its answer? It is a linear system. A quantity whose definition depends on a cycle is ignored. A total
+is the sum of all quantities of its place that are mentioned anywhere. What is mentioned but not defined is free. Two
+statements about one quantity are two equations.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from grammar.problem.linear import Linear, decode, in_bounds
 from grammar.problem.names import Name, read_name
 from grammar.problem.quantity import Quantity
+from grammar.problem.solve import Form, add, eliminate, substitute
 
-if TYPE_CHECKING:
-    from grammar.checking.problem_facts import Blueprint
+_MAX_FREE = 64  # free quantities; more are not solved for
+Verdict = tuple[Fraction | int | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Graph:
         for name in self.mentioned:
             held = chosen.get(name)
             # a total is never in a problem's text, but in a graph read from a solution
-            if read_name(name).kind == "total" and (held is None or held.rule not in ("total", "products")):
+            if read_name(name).kind == "total" and (held is None or held.form.stated):
                 held = self.total(name) or held
             if held is not None:
                 found[name] = held
@@ -177,15 +181,53 @@ class Graph:
         return sum(self.quantities[name].op for name in self.order)
 
     @cached_property
-    def verdict(self) -> tuple[Fraction | None, str | None]:
-        """The number that the text fixes for the question, and why it is not an answer; None for what there is not."""
-        from grammar.problem.solve import solve  # solve reads graphs
+    def verdict(self) -> Verdict:
+        """The number that the text fixes for the question (or None), and why it is no answer (or None)."""
+        if self.question not in self.quantities and self.question not in self.undefined:
+            return None, f"nothing is said about {self.question!r}"
+        if not self.restated and not self.free:
+            value = self.codes.get(self.question)
+            return (value, None) if value is not None else (None, f"{self.question!r} depends on itself or is too large")
+        if self.free == (self.question,) and len(self.restated) == 1 and self.unknown is not None and self.modulus is None:
+            known = self.restated[0]
+            form = decode(self.codes.get(known.name, 0))
+            if known.rule == "given" and isinstance(form, Linear):  # most problems in reverse: one equation a*x + b = K
+                return self._conclude({"": Fraction(known.constant - form.constant, form.slope)})
+        if len(self.free) > _MAX_FREE:
+            return None, f"{len(self.free)} quantities are mentioned but not defined"
+        forms = self._linear_forms()
+        if self.question not in forms:
+            return None, f"{self.question!r} depends on itself, on a product of unknowns, or is too large"
+        further = ((forms.get(s.name), s.linear(forms)) for s in self.restated)
+        equations = (add(dict(form), other, -1) for form, other in further if form is not None and other is not None)
+        solution = eliminate(equations, self.modulus)
+        if solution is None:
+            return None, "two statements contradict each other"
+        return self._conclude(substitute(forms[self.question], solution))
 
-        return solve(self)
+    def _linear_forms(self) -> dict[str, Form]:
+        """Name -> its linear form in the free quantities, for all that have one."""
+        forms: dict[str, Form] = {name: {name: 1} for name in self.free}
+        for name in self.sorted_names:
+            form = self.quantities[name].linear(forms) if name not in forms else None
+            if form is not None:
+                forms[name] = form
+        return forms
+
+    def _conclude(self, form: Form) -> Verdict:
+        """The verdict, from what the question equals."""
+        open_names = [name for name in form if name]
+        if open_names:
+            reached = "a definition is missing" if self.undefined else "nothing else is known of what depends on it"
+            return None, f"{open_names[0]!r} stays free: {reached}"
+        value = Fraction(form.get("", 0))
+        if value.denominator != 1:
+            return value, f"{self.question!r} would be {value}, which is no integer"
+        return (value if self.modulus is None else value % self.modulus), None
 
     @property
     def answer(self) -> int | None:
-        """The number asked for; None where the text does not determine an integer."""
+        """The number asked for; None if the text does not determine an integer."""
         number, why_not = self.verdict
         return int(number) if why_not is None else None
 
@@ -196,15 +238,13 @@ class Graph:
 
     @property
     def why_not(self) -> str | None:
-        """Why the text determines no answer; None where it does."""
+        """Why the text determines no answer; None if it does."""
         return self.verdict[1]
 
     @cached_property
-    def blueprint(self) -> "Blueprint":
-        """What a solution is checked against."""
-        from grammar.checking.problem_facts import Blueprint  # blueprints read graphs
-
-        return Blueprint(self)
+    def derived(self) -> dict[str, object]:
+        """What other modules derive from it, each under its own key; kept as long as the graph."""
+        return {}
 
 
 def _count_of(average: Name) -> str:

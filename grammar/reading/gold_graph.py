@@ -37,8 +37,8 @@ def graph_of(trace: Trace, *, modulus: int | None = None) -> Graph:
         statements.append(Quantity(step.name, rule, made.parents, made.constant, made.scale))
         letters[step.letter] = _Made("copy", (step.name,))
     question = statements[-1].name
-    if trace.tail is not None:
-        known = int(trace.tail.shape.values(trace.tail.words)[1])
+    if trace.ending is not None:
+        known = int(trace.ending.shape.values(trace.ending.words)[1])
         question = next((s.name for s in statements if s.rule == "unknown"), question)
         statements.append(Quantity(statements[-1].name, "given", (), known))
     return Graph(tuple(statements), question, modulus)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from grammar.reading.reverse_endings import TailShape
+from grammar.language.tables import TRACES
+from grammar.reading.reverse_endings import EndingShape
 from grammar.reading.shapes import Shape
 
-PRELUDE = "The question is difficult, so we use equations to solve it."
+PRELUDE = TRACES.text("PRELUDE")
 
 ErrorKind = Literal["syntax", "missing", "value", "parents", "arithmetic", "letters", "ungrounded", "equation", "answer"]
 
@@ -72,10 +73,10 @@ class Step(NamedTuple):
         return tuple(found)
 
 
-class Tail(NamedTuple):
+class ReverseEnding(NamedTuple):
     """The equation's solution in reverse, "We know ... Solution: x = N."; shape and words as in `Step`."""
 
-    shape: TailShape
+    shape: EndingShape
     words: Sequence[str]
     start: int
     end: int
@@ -87,8 +88,8 @@ class Trace:
 
     steps:   its definitions in order, malformed ones included (`Step.shape` None).
     prelude: whether it opens by announcing equations (reverse).
-    tail:    the equation's solution (reverse); None where there is none.
-    answer:  the integer it ends with; None where there is none.
+    ending:  the equation's solution (reverse), if any.
+    answer:  the integer it ends with, if any.
     gold:    whether that is written "Answer: N." (a gold solution), not in an <answer> tag (a response).
     errors:  what trace.lark does not accept, each an error of kind "syntax" or "answer".
     length:  characters of the text it was read from.
@@ -96,7 +97,7 @@ class Trace:
 
     steps: tuple[Step, ...]
     prelude: bool = False
-    tail: Tail | None = None
+    ending: ReverseEnding | None = None
     answer: int | None = None
     gold: bool = True
     errors: tuple[StepError, ...] = ()
