@@ -78,7 +78,7 @@ class ProblemFacts:
         parents = 0
         for parent in quantity.parents:
             parents |= bits[parent]
-        formula = quantity.formula(self._points, graph.codes) if parents else code
+        formula = quantity.formula(self._points, graph.codes) if parents and code is not None else code
         return Fact(code, bits[name], parents, self._points[name], formula)
 
     def names(self, mask: int) -> str:

@@ -81,13 +81,14 @@ class Language:
         return sorted(names, key=lambda name: (self.patterns[name].max_width, -self.patterns[name].min_width))
 
     def cutter(self, start: str) -> re.Pattern:
-        """Matches a run of keywords and blanks (group 1), then one of the other terminals (the last group, by its name) or the text's end.
+        """Cuts the texts of a rule: each match is a run of keywords and blanks, then another terminal or the text's end.
 
-        Keywords are the terminals that Lark drops from its trees, those whose names start with "_".
+        Keywords are the terminals that Lark leaves out of its trees. The run is group 1, the terminal a group of its name.
         """
+        dropped = {symbol.name for rule in self.lark.rules for symbol in rule.expansion if symbol.is_term and symbol.filter_out}
         names = self.terminals(start)
-        keywords = "|".join(self.regexp(name) for name in reversed(names) if name.startswith("_"))
-        others = "|".join(f"(?P<{name}>{self.regexp(name)})" for name in names if not name.startswith("_"))
+        keywords = "|".join(self.regexp(name) for name in reversed(names) if name in dropped)
+        others = "|".join(f"(?P<{name}>{self.regexp(name)})" for name in names if name not in dropped)
         return re.compile(f"({self.blank}?(?:(?:{keywords}){self.blank}?)+)(?:{others}|$)")
 
 

@@ -63,7 +63,7 @@ class StatementForm:
         """Its value as an integer code (linear), from those of its parents; NaN if it is not linear in x."""
         return sum(values)
 
-    def formula(self, points: Sequence[int], codes: Sequence[int | None]) -> float:
+    def formula(self, points: Sequence[int], codes: Sequence[int]) -> float:
         """What a gold step comes to if its parents stand for `points`; `codes` are their values.
 
         Called only if `by_value`: if the values decide what a gold step computes.

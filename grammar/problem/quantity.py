@@ -80,7 +80,7 @@ class Quantity:
         form = FORMS[self.rule]
         if not form.by_value:
             return self.compute(points)
-        value = form.formula([points[parent] for parent in self.parents], [codes.get(parent) for parent in self.parents])
+        value = form.formula([points[parent] for parent in self.parents], [codes[parent] for parent in self.parents])
         return value if self.scale is None else SCALES[self.scale].compute(self.constant, value)
 
     def linear(self, forms: Mapping[str, Form]) -> Form | None:

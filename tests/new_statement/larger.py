@@ -1,0 +1,37 @@
+"""A statement form that the plain language does not have: "the number of A equals the larger of B and C"."""
+
+from pathlib import Path
+
+from grammar.problem.forms import StatementForm
+from grammar.problem.linear import MAX_VALUE
+
+
+class Larger(StatementForm):
+    """The larger of two numbers; the first if they are equal.
+
+    A gold step names both and says by how much they differ: the larger is the smaller plus that,
+    "I = B - C = 7 - 5 = 2; so A = C + I = 5 + 2 = 7". So its parents are {B, C}, its formula is B, and the trace grammar
+    needs no new rule. It is not linear in x.
+    """
+
+    name, skills = "larger", ("larger of 2",)
+    grammar = (Path(__file__).parent / "larger.lark").read_text(encoding="utf-8")
+    most = 2
+    by_value = True
+    chance = 0.5
+
+    def compute(self, values, constant):
+        return max(values) if all(abs(value) <= MAX_VALUE for value in values) else float("nan")
+
+    def formula(self, points, codes):
+        return points[codes[0] < codes[1]]
+
+    def linear(self, parents, constant):
+        return {"": max(p.get("", 0) for p in parents)} if not any(name for p in parents for name in p) else None
+
+    def phrase(self, refs):
+        return f"the larger of {refs[0]} and {refs[1]}"
+
+    def operands(self, writer, terms):
+        larger, smaller = terms if terms[0][1] >= terms[1][1] else terms[::-1]
+        return "so ", "+", [smaller, writer.join("-", writer.draw(), larger, smaller)]
