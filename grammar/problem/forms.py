@@ -5,34 +5,23 @@ class with its own lines of grammar, made known by `register`.
 """
 
 from collections.abc import Callable, Sequence
-from operator import add as plus
-from operator import mul, sub
-from typing import Protocol
+from operator import add, mul, sub
+from typing import Any
 
 from grammar.problem.linear import X
 from grammar.problem.names import Name
-from grammar.problem.solve import Form as LinearForm
-from grammar.problem.solve import add, unknowns_of
 
-OPERATIONS: dict[str, Callable[[int, int], int]] = {"+": plus, "-": sub, "*": mul}
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {"+": add, "-": sub, "*": mul}
+SCALES = {"plus": "+", "times": "*"}  # the word before a scaled definition, "c plus ..." -> its sign in a gold step
 Term = tuple[str, int]  # a letter or a number as written, and its value as an integer code (linear)
-
-
-class StepWriter(Protocol):
-    """What a form may ask of the writer of gold solutions."""
-
-    def draw(self) -> str:
-        """The next free letter."""
-
-    def join(self, sign: str, target: str, a: Term, b: Term) -> Term:
-        """Writes one operation; returns its result."""
+Operation = tuple[str, Term, Term]  # a sign between two terms; its result gets a letter
 
 
 class StatementForm:
     """One way a quantity comes about. Subclasses override what differs from a sum.
 
     name:     the rule of its quantities, and the alias in `problem.lark`.
-    skills:   the skills it takes (`skill`).
+    skills:   the skill that computes it; where there are two, the second from three parents on.
     grammar:  lines that extend `problem.lark`; empty for the forms that are in it.
     fewest, most: numbers of parents.
     scalable: whether "c plus" or "c times" may stand before it.
@@ -59,39 +48,28 @@ class StatementForm:
         """Whether it may have so many parents."""
         return self.fewest <= parents <= self.most
 
-    def compute(self, values: Sequence[int], constant: int | None) -> float:
-        """Its value as an integer code (linear), from those of its parents; NaN if it is not linear in x."""
+    def compute(self, values: Sequence, constant: int | None) -> Any:
+        """Its value from those of its parents: integer codes (linear) or linear forms (solve); NaN if it is not linear."""
         return sum(values)
 
-    def formula(self, points: Sequence[int], codes: Sequence[int]) -> float:
-        """What a gold step comes to if its parents stand for `points`; `codes` are their values.
-
-        Called only if `by_value`: if the values decide what a gold step computes.
-        """
+    def formula(self, points: Sequence[int], codes: Sequence[int]) -> int:
+        """If `by_value`: what a gold step comes to if parents whose values are `codes` stand for `points`."""
         raise NotImplementedError
 
-    def linear(self, parents: Sequence[LinearForm], constant: int | None) -> LinearForm | None:
-        """Its linear form in free quantities, from those of its parents; None if it has none."""
-        form: LinearForm = {}
-        for parent in parents:
-            add(form, parent)
-        return form
+    def sentence(self, subject: Name, phrase: str) -> str:
+        """The sentence that states it, without its full stop; `phrase` with the scale before it."""
+        return f"The{subject.phrase[3:]} equals {phrase}"
 
-    def sentence(self, subject: Name, constant: int | None, scale: str | None, refs: list[str]) -> str:
-        """The sentence that states it, without its full stop; `refs` refer to its parents."""
-        scaled = f"{constant} {scale} " if scale is not None else ""
-        return f"The{subject.phrase[3:]} equals {scaled}{self.phrase(refs)}"
-
-    def phrase(self, refs: list[str]) -> str:
-        """What stands after "equals", but for the scale."""
+    def phrase(self, refs: list[str], constant: int | None) -> str:
+        """What it equals, in words; `refs` refer to its parents."""
         raise NotImplementedError
 
     def skill(self, parents: int) -> str | None:
-        """The skill that computes it from so many parents; None if there is nothing to compute."""
-        return self.skills[0]
+        """The skill that computes it from so many parents; None for the unknown, which is only named."""
+        return self.skills[len(self.skills) > 1 and parents > 2] if self.skills else None
 
-    def operands(self, writer: StepWriter, terms: list[Term]) -> tuple[str, str, list[Term]]:
-        """Prepares a gold step, writing intermediate results: its lead ("so "), its sign, and the operands it joins."""
+    def operands(self, terms: list[Term]) -> tuple[str, str, list[Term | Operation]]:
+        """A gold step: its lead ("so "), its sign, and the operands it joins."""
         return "so ", self.sign, terms
 
 
@@ -102,17 +80,13 @@ class Given(StatementForm):
     fewest = most = 0
     scalable = False
 
-    def compute(self, values: Sequence[int], constant: int | None) -> float:
+    def compute(self, values: Sequence, constant: int | None) -> Any:
         """The number."""
         return constant
 
-    def linear(self, parents: Sequence[LinearForm], constant: int | None) -> LinearForm | None:
+    def phrase(self, refs: list[str], constant: int | None) -> str:
         """The number."""
-        return {"": constant}
-
-    def sentence(self, subject: Name, constant: int | None, scale: str | None, refs: list[str]) -> str:
-        """The sentence: "The number of owls equals 3"."""
-        return f"The{subject.phrase[3:]} equals {constant}"
+        return str(constant)
 
 
 class Unknown(StatementForm):
@@ -122,18 +96,18 @@ class Unknown(StatementForm):
     fewest = most = 0
     scalable = False
 
-    def compute(self, values: Sequence[int], constant: int | None) -> float:
+    def compute(self, values: Sequence, constant: int | None) -> Any:
         """It is x."""
         return X
 
-    def sentence(self, subject: Name, constant: int | None, scale: str | None, refs: list[str]) -> str:
-        """The sentence; it says less of an average."""
+    def phrase(self, refs: list[str], constant: int | None) -> str:
+        """Nothing."""
+        return ""
+
+    def sentence(self, subject: Name, phrase: str) -> str:
+        """An average does not "exist"."""
         said = "is greater than 0" if subject.kind == "average" else "exists, and its number is greater than 0"
         return f"The{subject.phrase[3:]} {said}"
-
-    def skill(self, parents: int) -> str | None:
-        """None: it is only named."""
-        return None
 
 
 class Copy(StatementForm):
@@ -142,7 +116,7 @@ class Copy(StatementForm):
     name, skills = "copy", ("copy",)
     fewest = most = 1
 
-    def phrase(self, refs: list[str]) -> str:
+    def phrase(self, refs: list[str], constant: int | None) -> str:
         """The other."""
         return refs[0]
 
@@ -152,13 +126,9 @@ class Sum(StatementForm):
 
     name, skills = "sum", ("sum of 2", "sum of 3 or more")
 
-    def phrase(self, refs: list[str]) -> str:
+    def phrase(self, refs: list[str], constant: int | None) -> str:
         """The sum, with commas if there are more than two."""
         return f"the sum of {', '.join(refs[:-1])}{',' if len(refs) > 2 else ''} and {refs[-1]}"
-
-    def skill(self, parents: int) -> str | None:
-        """Two operands or more."""
-        return self.skills[parents > 2]
 
 
 class Difference(StatementForm):
@@ -169,15 +139,11 @@ class Difference(StatementForm):
     ordered = True
     sign = "-"
 
-    def compute(self, values: Sequence[int], constant: int | None) -> float:
+    def compute(self, values: Sequence, constant: int | None) -> Any:
         """The first less the second."""
         return values[0] - values[1]
 
-    def linear(self, parents: Sequence[LinearForm], constant: int | None) -> LinearForm | None:
-        """The first less the second."""
-        return add(dict(parents[0]), parents[1], -1)
-
-    def phrase(self, refs: list[str]) -> str:
+    def phrase(self, refs: list[str], constant: int | None) -> str:
         """The difference."""
         return f"the difference between {refs[0]} and {refs[1]}"
 
@@ -195,55 +161,23 @@ class Products(StatementForm):
 
     name, skills = "products", ("product",)
     scalable = stated = False
-    sign = "*"
 
     def takes(self, parents: int) -> bool:
         """Pairs."""
         return parents >= self.fewest and parents % 2 == 0
 
-    def compute(self, values: Sequence[int], constant: int | None) -> float:
+    def compute(self, values: Sequence, constant: int | None) -> Any:
         """The sum of products."""
         return sum(map(mul, values[::2], values[1::2]))
 
-    def linear(self, parents: Sequence[LinearForm], constant: int | None) -> LinearForm | None:
-        """The sum of products; None if both factors of one hold free quantities."""
-        form: LinearForm = {}
-        for a, b in zip(parents[::2], parents[1::2], strict=True):
-            number, other = (b, a) if unknowns_of(a) else (a, b)
-            if unknowns_of(number):
-                return None
-            add(form, other, number.get("", 0))
-        return form
-
-    def operands(self, writer: StepWriter, terms: list[Term]) -> tuple[str, str, list[Term]]:
-        """Several products, each in a letter of its own, are added up; their step is published without "so"."""
+    def operands(self, terms: list[Term]) -> tuple[str, str, list[Term | Operation]]:
+        """Several products are added up; such a step is published without "so"."""
         if len(terms) == 2:
             return "so ", "*", terms
-        return "", "+", [writer.join("*", writer.draw(), a, b) for a, b in zip(terms[::2], terms[1::2], strict=True)]
-
-
-class Scale:
-    """The constant before a definition: "c plus ..." or "c times ...".
-
-    Args:
-        name: its word.
-        sign: its sign in a gold step.
-    """
-
-    def __init__(self, name: str, sign: str) -> None:
-        self.name, self.sign = name, sign
-        self.skill = f"constant {name}"
-        self.compute = OPERATIONS[sign]  # of the constant and a value
-
-    def linear(self, form: LinearForm, constant: int) -> LinearForm:
-        """A linear form, scaled."""
-        if self.sign == "+":
-            return add({"": constant}, form)
-        return {name: factor * constant for name, factor in form.items()}
+        return "", "+", [("*", a, b) for a, b in zip(terms[::2], terms[1::2], strict=True)]
 
 
 FORMS: dict[str, StatementForm] = {}
-SCALES = {"plus": Scale("plus", "+"), "times": Scale("times", "*")}
 SKILLS: list[str] = []  # every skill of every form, then that of solving an equation
 _extension = ""
 
@@ -257,15 +191,14 @@ def register(form: StatementForm) -> None:
     if form.name in FORMS:
         raise ValueError(f"form {form.name!r} is registered already; choose another name.")
     FORMS[form.name] = form
-    SKILLS.extend(skill for skill in form.skills if skill not in SKILLS)
+    SKILLS.extend(form.skills)
     _extend()
 
 
 def unregister(form: StatementForm) -> None:
-    """Takes a registered form out of the language again; none of the plain forms."""
+    """Takes a form that was registered last out of the language again."""
     del FORMS[form.name]
-    for skill in form.skills:
-        SKILLS.remove(skill)
+    del SKILLS[len(SKILLS) - len(form.skills) :]
     _extend()
 
 
@@ -281,7 +214,7 @@ def _extend() -> None:
 
 for _form in (Given(), Copy(), Sum(), Difference()):
     register(_form)
-SKILLS.extend(scale.skill for scale in SCALES.values())
+SKILLS.extend(f"constant {scale}" for scale in SCALES)
 for _form in (Total(), Products(), Unknown()):
     register(_form)
 SKILLS.append("equation")

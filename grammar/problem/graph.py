@@ -17,7 +17,7 @@ from functools import cached_property
 from grammar.problem.linear import Linear, decode, in_bounds
 from grammar.problem.names import Name, read_name
 from grammar.problem.quantity import Quantity
-from grammar.problem.solve import Form, add, eliminate, substitute
+from grammar.problem.solve import LinearForm, Number, eliminate, substitute
 
 _MAX_FREE = 64  # free quantities; more are not solved for
 Verdict = tuple[Fraction | int | None, str | None]
@@ -192,35 +192,34 @@ class Graph:
             known = self.restated[0]
             form = decode(self.codes.get(known.name, 0))
             if known.rule == "given" and isinstance(form, Linear):  # most problems in reverse: one equation a*x + b = K
-                return self._conclude({"": Fraction(known.constant - form.constant, form.slope)})
+                return self._conclude(Fraction(known.constant - form.constant, form.slope))
         if len(self.free) > _MAX_FREE:
             return None, f"{len(self.free)} quantities are mentioned but not defined"
         forms = self._linear_forms()
         if self.question not in forms:
             return None, f"{self.question!r} depends on itself, on a product of unknowns, or is too large"
         further = ((forms.get(s.name), s.linear(forms)) for s in self.restated)
-        equations = (add(dict(form), other, -1) for form, other in further if form is not None and other is not None)
+        equations = (form - other for form, other in further if form is not None and other is not None)
         solution = eliminate(equations, self.modulus)
         if solution is None:
             return None, "two statements contradict each other"
         return self._conclude(substitute(forms[self.question], solution))
 
-    def _linear_forms(self) -> dict[str, Form]:
-        """Name -> its linear form in the free quantities, for all that have one."""
-        forms: dict[str, Form] = {name: {name: 1} for name in self.free}
+    def _linear_forms(self) -> dict[str, LinearForm | Number]:
+        """Name -> what it is in free quantities, for all that are linear in them."""
+        forms: dict[str, LinearForm | Number] = {name: LinearForm({name: 1}) for name in self.free}
         for name in self.sorted_names:
             form = self.quantities[name].linear(forms) if name not in forms else None
             if form is not None:
                 forms[name] = form
         return forms
 
-    def _conclude(self, form: Form) -> Verdict:
+    def _conclude(self, found: LinearForm | Number) -> Verdict:
         """The verdict, from what the question equals."""
-        open_names = [name for name in form if name]
-        if open_names:
+        if isinstance(found, LinearForm):
             reached = "a definition is missing" if self.undefined else "nothing else is known of what depends on it"
-            return None, f"{open_names[0]!r} stays free: {reached}"
-        value = Fraction(form.get("", 0))
+            return None, f"{next(filter(None, found))!r} stays free: {reached}"
+        value = Fraction(found)
         if value.denominator != 1:
             return value, f"{self.question!r} would be {value}, which is no integer"
         return (value if self.modulus is None else value % self.modulus), None

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from grammar.problem.forms import FORMS, SCALES, StatementForm
+from grammar.problem.forms import FORMS, OPERATIONS, SCALES, StatementForm
 from grammar.problem.linear import MAX_NUMBER, MAX_VALUE
 from grammar.problem.names import read_name
-from grammar.problem.solve import Form
+from grammar.problem.solve import LinearForm, Number
 
 Rule = str  # the name of a statement form: "given", "copy", "sum", "difference", "total", "products", "unknown"
 Scale = Literal["plus", "times"]
@@ -64,30 +64,28 @@ class Quantity:
         """Operand count: a leaf 1, the unknown 1, each reference 1, a constant 1."""
         return len(self.parents) + (self.constant is not None) or 1
 
-    def compute(self, codes: Mapping[str, int], modulus: int | None = None) -> float:
-        """Its value as an integer code (`linear`), from the codes of its parents; NaN if it has none.
+    def compute(self, values: Mapping[str, Any], modulus: int | None = None) -> Any:
+        """Its value from those of its parents: integer codes (`linear`) or linear forms (`solve`); NaN if it is not linear.
 
         Raises:
             KeyError: if a parent has no value.
         """
-        value = FORMS[self.rule].compute([codes[parent] for parent in self.parents], self.constant)
-        if self.scale is not None:
-            value = SCALES[self.scale].compute(self.constant, value)
-        return value if modulus is None else value % modulus
+        value = FORMS[self.rule].compute([values[parent] for parent in self.parents], self.constant)
+        return self._scaled(value) if modulus is None else self._scaled(value) % modulus
 
-    def formula(self, points: Mapping[str, int], codes: Mapping[str, int]) -> float:
-        """What a gold step comes to if each parent stands for its point; `codes` are the parents' values."""
-        form = FORMS[self.rule]
-        if not form.by_value:
+    def _scaled(self, value: Any) -> Any:
+        return value if self.scale is None else OPERATIONS[SCALES[self.scale]](self.constant, value)
+
+    def formula(self, points: Mapping[str, int], codes: Mapping[str, int]) -> int:
+        """What a gold step comes to if each parent, whose value is in `codes`, stands for its point."""
+        if not self.form.by_value:
             return self.compute(points)
-        value = form.formula([points[parent] for parent in self.parents], [codes[parent] for parent in self.parents])
-        return value if self.scale is None else SCALES[self.scale].compute(self.constant, value)
+        return self._scaled(self.form.formula(*([of[parent] for parent in self.parents] for of in (points, codes))))
 
-    def linear(self, forms: Mapping[str, Form]) -> Form | None:
-        """Its linear form in free quantities, from those of its parents; None if it has none within bounds."""
+    def linear(self, forms: Mapping[str, LinearForm | Number]) -> LinearForm | Number | None:
+        """What it is in free quantities, from what its parents are; None if that is not linear, or not within bounds."""
         if any(parent not in forms for parent in self.parents):
             return None
-        form = self.form.linear([forms[parent] for parent in self.parents], self.constant)
-        if form is not None and self.scale is not None:
-            form = SCALES[self.scale].linear(form, self.constant)
-        return form if form is not None and all(abs(factor) <= MAX_VALUE for factor in form.values()) else None
+        form = self.compute(forms)
+        factors = form.values() if isinstance(form, LinearForm) else (form,)
+        return form if all(abs(factor) <= MAX_VALUE for factor in factors) else None

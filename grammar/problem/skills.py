@@ -1,6 +1,6 @@
 """Atomic skills: which operation computes a quantity, and which operations meet in a problem."""
 
-from grammar.problem.forms import FORMS, SCALES, SKILLS
+from grammar.problem.forms import SKILLS
 from grammar.problem.graph import Graph
 from grammar.problem.quantity import Quantity
 
@@ -9,9 +9,7 @@ __all__ = ["SKILLS", "compositions", "skill_of"]
 
 def skill_of(quantity: Quantity) -> str | None:
     """The operation that computes a quantity, the outer one of two; None for the unknown, which is only named."""
-    if quantity.scale is not None:
-        return SCALES[quantity.scale].skill
-    return FORMS[quantity.rule].skill(len(quantity.parents))
+    return f"constant {quantity.scale}" if quantity.scale is not None else quantity.form.skill(len(quantity.parents))
 
 
 def compositions(graph: Graph) -> set[str]:

@@ -20,7 +20,8 @@ def render_statement(quantity: Quantity) -> str:
     if not quantity.form.stated:
         raise ValueError(f"render: {quantity.name!r} has rule {quantity.rule!r}, which a problem implies; leave it out.")
     refs = [read_name(parent).phrase for parent in quantity.parents]
-    return quantity.form.sentence(read_name(quantity.name), quantity.constant, quantity.scale, refs)
+    scale = f"{quantity.constant} {quantity.scale} " if quantity.scale is not None else ""
+    return quantity.form.sentence(read_name(quantity.name), scale + quantity.form.phrase(refs, quantity.constant))
 
 
 def render_trace(trace: Trace) -> str:

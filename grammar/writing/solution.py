@@ -93,10 +93,11 @@ class _Writer:
             return f"so {letter} = {value}"
         self.parts = []
         terms = [(self.letter_of[parent], self.graph.codes[parent]) for parent in quantity.parents]
-        lead, sign, terms = quantity.form.operands(self, terms)
+        lead, sign, operands = quantity.form.operands(terms)
+        terms = [term if len(term) == 2 else self.join(term[0], self.draw(), *term[1:]) for term in operands]
         if quantity.scale is not None:
             inner = self.fold(sign, terms)
-            sign, terms = SCALES[quantity.scale].sign, [(str(quantity.constant), quantity.constant), inner]
+            sign, terms = SCALES[quantity.scale], [(str(quantity.constant), quantity.constant), inner]
         elif len(terms) > 2:
             terms = [self.fold(sign, terms[:-1]), terms[-1]]
         if len(terms) == 1:

@@ -21,17 +21,15 @@ class Larger(StatementForm):
     chance = 0.5
 
     def compute(self, values, constant):
-        return max(values) if all(abs(value) <= MAX_VALUE for value in values) else float("nan")
+        plain = all(isinstance(value, int) and abs(value) <= MAX_VALUE for value in values)
+        return max(values) if plain else float("nan")
 
     def formula(self, points, codes):
         return points[codes[0] < codes[1]]
 
-    def linear(self, parents, constant):
-        return {"": max(p.get("", 0) for p in parents)} if not any(name for p in parents for name in p) else None
-
-    def phrase(self, refs):
+    def phrase(self, refs, constant):
         return f"the larger of {refs[0]} and {refs[1]}"
 
-    def operands(self, writer, terms):
+    def operands(self, terms):
         larger, smaller = terms if terms[0][1] >= terms[1][1] else terms[::-1]
-        return "so ", "+", [smaller, writer.join("-", writer.draw(), larger, smaller)]
+        return "so ", "+", [smaller, ("-", larger, smaller)]
