@@ -143,7 +143,7 @@ def test_the_fast_path_agrees_with_lark_on_published_solutions():
 def test_sentences_read_fast_are_sentences_read_by_lark():
     for row in spread("op", 126) + spread("depth3", 28):
         for sentence in row["problem"].strip()[:-1].split(". "):
-            assert sentences.read_sentence(sentence) == sentences.problems().read_plainly(sentence)
+            assert sentences.problems().sentence(sentence) == sentences.problems().read_plainly(sentence)
 
 
 def test_a_word_in_the_wrong_place_is_not_taken_for_a_letter_of_a_known_shape():
@@ -162,11 +162,11 @@ def test_a_word_in_the_wrong_place_is_not_taken_for_a_letter_of_a_known_shape():
 
 def test_a_sentence_with_odd_blanks_teaches_nothing_wrong():
     odd = "The number of a equals\t4 plus the sum of the number of b and the number of c"
-    assert sentences.read_sentence(odd).constant == 4
+    assert sentences.problems().sentence(odd).constant == 4
     even = odd.replace("\t4 plus ", " ")
     assert (
-        sentences.read_sentence(even) == sentences.problems().read_plainly(even)
-        and sentences.read_sentence(even).constant is None
+        sentences.problems().sentence(even) == sentences.problems().read_plainly(even)
+        and sentences.problems().sentence(even).constant is None
     )
 
 

@@ -1,8 +1,8 @@
-"""What a problem says of each name, made ready for checking solutions: one `Fact` per name.
+"""What a problem says of each name, in the form that checking needs: one `Fact` per name.
 
 Whether a step computes what the problem says (the sum, not the product, of these two) is decided by evaluating both at
 one fixed pseudo-random point: every name stands for a large number, and two polynomials that agree there are the same
-but for a chance of less than 2**-40. Sets of parents are bit masks.
+except with probability below 2**-40. Sets of parents are bit masks.
 """
 
 import random

@@ -13,6 +13,7 @@ from grammar.problem.names import Name
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {"+": add, "-": sub, "*": mul}
 SCALES = {"plus": "+", "times": "*"}  # the word before a scaled definition, "c plus ..." -> its sign in a gold step
+Names = tuple[str, ...]
 Term = tuple[str, int]  # a letter or a number as written, and its value as an integer code (linear)
 Operation = tuple[str, Term, Term]  # a sign between two terms; its result gets a letter
 
@@ -21,7 +22,7 @@ class StatementForm:
     """One way a quantity comes about. Subclasses override what differs from a sum.
 
     name:     the rule of its quantities, and the alias in `problem.lark`.
-    skills:   the skill that computes it; where there are two, the second from three parents on.
+    skills:   the skill that computes it; of two, the second is that of three or more parents.
     grammar:  lines that extend `problem.lark`; empty for the forms that are in it.
     fewest, most: numbers of parents.
     scalable: whether "c plus" or "c times" may stand before it.
@@ -29,6 +30,7 @@ class StatementForm:
     ordered:  whether the order of its parents matters.
     by_value: whether the values of its parents decide what a gold step computes (`formula`).
     sign:     what joins its operands in a gold step.
+    joins:    for reading gold steps: the signs between operands of two forms that make it, (sign, form, form).
     chance:   the chance that the sampler draws it in place of a sum of as many operands.
     """
 
@@ -42,6 +44,7 @@ class StatementForm:
     ordered = False
     by_value = False
     sign = "+"
+    joins: frozenset[tuple[str, str, str]] = frozenset()
     chance = 0.0
 
     def takes(self, parents: int) -> bool:
@@ -71,6 +74,10 @@ class StatementForm:
     def operands(self, terms: list[Term]) -> tuple[str, str, list[Term | Operation]]:
         """A gold step: its lead ("so "), its sign, and the operands it joins."""
         return "so ", self.sign, terms
+
+    def joined(self, sign: str, a: tuple[str, Names], b: tuple[str, Names]) -> Names | None:
+        """In a gold step: its parents, if it is what `sign` makes of two operands (each a form and its parents), else None."""
+        return a[1] + b[1] if (sign, a[0], b[0]) in self.joins else None
 
 
 class Given(StatementForm):
@@ -125,6 +132,7 @@ class Sum(StatementForm):
     """A sum of two or more: "equals the sum of the number of owls, the number of eagles, and the number of crows"."""
 
     name, skills = "sum", ("sum of 2", "sum of 3 or more")
+    joins = frozenset(("+", a, b) for a in ("copy", "sum") for b in ("copy", "sum"))
 
     def phrase(self, refs: list[str], constant: int | None) -> str:
         """The sum, with commas if there are more than two."""
@@ -138,6 +146,7 @@ class Difference(StatementForm):
     most = 2
     ordered = True
     sign = "-"
+    joins = frozenset({("-", "copy", "copy")})
 
     def compute(self, values: Sequence, constant: int | None) -> Any:
         """The first less the second."""
@@ -161,6 +170,7 @@ class Products(StatementForm):
 
     name, skills = "products", ("product",)
     scalable = stated = False
+    joins = frozenset({("*", "copy", "copy"), ("+", "products", "products")})
 
     def takes(self, parents: int) -> bool:
         """Pairs."""

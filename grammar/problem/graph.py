@@ -40,7 +40,7 @@ class Graph:
     modulus: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses a modulus that has no meaning."""
+        """Refuses a modulus without meaning."""
         read_name(self.question)
         if self.modulus is not None and (self.modulus < 2 or any(s.rule == "unknown" for s in self.statements)):
             raise ValueError(f"Graph: modulus={self.modulus}; expected None or at least 2, and no unknown with it.")
@@ -69,7 +69,7 @@ class Graph:
 
     @cached_property
     def restated(self) -> tuple[Quantity, ...]:
-        """Statements that are not the definition of their quantity, but a further equation about it."""
+        """Statements that are further equations about their quantity, not its definition."""
         return tuple(s for s in self.statements if s.rule != "unknown" and s is not self.quantities[s.name])
 
     @cached_property
@@ -111,7 +111,7 @@ class Graph:
         """A total as the sum of what its place holds; None for another name, or a place that holds nothing.
 
         A total counts what averages count ("newborn animal children", where averages are of "newborn children") when
-        all words of theirs are in its own; then it is a sum of products.
+        its words include all of theirs; then it is a sum of products.
         """
         total = read_name(name)
         if total.kind != "total":
@@ -130,7 +130,7 @@ class Graph:
 
     @cached_property
     def _goal(self) -> tuple[str, int | None]:
-        """Where a trace ends, and the number known of it besides its definition."""
+        """The name a trace ends with, and the number stated for it besides its definition."""
         if self.unknown is None:
             return self.question, None
         known = [s for s in self.restated if s.rule == "given"]
@@ -139,12 +139,12 @@ class Graph:
 
     @property
     def end(self) -> str:
-        """The name a trace ends with: the question, or in reverse the one whose number is known besides."""
+        """The name a trace ends with: the question, or in reverse the name with both a definition and a number."""
         return self._goal[0]
 
     @property
     def known(self) -> int | None:
-        """In reverse, the number known of the end; None in a forward problem."""
+        """In reverse, the number stated for the end; None in a forward problem."""
         return self._goal[1]
 
     @cached_property
@@ -251,7 +251,7 @@ def _count_of(average: Name) -> str:
 
 
 def _topological(quantities: Mapping[str, Quantity], goals: Iterable[str], leaves: Iterable[str] = ()) -> list[str]:
-    """Goals and their ancestors, parents first; whatever depends on a cycle is left out, and on no leaf but `leaves`."""
+    """Goals and their ancestors, parents first; what depends on a cycle, or on an undefined name not in `leaves`, is left out."""
     done: dict[str, bool | None] = dict.fromkeys(leaves, True)  # name -> usable; None while its parents are being visited
     order: list[str] = []
     for goal in goals:

@@ -14,7 +14,7 @@ from grammar.language.tables import TRACES, Language
 from grammar.problem.graph import Graph
 from grammar.problem.names import read_name
 from grammar.reading.reverse_endings import read_ending
-from grammar.reading.sentences import ProblemSyntaxError, problems, read_question, read_sentence
+from grammar.reading.sentences import ProblemSyntaxError, problems
 from grammar.reading.shapes import read_body, read_unknown
 from grammar.reading.trace import PRELUDE, ReverseEnding, Step, StepError, Trace, TraceSyntaxError
 from grammar.reading.words import UNKNOWN_BODY, is_variable
@@ -69,9 +69,10 @@ def parse_problem(problem: str, question: str = "", *, modulus: int | None = Non
     if text and not text.endswith("."):
         raise ProblemSyntaxError(f"problem: expected '.' at its end, found {text[-20:]!r}; close each sentence.")
     sentences = text[:-1].split(". ") if text else []
-    statements = tuple(_sentence(read_sentence, s, f"sentence {i}") for i, s in enumerate(sentences))
+    language = problems()
+    statements = tuple(_sentence(language.sentence, s, f"sentence {i}") for i, s in enumerate(sentences))
     try:
-        return Graph(statements, _sentence(read_question, question.strip(), "question"), modulus)
+        return Graph(statements, _sentence(language.question, question.strip(), "question"), modulus)
     except ProblemSyntaxError:
         raise
     except ValueError as error:

@@ -23,6 +23,9 @@ class ProblemLanguage(Language):
 
     Its cutter finds in a sentence the keywords and the terminals between them. The sequence of keywords and of kinds of
     terminals is the sentence's key: two sentences with one key differ in their names and number alone.
+
+    `sentence` reads the quantity that a sentence states, without its full stop, and `question` the name that a question asks
+    for; both raise `lark.exceptions.UnexpectedInput` for what `problem.lark` does not accept, `ValueError` for a bad name.
     """
 
     def __init__(self, forms: str) -> None:
@@ -33,7 +36,6 @@ class ProblemLanguage(Language):
         self.question = lru_cache(maxsize=1 << 14)(self._question)
 
     def _sentence(self, text: str) -> Quantity:
-        """The quantity that a sentence states."""
         key, names, constant, at = [], [], None, 0
         for match in self._cut(text):
             if match.start() != at:
@@ -68,7 +70,6 @@ class ProblemLanguage(Language):
         return Quantity(names[0], rule, names[1:], constant, scale)
 
     def _question(self, text: str) -> str:
-        """The name that a question asks for."""
         tree: Tree = self.parse(text, "question")
         return read_name(" in ".join(tree.children)).text
 
@@ -79,23 +80,3 @@ _language = cache(ProblemLanguage)
 def problems() -> ProblemLanguage:
     """The language of problems, with the forms that are registered now."""
     return _language(extension())
-
-
-def read_sentence(text: str) -> Quantity:
-    """The quantity that a sentence, without its full stop, speaks of.
-
-    Raises:
-        lark.exceptions.UnexpectedInput: if `problem.lark` does not accept it.
-        ValueError: if a name in it is none.
-    """
-    return problems().sentence(text)
-
-
-def read_question(text: str) -> str:
-    """The name that a question asks for.
-
-    Raises:
-        lark.exceptions.UnexpectedInput: if `problem.lark` does not accept it.
-        ValueError: if the name in it is none.
-    """
-    return problems().question(text)

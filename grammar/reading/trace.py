@@ -14,14 +14,14 @@ ErrorKind = Literal["syntax", "missing", "value", "parents", "arithmetic", "lett
 
 
 class TraceSyntaxError(ValueError):
-    """A text that `trace.lark` does not accept where a whole, well-formed solution is needed."""
+    """A text that `trace.lark` does not accept, if a whole, well-formed solution is needed."""
 
 
 class StepError(NamedTuple):
     """One thing wrong with a solution.
 
-    kind:    what sort of thing.
-    step:    index of the step it is in; None where it is in none.
+    kind:    what sort of error.
+    step:    index of its step; None if it belongs to none.
     message: what is wrong and what was expected.
     start, end: characters of the text it concerns, `end` excluded.
     """
@@ -45,7 +45,7 @@ class Statement(NamedTuple):
 class Step(NamedTuple):
     """One "Define NAME as LETTER; BODY." sentence.
 
-    shape: what trace.lark makes of its body; None where it does not accept it.
+    shape: what trace.lark makes of its body; None if it does not accept it.
     words: the typed words of the body.
     body:  the text between "; " and the full stop, standing at `offset`.
     start, end: characters of the sentence, its full stop included.
@@ -62,7 +62,7 @@ class Step(NamedTuple):
 
     @property
     def statements(self) -> tuple[Statement, ...]:
-        """Its chains of equalities in order; none where it is malformed or names the unknown."""
+        """Its chains of equalities in order; none if it is malformed or names the unknown."""
         if self.shape is None or not self.shape.chains:
             return ()
         found, at = [], self.offset

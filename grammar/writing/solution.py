@@ -46,13 +46,13 @@ def write_solution(graph: Graph, order: Sequence[str] | None = None, letters: Se
             `letters` are too few.
     """
     if graph.answer is None:
-        raise ValueError(f"write_solution: {graph.why_not}; mend the problem.")
+        raise ValueError(f"write_solution: {graph.why_not}; add the missing statement or remove the contradiction.")
     order = graph.order if order is None else order
     reverse = graph.unknown is not None
     writer = _Writer(graph, variables(reverse=reverse) if letters is None else iter(letters))
     sentences = [PRELUDE] if reverse else []
     sentences += [writer.step(name) for name in order]
-    # each stands after its parents (`step`), so they are the ancestors of the last if each other one is used
+    # each stands after its parents (`step`); if each but the last is used, they are the ancestors of the last
     if order[-1] != graph.end or {p for name in order for p in graph.quantities[name].parents} != {*order[:-1]}:
         raise ValueError(f"write_solution: order {list(order)} is not an order of {list(graph.order)} ending with its last.")
     if reverse:
@@ -61,7 +61,7 @@ def write_solution(graph: Graph, order: Sequence[str] | None = None, letters: Se
 
 
 class _Writer:
-    """Writes steps one after the other, and remembers the letters they declare."""
+    """Writes steps one by one, and remembers the letters they declare."""
 
     def __init__(self, graph: Graph, letters: Iterator[str]) -> None:
         self.graph = graph
@@ -81,7 +81,7 @@ class _Writer:
         """The sentence that defines `name`."""
         quantity = self.graph.quantities[name]
         if name in self.letter_of or any(parent not in self.letter_of for parent in quantity.parents):
-            raise ValueError(f"write_solution: {name!r} stands twice in the order or before its parents; put parents first.")
+            raise ValueError(f"write_solution: {name!r} stands twice or before its parents; put each name once, parents first.")
         unknown = quantity.rule == "unknown"
         letter = self.letter_of[name] = "x" if unknown else self.draw()
         return f"Define {name} as {letter}; {UNKNOWN_BODY if unknown else self.body(quantity, letter)}."

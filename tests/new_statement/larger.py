@@ -33,3 +33,7 @@ class Larger(StatementForm):
     def operands(self, terms):
         larger, smaller = terms if terms[0][1] >= terms[1][1] else terms[::-1]
         return "so ", "+", [smaller, ("-", larger, smaller)]
+
+    def joined(self, sign, a, b):
+        told = (sign, a[0], b[0]) == ("+", "copy", "difference") and a[1][0] in b[1]
+        return b[1] if told else None
