@@ -15,9 +15,9 @@ from grammar.problem.graph import Graph
 from grammar.problem.names import read_name
 from grammar.reading.reverse_endings import read_ending
 from grammar.reading.sentences import ProblemSyntaxError, problems
-from grammar.reading.shapes import read_body, read_unknown
+from grammar.reading.shapes import read_body
 from grammar.reading.trace import PRELUDE, ReverseEnding, Step, StepError, Trace, TraceSyntaxError
-from grammar.reading.words import UNKNOWN_BODY, is_variable
+from grammar.reading.words import is_variable
 
 T = TypeVar("T")
 MAX_PROBLEM = 1_048_576  # characters of a problem
@@ -177,7 +177,7 @@ class _Reader:
         end = offset + len(body) + len(full_stop)
         index, shape, words = len(self.steps), None, ()
         try:
-            shape, words = (read_unknown(), ()) if body == UNKNOWN_BODY else read_body(body)
+            shape, words = read_body(body)
         except UnexpectedInput as problem:
             self.malformed(problem, body, offset, index)
         self.steps.append(Step(name, letter, shape, words, body, offset, start, end))

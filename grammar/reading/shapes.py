@@ -6,7 +6,6 @@ side. Not here: what letters stand for (verify), how a text is cut into steps (p
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from math import prod
 from operator import itemgetter
@@ -14,7 +13,7 @@ from operator import itemgetter
 from lark import Token, Tree
 
 from grammar.language.tables import TRACES
-from grammar.reading.words import INTEGER, KINDS, NEGATIVE, TERM, UNKNOWN_BODY, VALUE_KINDS, VARIABLE, cut, join
+from grammar.reading.words import INTEGER, KINDS, NEGATIVE, TERM, VALUE_KINDS, VARIABLE, cut, join
 
 _LIMIT = 4096  # shapes remembered; the published corpus has about 500
 Factor = list[tuple[int, int]]  # signs and places of values added up
@@ -77,7 +76,7 @@ class Shape:
 
     def write(self, words: Sequence[str]) -> str:
         """The statement in published spacing."""
-        return join(words) if self.chains else self.sample
+        return join(words)
 
 
 def _shape_of(sample: str) -> Shape:
@@ -95,23 +94,13 @@ def read_body(body: str) -> tuple[Shape, Sequence[str]]:
     return (shape, words) if shape is not None else read_plainly(body)
 
 
-@cache
-def read_unknown() -> Shape:
-    """The shape of the statement that leaves a value open."""
-    return read_plainly(UNKNOWN_BODY)[0]
-
-
 def read_plainly(body: str) -> tuple[Shape, Sequence[str]]:
     """`read_body` by Lark alone; it remembers the shape.
 
     Raises:
         lark.exceptions.UnexpectedInput: if `trace.lark` does not accept it.
     """
-    return read_tree(TRACES.parse(body, "body"))
-
-
-def read_tree(tree: Tree) -> tuple[Shape, Sequence[str]]:
-    """`read_body` of what Lark made of it."""
+    tree = TRACES.parse(body, "body")
     words = list(_words(tree))
     key = tuple(map(KINDS.__getitem__, words))
     shape = _SHAPES.get(key)
@@ -149,7 +138,7 @@ def _build(tree: Tree, words: list[str]) -> Shape:
     chains, at = [], 0
     for equation in tree.children:
         if isinstance(equation, Token):
-            return Shape((), equation.value)
+            return Shape((), join(words))
         sides: list[Side] = []
         for side in equation.children[2:]:
             sides.append(read_side(tokens_of(side), sides[-1].last if sides else 0))
