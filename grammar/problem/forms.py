@@ -24,6 +24,7 @@ class StatementForm:
     name:     the rule of its quantities, and the alias in `problem.lark`.
     skills:   the skill that computes it; of two, the second is that of three or more parents.
     grammar:  lines that extend `problem.lark`; empty for the forms that are in it.
+    words:    what it equals, {0}, {1} for its parents and {constant}.
     fewest, most: numbers of parents.
     scalable: whether "c plus" or "c times" may stand before it.
     stated:   whether a sentence states it; a problem implies its totals.
@@ -37,6 +38,7 @@ class StatementForm:
     name = ""
     skills: tuple[str, ...] = ()
     grammar = ""
+    words = ""
     fewest: int = 2
     most: float = float("inf")
     scalable = True
@@ -65,7 +67,7 @@ class StatementForm:
 
     def phrase(self, refs: list[str], constant: int | None) -> str:
         """What it equals, in words; `refs` refer to its parents."""
-        raise NotImplementedError
+        return self.words.format(*refs, constant=constant)
 
     def skill(self, parents: int) -> str | None:
         """The skill that computes it from so many parents; None for the unknown, which is only named."""
@@ -83,17 +85,13 @@ class StatementForm:
 class Given(StatementForm):
     """A number: "equals 3"."""
 
-    name, skills = "given", ("given",)
+    name, skills, words = "given", ("given",), "{constant}"
     fewest = most = 0
     scalable = False
 
     def compute(self, values: Sequence, constant: int | None) -> Any:
         """The number."""
         return constant
-
-    def phrase(self, refs: list[str], constant: int | None) -> str:
-        """The number."""
-        return str(constant)
 
 
 class Unknown(StatementForm):
@@ -107,10 +105,6 @@ class Unknown(StatementForm):
         """It is x."""
         return X
 
-    def phrase(self, refs: list[str], constant: int | None) -> str:
-        """Nothing."""
-        return ""
-
     def sentence(self, subject: Name, phrase: str) -> str:
         """An average does not "exist"."""
         said = "is greater than 0" if subject.kind == "average" else "exists, and its number is greater than 0"
@@ -120,12 +114,8 @@ class Unknown(StatementForm):
 class Copy(StatementForm):
     """Another quantity: "equals the number of owls"."""
 
-    name, skills = "copy", ("copy",)
+    name, skills, words = "copy", ("copy",), "{0}"
     fewest = most = 1
-
-    def phrase(self, refs: list[str], constant: int | None) -> str:
-        """The other."""
-        return refs[0]
 
 
 class Sum(StatementForm):
@@ -142,7 +132,7 @@ class Sum(StatementForm):
 class Difference(StatementForm):
     """A difference: "equals the difference between the number of owls and the number of crows"."""
 
-    name, skills = "difference", ("difference",)
+    name, skills, words = "difference", ("difference",), "the difference between {0} and {1}"
     most = 2
     ordered = True
     sign = "-"
@@ -151,10 +141,6 @@ class Difference(StatementForm):
     def compute(self, values: Sequence, constant: int | None) -> Any:
         """The first less the second."""
         return values[0] - values[1]
-
-    def phrase(self, refs: list[str], constant: int | None) -> str:
-        """The difference."""
-        return f"the difference between {refs[0]} and {refs[1]}"
 
 
 class Total(StatementForm):
@@ -193,7 +179,7 @@ _extension = ""
 
 
 def register(form: StatementForm) -> None:
-    """Makes a form known: its sentences are read, judged, written, and sampled if it has a chance.
+    """Makes a form known in this process: its sentences are read, judged, written, and sampled if it has a chance.
 
     Raises:
         ValueError: if another form has its name.

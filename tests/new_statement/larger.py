@@ -14,7 +14,7 @@ class Larger(StatementForm):
     needs no new rule. It is not linear in x.
     """
 
-    name, skills = "larger", ("larger of 2",)
+    name, skills, words = "larger", ("larger of 2",), "the larger of {0} and {1}"
     grammar = (Path(__file__).parent / "larger.lark").read_text(encoding="utf-8")
     most = 2
     by_value = True
@@ -26,9 +26,6 @@ class Larger(StatementForm):
 
     def formula(self, points, codes):
         return points[codes[0] < codes[1]]
-
-    def phrase(self, refs, constant):
-        return f"the larger of {refs[0]} and {refs[1]}"
 
     def operands(self, terms):
         larger, smaller = terms if terms[0][1] >= terms[1][1] else terms[::-1]
