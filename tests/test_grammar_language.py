@@ -140,10 +140,19 @@ def test_the_fast_path_agrees_with_lark_on_published_solutions():
         agree(response_of(row["solution"]).strip())
 
 
+def read(reader, sentence: str):
+    try:
+        return reader(sentence)
+    except (UnexpectedInput, ValueError) as error:
+        return type(error)
+
+
 def test_sentences_read_fast_are_sentences_read_by_lark():
+    rng, language = random.Random(7), sentences.problems()
     for row in spread("op", 126) + spread("depth3", 28):
         for sentence in row["problem"].strip()[:-1].split(". "):
-            assert sentences.problems().sentence(sentence) == sentences.problems().read_plainly(sentence)
+            for text in (sentence, spoil(rng, sentence), spoil(rng, spoil(rng, sentence))):
+                assert read(language.sentence, text) == read(language.read_plainly, text), text
 
 
 def test_a_word_in_the_wrong_place_is_not_taken_for_a_letter_of_a_known_shape():
