@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from grammar.problem.linear import decode, in_bounds
+from grammar.problem.linear import NAN, decode, in_bounds
 from grammar.reading.shapes import Side
 from grammar.reading.words import INTEGER, KINDS, NEGATIVE, TERM
 
-NAN = float("nan")  # what a letter that is not declared stands for: equal to nothing
 POINT_BOUND = 1 << 480  # keeps formulas of hostile text finite; a product of two stays within a float beside NAN
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from grammar.checking.letter_values import NAN, Numbers, show
-from grammar.problem.linear import Linear, X, decode, encode, in_bounds
+from grammar.checking.letter_values import Numbers, show
+from grammar.problem.linear import NAN, Linear, X, decode, encode, in_bounds
 from grammar.reading.trace import ReverseEnding
 
 

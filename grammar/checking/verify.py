@@ -7,12 +7,12 @@ definition. A step without fault costs one pass over its values; only at a fault
 
 from collections.abc import Sequence
 
-from grammar.checking.letter_values import NAN, POINT_BOUND, Numbers, filled, letter_of, show, written
+from grammar.checking.letter_values import POINT_BOUND, Numbers, filled, letter_of, show, written
 from grammar.checking.problem_facts import Fact, ProblemFacts, facts_of
 from grammar.checking.report import NodeVerdict, Report
 from grammar.checking.reverse_equation import equation_fault
 from grammar.problem.graph import Graph
-from grammar.problem.linear import MAX_VALUE, X, in_bounds
+from grammar.problem.linear import MAX_VALUE, NAN, X, in_bounds
 from grammar.reading.shapes import Chain, Side
 from grammar.reading.trace import ReverseEnding, Step, StepError, Trace
 

@@ -14,6 +14,7 @@ MAX_VALUE = 10**18  # magnitude of a computed constant or coefficient
 BITS = 192
 X = 1 << BITS  # the unknown
 TOP = MAX_VALUE * X + MAX_VALUE  # largest code of a form within bounds
+NAN = float("nan")  # stands for what is not known or not linear: equal to nothing, within no bounds
 _HALF = X >> 1
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from fractions import Fraction
 
+from grammar.problem.linear import NAN
+
 Number = Fraction | int
-NAN = float("nan")
 
 
 class LinearForm(dict[str, Number]):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from grammar.problem.forms import StatementForm
-from grammar.problem.linear import MAX_VALUE
+from grammar.problem.linear import MAX_VALUE, NAN
 
 
 class Larger(StatementForm):
@@ -22,7 +22,7 @@ class Larger(StatementForm):
 
     def compute(self, values, constant):
         plain = all(isinstance(value, int) and abs(value) <= MAX_VALUE for value in values)
-        return max(values) if plain else float("nan")
+        return max(values) if plain else NAN
 
     def formula(self, points, codes):
         return points[codes[0] < codes[1]]
