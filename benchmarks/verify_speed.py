@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from grammar import Graph, gold_trace, grade, parse_problem, parse_response, render_trace, verify
-from grammar.reading.sentences import read_sentence
-from grammar.reading.shapes import parser
+from grammar.checking.problem_facts import facts_of
+from grammar.language.tables import TRACES
+from grammar.reading.sentences import problems as language
 from grammar.writing.solution import variables
 from tests.grammar_cases import response_of, rows
 
@@ -59,15 +60,15 @@ def judge(item: tuple[str, Graph]) -> bool:
 
 
 def judge_with_problem(item: tuple[str, str, str]) -> bool:
-    """One judgement where the problem is read too, nothing of it remembered."""
+    """One judgement, the problem read too."""
     return grade(verify(parse_response(item[0]), parse_problem(item[1], item[2])), "executable")
 
 
 def fresh(items: Sequence[tuple[str, Graph]]) -> list[tuple[str, Graph]]:
-    """The same with graphs that remember no judgement."""
+    """The same with new graphs, their facts at hand."""
     made = {id(graph): Graph(graph.statements, graph.question, graph.modulus) for _, graph in items}
     for graph in made.values():
-        _ = graph.blueprint
+        facts_of(graph)
     return [(text, made[id(graph)]) for text, graph in items]
 
 
@@ -80,26 +81,25 @@ def main() -> None:
     groups = [(response(graph, rng), graph) for _, _, graph in problems[:: max(1, len(problems) // 40)] for _ in range(GROUP)]
     whole = [(text, problem, question) for (text, _), (problem, question, _) in zip(unique, problems, strict=True)]
     for item in unique:
-        judge(item)  # shapes are learnt once per process
+        judge(item)  # shapes are read once per process
 
     def once(measure: Callable[[], float]) -> float:
         return max(measure() for _ in range(3))
 
     def with_problem() -> float:
-        read_sentence.cache_clear()
+        language().sentence.cache_clear()
         return rate(judge_with_problem, whole, 1)
 
     golds = [graph for _, _, graph in problems]
-    lark = parser("trace")
     table = [
         ("unique traces, graph at hand", once(lambda: rate(judge, fresh(unique), 1)), 5000),
         ("unique traces, problem read too", once(with_problem), 2500),
-        (f"groups of {GROUP} per prompt", once(lambda: rate(judge, fresh(groups), 1)), 20000),
+        (f"groups of {GROUP} per prompt", once(lambda: rate(judge, fresh(groups), 1)), 10000),
         ("reading a trace", rate(lambda item: parse_response(item[0]), unique), 0),
         ("writing a gold trace", rate(gold_trace, golds), 0),
         (
             "plain Lark on a trace",
-            rate(lambda item: lark.parse(item[0]), [u for u in unique if not parse_response(u[0]).errors][:200], 2),
+            rate(lambda item: TRACES.parse(item[0], "trace"), [u for u in unique if not parse_response(u[0]).errors][:200], 2),
             0,
         ),
     ]

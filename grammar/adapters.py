@@ -10,7 +10,7 @@ from grammar.reading.parse import parse_problem, parse_response
 def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
     """A function for TRL's `GRPOTrainer(reward_funcs=...)`: 1.0 for a completion that the grader accepts, else 0.0.
 
-    The data set has columns `problem` and `question` and, where contexts compute modulo something, `modulus` (a number, or None);
+    The data set has columns `problem` and `question` and, if contexts compute modulo a number, `modulus` (that number or None);
     prompts end with `<solution>`. Completions are texts or one-message conversations.
     """
 
@@ -30,10 +30,10 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_
     """A reward as verl's `custom_reward_function`; `ground_truth` is the problem with its question as its last sentence.
 
     Args:
-        data_source:  not used; verl passes it.
+        data_source:  unused; verl passes it.
         solution_str: the response, after `<solution>`.
         ground_truth: the problem's text.
-        extra_info:   `grader` (default executable) and `modulus`, where given.
+        extra_info:   `grader` (default executable) and `modulus`, both optional.
     """
     extra = extra_info or {}
     return _score(solution_str, ground_truth, "", extra.get("grader", "executable"), extra.get("modulus"))

@@ -31,7 +31,7 @@ def grade(report: Report, grader: str) -> bool:
     """Whether a grader accepts.
 
     Raises:
-        ValueError: for a grader there is not.
+        ValueError: for an unknown grader.
     """
     if grader not in _GRADERS:
         raise ValueError(f"grader {grader!r}: unknown; choose from {', '.join(GRADERS)}.")

@@ -1,7 +1,7 @@
 """`python main.py verify`: judges a file of responses, row by row.
 
 A row has `response` (what a model wrote after `<solution>`; without it the row's own `solution` is judged) and what to
-judge it against: `problem` and `question`, or `solution`, the gold trace, or both. See `judge_row` for which counts.
+judge it against: `problem` and `question`, or `solution` (the gold trace), or both. `judge_row` says which counts.
 """
 
 import argparse
@@ -28,7 +28,7 @@ Row = dict[str, object]
 def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
     """Judges one row.
 
-    The problem's text is the authority. Where it is absent, or determines no number, the gold trace's graph is.
+    The problem's text is the authority. If it is absent or determines no number, the gold trace's graph is.
 
     Args:
         row:     `response` and/or `solution`, `problem` and `question`; `modulus` overrides the argument.
@@ -70,7 +70,7 @@ def _field(row: Row, key: str, kind: type) -> object:
 
 
 def authority(row: Row, modulus: int | None) -> tuple[Graph, str, bool | None]:
-    """The graph to judge a row by, where it is from, and whether the problem is well posed (None without one).
+    """The graph to judge a row by, its basis, and whether the problem is well posed (None without one).
 
     Raises:
         ValueError: if the row has neither a problem nor a gold solution that determine an answer.

@@ -68,8 +68,8 @@ def test_spans_point_at_the_text_of_steps_and_statements(seed, reverse):
         for statement in step.statements:
             assert text[statement.start : statement.end] == statement.text
             assert statement.text.removeprefix("so ").startswith(f"{statement.letter} = ")
-    if trace.tail is not None:
-        assert text[trace.tail.start : trace.tail.end].startswith("We know")
+    if trace.ending is not None:
+        assert text[trace.ending.start : trace.ending.end].startswith("We know")
 
 
 def test_solutions_grow_past_one_letter():

@@ -1,6 +1,7 @@
 """What verify finds in responses a model might write, forward, reverse and hostile."""
 
 import json
+import re
 import time
 from itertools import pairwise
 from string import ascii_letters
@@ -237,3 +238,25 @@ def test_facts_go_to_json():
 def test_an_unknown_grader_names_the_choices():
     with pytest.raises(ValueError, match="answer, paper, executable"):
         grade(verify(parse_response(GOLD), GRAPH), "strict")
+
+
+def test_a_report_does_not_depend_on_what_was_judged_before():
+    """A solution that calls the unknown y and copies it as "y = y" states no value: of its two steps only the first is right."""
+    graph = parse_problem(
+        "The number of a in Z exists, and its number is greater than 0. The number of b in Z equals the number of a in Z. "
+        "The number of c in Z equals 2 times the number of b in Z. The total number of d in Z equals 8. How many a does Z have?"
+    )
+    gold = (
+        "The question is difficult, so we use equations to solve it. Define a in Z as x; we don't know its value yet but will "
+        "find it out later. Define b in Z as A; so A = x = x. Define c in Z as B; C = A = x; so B = 2 * C = (2) * (x) = 2*x. "
+        "Define total number of d in Z as D; E = x + A = x + x = 2*x; so D = E + B = 2*x + 2*x = 4*x. We know D = 8, so we have "
+        "4*x = 8 and we solve it through the following steps: Simplifying the equation: 4*x = 8. Move all terms to one side: "
+        "4*x - 8 = 0. Isolate the term with x: 4*x = 8. Divide both sides by 4: x = 8 / 4. Solution: x = 2."
+    )
+    wrong = re.sub(r"\bx\b", "y", gold).partition(" Define c in Z")[0]
+    answer = " </solution> <answer> 2 </answer>"
+    reports = [verify(parse_response(f" {text}{answer}"), graph)[:5] for text in (wrong, gold, gold, wrong, gold, wrong)]
+    assert reports[0] == reports[3] == reports[5] and reports[1] == reports[2] == reports[4]
+    assert reports[0][3] == 0.25
+    assert [node.status for node in reports[0][2]] == ["correct", "wrong_value", "missing", "missing"]
+    assert reports[1][3] == 1 and not reports[1][4]

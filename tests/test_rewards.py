@@ -25,9 +25,9 @@ from lightning_modules.rewards import (
 @pytest.fixture
 def gold(synthesis):
     """A right response and the graph that it solves."""
-    example = next(e for i in range(50) if len((e := synthesis.example("train", i)).graph.blueprint.gold) >= 4)
+    example = next(e for i in range(50) if len((e := synthesis.example("train", i)).graph.order) >= 4)
     solution = example.solution[: example.solution.rindex("Answer:")].strip()
-    return f"{solution} </solution> <answer> {example.graph.blueprint.answer} </answer>", example.graph
+    return f"{solution} </solution> <answer> {example.graph.answer} </answer>", example.graph
 
 
 def judged(response, graph) -> Report:
@@ -52,8 +52,8 @@ def test_a_right_response_earns_everything(gold):
 
 def test_a_wrong_answer_after_right_steps(gold):
     response, graph = gold
-    wrong = response.replace(f"> {graph.blueprint.answer} <", f"> {graph.blueprint.answer + 1} <")
-    report, nodes = judged(wrong, graph), len(graph.blueprint.gold)
+    wrong = response.replace(f"> {graph.answer} <", f"> {graph.answer + 1} <")
+    report, nodes = judged(wrong, graph), len(graph.order)
     assert ProcessReward()(wrong, report) == {"process": 1.0}
     assert MixedReward(alpha=0.3)(wrong, report) == {"outcome": 0.0, "process": pytest.approx(0.7)}
     for reward in (OutcomeReward(), MixedReward(gated=True), StrictReward(), ReleasedReward()):

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from datamodules.problems.graph_spec import GraphSpec, OutOfRoom
 from datamodules.problems.structure import Draft
 from grammar import Quantity
+from grammar.problem.forms import FORMS
+from grammar.problem.linear import X, decode, in_bounds
 from grammar.problem.quantity import Rule, Scale
 
 SMALL_TRIED = 8  # small quantities considered as replacements
@@ -143,6 +145,9 @@ class Numbers:
         rng, rules = self.rng, (draft.rule,)
         if draft.rule == "sum" and len(parents) == 2:
             rules = ("difference", "sum") if rng.random() < self.spec.differences else ("sum", "difference")
+        if draft.rule == "sum":
+            drawn = [form for form in FORMS.values() if form.chance and form.takes(len(parents))]
+            rules = (*(form.name for form in drawn if rng.random() < form.chance), *rules)
         scales: tuple = (None,)
         if draft.scaled:
             scales = ("plus", "times") if rng.random() < 0.5 else ("times", "plus")
@@ -171,6 +176,8 @@ class Numbers:
         values = self.values
         if rule == "products":
             return self._product(parents)
+        if FORMS[rule].chance:
+            return self._computed(rule, parents)
         number, slope = values[parents[0]]
         sign = -1 if rule == "difference" else 1
         for parent in parents[1:]:
@@ -178,6 +185,16 @@ class Numbers:
             number += sign * other.number
             slope += sign * other.slope
         return Value(number if self.modulus is None else number % self.modulus, slope)
+
+    def _computed(self, rule: str, parents: tuple[str, ...]) -> Value:
+        """The value of a form that is not plain; one that is never within bounds if it is not linear in the unknown."""
+        unknown = self.unknown[1] if self.unknown is not None else 0
+        values = [self.values[parent] for parent in parents]
+        code = FORMS[rule].compute([number - slope * unknown + slope * X for number, slope in values], None)
+        if not in_bounds(code):
+            return Value(0)
+        form = decode(code)
+        return Value(form) if isinstance(form, int) else Value(form.slope * unknown + form.constant, form.slope)
 
     def _product(self, parents: tuple[str, ...]) -> Value:
         number = slope = 0

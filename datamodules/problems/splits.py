@@ -40,7 +40,7 @@ def structure_hash(graph: Graph) -> bytes:
         parents = [marks[parent] for parent in quantity.parents]
         if quantity.rule == "products":
             parents = [a + b for a, b in zip(parents[::2], parents[1::2], strict=True)]
-        if quantity.rule != "difference":
+        if not quantity.form.ordered:
             parents.sort()
         said = f"{quantity.rule} {quantity.scale} {quantity.constant} "
         mark = marks[name] = _digest(said.encode() + b"".join(parents))

@@ -17,12 +17,12 @@ from transformers import PreTrainedTokenizerBase
 
 from datamodules.problems.synthesis import ANSWER, Example
 from grammar import Trace, TraceSyntaxError, parse_response
-from grammar.reading.trace import Statement, Step, Tail
+from grammar.reading.trace import ReverseEnding, Statement, Step
 
 TokenKind = Literal["name", "letter", "operand", "result", "other"]
 TOKEN_KINDS: tuple[TokenKind, ...] = get_args(TokenKind)
 
-_TAIL: tuple[tuple[TokenKind, str], ...] = (  # kind -> what stands between these words of a tail
+_ENDING: tuple[tuple[TokenKind, str], ...] = (  # kind -> what stands between these words of an ending
     ("operand", r"We know (.*?), so we have"),
     ("operand", r"so we have (.*?) and we solve it"),
     ("result", r"Simplifying the equation: (.*?)\."),
@@ -54,8 +54,8 @@ def kind_spans(text: str, trace: Trace) -> list[KindSpan]:
     if trace.errors:
         raise TraceSyntaxError(f"kinds of tokens: expected a well-formed solution; {trace.errors[0].message}.")
     spans = [span for step in trace.steps for span in _step(text, step)]
-    if trace.tail is not None:
-        spans += _tail(text, trace.tail)
+    if trace.ending is not None:
+        spans += _ending(text, trace.ending)
     if trace.answer is not None:
         start = text.rfind(str(trace.answer))
         spans.append(KindSpan(start, start + len(str(trace.answer)), "result"))
@@ -83,10 +83,10 @@ def _chain(statement: Statement) -> Iterator[KindSpan]:
         at += len(side) + 1
 
 
-def _tail(text: str, tail: Tail) -> Iterator[KindSpan]:
-    for kind, pattern in _TAIL:
-        match = re.compile(pattern).search(text, tail.start, tail.end)
-        assert match is not None, f"a tail without {pattern!r} was accepted by the grammar"
+def _ending(text: str, ending: ReverseEnding) -> Iterator[KindSpan]:
+    for kind, pattern in _ENDING:
+        match = re.compile(pattern).search(text, ending.start, ending.end)
+        assert match is not None, f"an ending without {pattern!r} was accepted by the grammar"
         yield KindSpan(*match.span(1), kind)
 
 

@@ -22,16 +22,17 @@ class Verifier:
     """Judges responses to many problems. Its processes start at the first call and last until `close`.
 
     Problems and reports travel as pickles; `python -m benchmarks.verify_pool` says what that leaves to gain.
+
+    Args:
+        workers: other processes that judge; 0: this one does.
+
+    Raises:
+        ValueError: if `workers` is negative.
     """
 
     def __init__(self, workers: int = 0) -> None:
-        """Keep the settings; `workers`: other processes that judge, 0: none.
-
-        Raises:
-            ValueError: fewer than none.
-        """
         if workers < 0:
-            raise ValueError(f"verify_workers={workers} must be at least 0 (0: responses are judged where they are sampled).")
+            raise ValueError(f"verify_workers={workers} must be at least 0 (0: this process judges).")
         self.workers = workers
         self.pool: ProcessPoolExecutor | None = None
 
@@ -46,7 +47,7 @@ class Verifier:
         return list(self.pool.map(_judge, jobs, chunksize=chunk))
 
     def close(self) -> None:
-        """End the processes."""
+        """Ends the processes."""
         if self.pool is not None:
             self.pool.shutdown()
             self.pool = None

@@ -1,8 +1,8 @@
-"""What a problem says of each name, made ready for checking solutions: one `Fact` per name.
+"""What a problem says of each name, in the form that checking needs: one `Fact` per name.
 
 Whether a step computes what the problem says (the sum, not the product, of these two) is decided by evaluating both at
 one fixed pseudo-random point: every name stands for a large number, and two polynomials that agree there are the same
-but for a chance of less than 2**-40. Sets of parents are bit masks.
+except with probability below 2**-40. Sets of parents are bit masks.
 """
 
 import random
@@ -31,60 +31,67 @@ class Fact(NamedTuple):
     formula: int | None
 
 
-class Blueprint:
-    """The facts of one problem; built once, used for every solution of it."""
+class ProblemFacts:
+    """The facts of one problem, used for every solution of it.
+
+    Args:
+        graph: the problem.
+
+    Names are those that it mentions, and totals that it implies but does not mention: of a kind that some total of it
+    counts, over a place that holds something. Facts of those are computed when asked for.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.reverse = graph.unknown is not None
         self.modulus = graph.modulus
         self.answer = graph.answer
         self.end, self.known = graph.end, graph.known
-        self.used = False  # whether a solution was checked against it before
         self._graph = graph
-        names = graph.mentioned
+        read = [*map(read_name, graph.mentioned)]
+        kinds = dict.fromkeys(name.counted for name in read if name.kind == "total")
+        places = dict.fromkeys(name.place for name in read if name.kind != "total")
+        totals = [f"{TOTAL}{kind} in {place}" if place else f"{TOTAL}{kind}" for kind in kinds for place in places]
+        names = dict.fromkeys((*graph.mentioned, *totals))
         self._bits = {name: 1 << i for i, name in enumerate(names)}
         self._points = dict(zip(names, points(len(names)), strict=True))
-        self._kinds = {n.counted for n in map(read_name, names) if n.kind == "total"}
-        self._places = {n.place for n in map(read_name, names) if n.kind != "total"}
-        self.facts: dict[str, Fact] = {}
-        for name in names:
-            self.facts[name] = self._fact(name)
+        self._facts = {name: self._fact(name) for name in graph.mentioned}
+        self.end_bit = self._bits[graph.end]
         self.gold = graph.order
         self.gold_names = frozenset(graph.order)
         self.perfect = tuple(NodeVerdict(name, "correct") for name in graph.order)
 
+    def fact(self, name: str) -> Fact | None:
+        """What the problem says of a name; None if it fixes no value."""
+        fact = self._facts.get(name)
+        if fact is None and name in self._bits and len(name) <= MAX_LENGTH:
+            fact = self._facts[name] = self._fact(name)
+        return fact if fact is not None and fact.code is not None else None
+
     def _fact(self, name: str) -> Fact:
-        quantity = self._graph.quantities.get(name) or self._graph.total(name)
-        bit, point = self._bits[name], self._points[name]
-        if quantity is None or not all(parent in self._bits for parent in quantity.parents):
-            return Fact(None, bit, 0, point, None)
-        code = self._graph.codes.get(name)
-        if code is None and all(parent in self._graph.codes for parent in quantity.parents):
-            code = quantity.compute(self._graph.codes, self.modulus)
+        graph, bits = self._graph, self._bits
+        quantity = graph.quantities.get(name) or graph.total(name)
+        if quantity is None or not all(parent in bits for parent in quantity.parents):
+            return Fact(None, bits[name], 0, self._points[name], None)
+        code = graph.codes.get(name)
+        if code is None and all(parent in graph.codes for parent in quantity.parents):
+            code = quantity.compute(graph.codes, self.modulus)
         parents = 0
         for parent in quantity.parents:
-            parents |= self._bits[parent]
-        formula = code if quantity.rule == "given" else quantity.compute(self._points)
-        return Fact(code, bit, parents, point, formula)
-
-    def total(self, name: str) -> Fact | None:
-        """The fact of a total that the problem implies but does not mention; None for any other name.
-
-        Its place must hold something, and it must count what a total in the problem counts.
-        """
-        if not name.startswith(TOTAL) or len(name) > MAX_LENGTH:
-            return None
-        kind, _, place = name[len(TOTAL) :].partition(" in ")
-        if kind not in self._kinds or place not in self._places:
-            return None
-        self._bits[name] = 1 << len(self._bits)
-        self._points[name] = points(len(self._bits))[-1]
-        fact = self.facts[name] = self._fact(name)
-        return fact
+            parents |= bits[parent]
+        formula = quantity.formula(self._points, graph.codes) if parents and code is not None else code
+        return Fact(code, bits[name], parents, self._points[name], formula)
 
     def names(self, mask: int) -> str:
         """The names in a mask, for messages."""
         return ", ".join(repr(name) for name, bit in self._bits.items() if mask & bit) or "none"
+
+
+def facts_of(graph: Graph) -> ProblemFacts:
+    """The facts of a problem, kept with its graph."""
+    facts = graph.derived.get("facts")
+    if facts is None:
+        facts = graph.derived["facts"] = ProblemFacts(graph)
+    return facts
 
 
 @lru_cache(maxsize=256)

@@ -27,11 +27,11 @@ class StepVerdict(NamedTuple):
 class Report(NamedTuple):
     """Facts about a solution.
 
-    answer:           the integer it states; None where it states none.
+    answer:           the integer it states; None if it states none.
     answer_correct:   whether that is the problem's answer.
     nodes:            a verdict for each quantity that a gold solution defines.
     process_accuracy: the share of `nodes` that is correct, 0 to 1.
-    errors:           everything wrong with it; `executable` accepts when there is nothing.
+    errors:           everything wrong with it; `executable` accepts if there is none.
     trace:            the solution.
     """
 

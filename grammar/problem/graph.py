@@ -2,21 +2,25 @@
 
 A `Graph` holds exactly what the text says: one `Quantity` per sentence, in text order, and the question. The rest is
 computed when asked for: implied totals, values, the order of a solution, the operation count, and whether the text
-determines its answer. Not here: text (parse, render), gold solutions (solution), linear systems (solve).
+determines its answer. Not here: text (reading, writing), linear equations (solve).
+
+Does the text determine its answer? It is a linear system. A quantity whose definition depends on a cycle is ignored. A total
+is the sum of all quantities of its place that are mentioned anywhere. What is mentioned but not defined is free. Two
+statements about one quantity are two equations.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from grammar.problem.linear import Linear, decode, in_bounds
 from grammar.problem.names import Name, read_name
 from grammar.problem.quantity import Quantity
+from grammar.problem.solve import LinearForm, Number, eliminate, substitute
 
-if TYPE_CHECKING:
-    from grammar.checking.problem_facts import Blueprint
+_MAX_FREE = 64  # free quantities; more are not solved for
+Verdict = tuple[Fraction | int | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Graph:
     modulus: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses a modulus that has no meaning."""
+        """Refuses a modulus without meaning."""
         read_name(self.question)
         if self.modulus is not None and (self.modulus < 2 or any(s.rule == "unknown" for s in self.statements)):
             raise ValueError(f"Graph: modulus={self.modulus}; expected None or at least 2, and no unknown with it.")
@@ -57,7 +61,7 @@ class Graph:
         for name in self.mentioned:
             held = chosen.get(name)
             # a total is never in a problem's text, but in a graph read from a solution
-            if read_name(name).kind == "total" and (held is None or held.rule not in ("total", "products")):
+            if read_name(name).kind == "total" and (held is None or held.form.stated):
                 held = self.total(name) or held
             if held is not None:
                 found[name] = held
@@ -65,7 +69,7 @@ class Graph:
 
     @cached_property
     def restated(self) -> tuple[Quantity, ...]:
-        """Statements that are not the definition of their quantity, but a further equation about it."""
+        """Statements that are further equations about their quantity, not its definition."""
         return tuple(s for s in self.statements if s.rule != "unknown" and s is not self.quantities[s.name])
 
     @cached_property
@@ -107,7 +111,7 @@ class Graph:
         """A total as the sum of what its place holds; None for another name, or a place that holds nothing.
 
         A total counts what averages count ("newborn animal children", where averages are of "newborn children") when
-        all words of theirs are in its own; then it is a sum of products.
+        its words include all of theirs; then it is a sum of products.
         """
         total = read_name(name)
         if total.kind != "total":
@@ -126,7 +130,7 @@ class Graph:
 
     @cached_property
     def _goal(self) -> tuple[str, int | None]:
-        """Where a trace ends, and the number known of it besides its definition."""
+        """The name a trace ends with, and the number stated for it besides its definition."""
         if self.unknown is None:
             return self.question, None
         known = [s for s in self.restated if s.rule == "given"]
@@ -135,12 +139,12 @@ class Graph:
 
     @property
     def end(self) -> str:
-        """The name a trace ends with: the question, or in reverse the one whose number is known besides."""
+        """The name a trace ends with: the question, or in reverse the name with both a definition and a number."""
         return self._goal[0]
 
     @property
     def known(self) -> int | None:
-        """In reverse, the number known of the end; None in a forward problem."""
+        """In reverse, the number stated for the end; None in a forward problem."""
         return self._goal[1]
 
     @cached_property
@@ -177,15 +181,52 @@ class Graph:
         return sum(self.quantities[name].op for name in self.order)
 
     @cached_property
-    def verdict(self) -> tuple[Fraction | None, str | None]:
-        """The number that the text fixes for the question, and why it is not an answer; None for what there is not."""
-        from grammar.problem.solve import solve  # solve reads graphs
+    def verdict(self) -> Verdict:
+        """The number that the text fixes for the question (or None), and why it is no answer (or None)."""
+        if self.question not in self.quantities and self.question not in self.undefined:
+            return None, f"nothing is said about {self.question!r}"
+        if not self.restated and not self.free:
+            value = self.codes.get(self.question)
+            return (value, None) if value is not None else (None, f"{self.question!r} depends on itself or is too large")
+        if self.free == (self.question,) and len(self.restated) == 1 and self.unknown is not None and self.modulus is None:
+            known = self.restated[0]
+            form = decode(self.codes.get(known.name, 0))
+            if known.rule == "given" and isinstance(form, Linear):  # most problems in reverse: one equation a*x + b = K
+                return self._conclude(Fraction(known.constant - form.constant, form.slope))
+        if len(self.free) > _MAX_FREE:
+            return None, f"{len(self.free)} quantities are mentioned but not defined"
+        forms = self._linear_forms()
+        if self.question not in forms:
+            return None, f"{self.question!r} depends on itself, on a product of unknowns, or is too large"
+        further = ((forms.get(s.name), s.linear(forms)) for s in self.restated)
+        equations = (form - other for form, other in further if form is not None and other is not None)
+        solution = eliminate(equations, self.modulus)
+        if solution is None:
+            return None, "two statements contradict each other"
+        return self._conclude(substitute(forms[self.question], solution))
 
-        return solve(self)
+    def _linear_forms(self) -> dict[str, LinearForm | Number]:
+        """Name -> what it is in free quantities, for all that are linear in them."""
+        forms: dict[str, LinearForm | Number] = {name: LinearForm({name: 1}) for name in self.free}
+        for name in self.sorted_names:
+            form = self.quantities[name].linear(forms) if name not in forms else None
+            if form is not None:
+                forms[name] = form
+        return forms
+
+    def _conclude(self, found: LinearForm | Number) -> Verdict:
+        """The verdict, from what the question equals."""
+        if isinstance(found, LinearForm):
+            reached = "a definition is missing" if self.undefined else "nothing else is known of what depends on it"
+            return None, f"{next(filter(None, found))!r} stays free: {reached}"
+        value = Fraction(found)
+        if value.denominator != 1:
+            return value, f"{self.question!r} would be {value}, which is no integer"
+        return (value if self.modulus is None else value % self.modulus), None
 
     @property
     def answer(self) -> int | None:
-        """The number asked for; None where the text does not determine an integer."""
+        """The number asked for; None if the text does not determine an integer."""
         number, why_not = self.verdict
         return int(number) if why_not is None else None
 
@@ -196,15 +237,13 @@ class Graph:
 
     @property
     def why_not(self) -> str | None:
-        """Why the text determines no answer; None where it does."""
+        """Why the text determines no answer; None if it does."""
         return self.verdict[1]
 
     @cached_property
-    def blueprint(self) -> "Blueprint":
-        """What a solution is checked against."""
-        from grammar.checking.problem_facts import Blueprint  # blueprints read graphs
-
-        return Blueprint(self)
+    def derived(self) -> dict[str, object]:
+        """What other modules derive from it, each under its own key; kept as long as the graph."""
+        return {}
 
 
 def _count_of(average: Name) -> str:
@@ -212,7 +251,7 @@ def _count_of(average: Name) -> str:
 
 
 def _topological(quantities: Mapping[str, Quantity], goals: Iterable[str], leaves: Iterable[str] = ()) -> list[str]:
-    """Goals and their ancestors, parents first; whatever depends on a cycle is left out, and on no leaf but `leaves`."""
+    """Goals and their ancestors, parents first; what depends on a cycle, or on an undefined name not in `leaves`, is left out."""
     done: dict[str, bool | None] = dict.fromkeys(leaves, True)  # name -> usable; None while its parents are being visited
     order: list[str] = []
     for goal in goals:

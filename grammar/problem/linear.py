@@ -1,6 +1,6 @@
 """Linear forms in the unknown x, kept as plain integers while we compute.
 
-Kronecker's substitution: put x = X, a number far above every number the language admits. Then a form a*x + b *is* the
+Kronecker's substitution: put x = X, a number far above every number of the language. Then a form a*x + b *is* the
 integer a*X + b: sums, differences and products by a constant are integer arithmetic, two forms are equal exactly when
 their integers are, and `decode` gives a and b back. Numbers are bounded (`MAX_NUMBER`, `MAX_VALUE`), so no constant can
 reach X; a product of two forms in x overshoots `TOP` and is seen as what it is: not linear.
@@ -14,6 +14,7 @@ MAX_VALUE = 10**18  # magnitude of a computed constant or coefficient
 BITS = 192
 X = 1 << BITS  # the unknown
 TOP = MAX_VALUE * X + MAX_VALUE  # largest code of a form within bounds
+NAN = float("nan")  # stands for what is not known or not linear: equal to nothing, within no bounds
 _HALF = X >> 1
 
 

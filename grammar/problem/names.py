@@ -5,8 +5,7 @@ A name is free text (accents, apostrophes, hyphens, digits) in one of four forms
     roses                                                         a count without a place
     total number of adult animals in South Zoo                    a total over a place
     average number of newborn children per adult owl in South Zoo an average per item
-The first " in " ends the item. Punctuation and the few phrases that the language itself uses between names are refused,
-so that a sentence can be cut into names in one way only.
+The first " in " ends the item. `names.lark` says which words a name may hold.
 """
 
 import re
@@ -14,13 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from grammar.language.tables import TRACES
+
 MAX_LENGTH = 120  # characters of one name; the longest published one has 82
 
-_WORDS = re.compile(r"[\w'’&-]+(?: [\w'’&-]+)*")
-_RESERVED = re.compile(
-    r"^(?:the|sum|difference|Define)\b"
-    r"|\b(?:as|does|equals|exists|Define|are there|and the|plus the|times the|is greater than)\b"
-)
+_NAME = re.compile(TRACES.regexp("NAME"))
 TOTAL = "total number of "
 _AVERAGE = "average number of "
 
@@ -62,7 +59,7 @@ def read_name(text: str) -> Name:
     Raises:
         ValueError: if the language could not tell this name from the words around it.
     """
-    if len(text) > MAX_LENGTH or not _WORDS.fullmatch(text) or _RESERVED.search(text):
+    if len(text) > MAX_LENGTH or not _NAME.fullmatch(text):
         raise ValueError(
             f"name {text[:MAX_LENGTH]!r}: expected words (letters, digits, ' & -) joined by single spaces, at most "
             f"{MAX_LENGTH} characters, without phrases of the language such as 'as', 'does', 'equals' or 'and the'; "

@@ -2,24 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from grammar.problem.linear import MAX_NUMBER, X
+from grammar.problem.forms import FORMS, OPERATIONS, SCALES, StatementForm
+from grammar.problem.linear import MAX_NUMBER, MAX_VALUE
 from grammar.problem.names import read_name
+from grammar.problem.solve import LinearForm, Number
 
-Rule = Literal["given", "copy", "sum", "difference", "total", "products", "unknown"]
+Rule = str  # the name of a statement form: "given", "copy", "sum", "difference", "total", "products", "unknown"
 Scale = Literal["plus", "times"]
-
-_PARENTS: dict[str, tuple[int, float]] = {  # rule -> fewest and most parents
-    "given": (0, 0),
-    "unknown": (0, 0),
-    "copy": (1, 1),
-    "sum": (2, float("inf")),
-    "difference": (2, 2),
-    "total": (1, float("inf")),
-    "products": (2, float("inf")),
-}
-_SCALABLE = ("copy", "sum", "difference")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +18,10 @@ class Quantity:
     """One node, or one sentence about it.
 
     name:     what it is called ("adult owl in South Zoo", "total number of movies in Verdi Movie Festival", "roses").
-    rule:     how its value comes about. "products" sums products of parents taken two by two (count, average, ...).
+    rule:     how its value comes about: the name of a form (`forms`).
     parents:  names in reading order; empty exactly for "given" and "unknown".
     constant: the number of a "given", or c of "c plus ..." and "c times ..."; else None.
-    scale:    "plus" or "times" where such a c stands before the rest; else None.
+    scale:    "plus" or "times" if such a c stands before the rest; else None.
 
     Raises:
         ValueError: for a combination that no sentence can say.
@@ -45,15 +36,15 @@ class Quantity:
     def __post_init__(self) -> None:
         """Refuses what no sentence can say."""
         rule, parents, constant, scale = self.rule, self.parents, self.constant, self.scale
-        if rule not in _PARENTS:
-            raise ValueError(f"Quantity {self.name!r}: unknown rule {rule!r}; choose from {', '.join(_PARENTS)}.")
+        form = FORMS.get(rule)
+        if form is None:
+            raise ValueError(f"Quantity {self.name!r}: unknown rule {rule!r}; choose from {', '.join(FORMS)}.")
         read_name(self.name)
         for name in parents:
             read_name(name)
-        fewest, most = _PARENTS[rule]
-        if not fewest <= len(parents) <= most or (rule == "products" and len(parents) % 2):
+        if not form.takes(len(parents)):
             raise ValueError(f"Quantity {self.name!r}: rule {rule!r} does not take {len(parents)} parents.")
-        if scale is not None and (scale not in ("plus", "times") or rule not in _SCALABLE):
+        if scale is not None and (scale not in SCALES or not form.scalable):
             raise ValueError(f"Quantity {self.name!r}: scale {scale!r} does not fit rule {rule!r}.")
         if (constant is not None) != (rule == "given" or scale is not None):
             raise ValueError(
@@ -64,31 +55,37 @@ class Quantity:
             raise ValueError(f"Quantity {self.name!r}: constant {constant} is not within 0..{MAX_NUMBER}.")
 
     @property
+    def form(self) -> StatementForm:
+        """The form of its statement."""
+        return FORMS[self.rule]
+
+    @property
     def op(self) -> int:
         """Operand count: a leaf 1, the unknown 1, each reference 1, a constant 1."""
         return len(self.parents) + (self.constant is not None) or 1
 
-    def compute(self, codes: Mapping[str, int], modulus: int | None = None) -> int:
-        """Its value as an integer code (`linear`), from the codes of its parents.
+    def compute(self, values: Mapping[str, Any], modulus: int | None = None) -> Any:
+        """Its value from those of its parents: integer codes (`linear`) or linear forms (`solve`); NaN if it is not linear.
 
         Raises:
             KeyError: if a parent has no value.
         """
-        match self.rule:
-            case "given":
-                value = self.constant
-            case "unknown":
-                return X
-            case "difference":
-                value = codes[self.parents[0]] - codes[self.parents[1]]
-            case "products":
-                value = sum(codes[a] * codes[b] for a, b in zip(self.parents[::2], self.parents[1::2], strict=True))
-            case _:
-                value = 0
-                for parent in self.parents:
-                    value += codes[parent]
-        if self.scale == "plus":
-            value += self.constant
-        elif self.scale == "times":
-            value *= self.constant
-        return value if modulus is None else value % modulus
+        value = FORMS[self.rule].compute([values[parent] for parent in self.parents], self.constant)
+        return self._scaled(value) if modulus is None else self._scaled(value) % modulus
+
+    def _scaled(self, value: Any) -> Any:
+        return value if self.scale is None else OPERATIONS[SCALES[self.scale]](self.constant, value)
+
+    def formula(self, points: Mapping[str, int], codes: Mapping[str, int]) -> int:
+        """What a gold step comes to if each parent, whose value is in `codes`, stands for its point."""
+        if not self.form.by_value:
+            return self.compute(points)
+        return self._scaled(self.form.formula(*([of[parent] for parent in self.parents] for of in (points, codes))))
+
+    def linear(self, forms: Mapping[str, LinearForm | Number]) -> LinearForm | Number | None:
+        """What it is in free quantities, from what its parents are; None if that is not linear, or not within bounds."""
+        if any(parent not in forms for parent in self.parents):
+            return None
+        form = self.compute(forms)
+        factors = form.values() if isinstance(form, LinearForm) else (form,)
+        return form if all(abs(factor) <= MAX_VALUE for factor in factors) else None

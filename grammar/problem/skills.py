@@ -1,23 +1,15 @@
 """Atomic skills: which operation computes a quantity, and which operations meet in a problem."""
 
+from grammar.problem.forms import SKILLS
 from grammar.problem.graph import Graph
 from grammar.problem.quantity import Quantity
 
-SKILLS = (
-    "given", "copy", "sum of 2", "sum of 3 or more", "difference", "constant plus", "constant times", "total", "product",
-    "equation",
-)  # fmt: skip
+__all__ = ["SKILLS", "compositions", "skill_of"]
 
 
 def skill_of(quantity: Quantity) -> str | None:
-    """The operation that computes a quantity, the outermost where there are two; None for the unknown, which is only named."""
-    if quantity.rule == "unknown":
-        return None
-    if quantity.scale is not None:
-        return f"constant {quantity.scale}"
-    if quantity.rule == "sum":
-        return "sum of 2" if len(quantity.parents) == 2 else "sum of 3 or more"
-    return {"products": "product"}.get(quantity.rule, quantity.rule)
+    """The operation that computes a quantity, the outer one of two; None for the unknown, which is only named."""
+    return f"constant {quantity.scale}" if quantity.scale is not None else quantity.form.skill(len(quantity.parents))
 
 
 def compositions(graph: Graph) -> set[str]:

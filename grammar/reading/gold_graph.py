@@ -1,7 +1,8 @@
-"""The graph that a gold solution states: the authority where a problem's text is absent or determines no answer."""
+"""The graph that a gold solution states: the authority if a problem's text is absent or determines no answer."""
 
 from typing import NamedTuple
 
+from grammar.problem.forms import FORMS, SCALES
 from grammar.problem.graph import Graph
 from grammar.problem.names import read_name
 from grammar.problem.quantity import Quantity, Rule
@@ -12,7 +13,7 @@ from grammar.reading.words import is_variable
 
 
 class _Made(NamedTuple):
-    """What a letter is made of: a rule over names, with c of "c plus" or "c times" where there is one."""
+    """What a letter is made of: a rule over names, with c of "c plus" or "c times" if any."""
 
     rule: Rule
     parents: tuple[str, ...] = ()
@@ -37,8 +38,8 @@ def graph_of(trace: Trace, *, modulus: int | None = None) -> Graph:
         statements.append(Quantity(step.name, rule, made.parents, made.constant, made.scale))
         letters[step.letter] = _Made("copy", (step.name,))
     question = statements[-1].name
-    if trace.tail is not None:
-        known = int(trace.tail.shape.values(trace.tail.words)[1])
+    if trace.ending is not None:
+        known = int(trace.ending.shape.values(trace.ending.words)[1])
         question = next((s.name for s in statements if s.rule == "unknown"), question)
         statements.append(Quantity(statements[-1].name, "given", (), known))
     return Graph(tuple(statements), question, modulus)
@@ -69,16 +70,11 @@ def _chain(step: Step, chain: Chain, letters: dict[str, _Made]) -> _Made:
 
 
 def _join(sign: str, a: _Made, b: _Made) -> _Made | None:
-    """What two operands make; None where no problem can say so."""
-    if a.rule == "given" and b.scale is None and b.rule in ("copy", "sum", "difference") and sign in "+*":
-        return _Made(b.rule, b.parents, a.constant, "plus" if sign == "+" else "times")
+    """What two operands make; None if no problem can say so."""
+    scale = next((word for word, scale_sign in SCALES.items() if scale_sign == sign), None)
+    if a.rule == "given" and b.scale is None and FORMS[b.rule].scalable and scale is not None:
+        return _Made(b.rule, b.parents, a.constant, scale)
     if a.scale is not None or b.scale is not None:
         return None
-    kinds = {a.rule, b.rule}
-    if sign == "+" and kinds <= {"copy", "sum"}:
-        return _Made("sum", a.parents + b.parents)
-    if sign == "+" and kinds == {"products"}:
-        return _Made("products", a.parents + b.parents)
-    if kinds == {"copy"} and sign in "-*":
-        return _Made("difference" if sign == "-" else "products", a.parents + b.parents)
-    return None
+    found = ((form.name, form.joined(sign, a[:2], b[:2])) for form in FORMS.values())
+    return next((_Made(rule, parents) for rule, parents in found if parents is not None), None)

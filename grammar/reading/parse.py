@@ -1,7 +1,7 @@
 """Text to data: problems to graphs, solutions to traces.
 
-`trace.lark` and `problem.lark` define what is accepted; here texts are cut into sentences, so that one that is malformed
-becomes an error with its place while those around it are read. Any text is read in time linear in its length.
+`trace.lark` and `problem.lark` define what is accepted. Here texts are cut into sentences, so that a malformed one becomes an
+error with its place, and those around it are read. Any text is read in time linear in its length.
 """
 
 import re
@@ -10,36 +10,38 @@ from typing import TypeVar
 
 from lark.exceptions import UnexpectedInput
 
+from grammar.language.tables import TRACES, Language
 from grammar.problem.graph import Graph
 from grammar.problem.names import read_name
-from grammar.reading.reverse_endings import read_tail
-from grammar.reading.sentences import ProblemSyntaxError, read_question, read_sentence
-from grammar.reading.shapes import read_body, read_unknown
-from grammar.reading.trace import PRELUDE, Step, StepError, Tail, Trace, TraceSyntaxError
-from grammar.reading.words import KINDS, UNKNOWN_BODY, VARIABLE
+from grammar.reading.reverse_endings import read_ending
+from grammar.reading.sentences import ProblemSyntaxError, problems
+from grammar.reading.shapes import read_body
+from grammar.reading.trace import PRELUDE, ReverseEnding, Step, StepError, Trace, TraceSyntaxError
+from grammar.reading.words import is_variable
 
 T = TypeVar("T")
 MAX_PROBLEM = 1_048_576  # characters of a problem
 MAX_TEXT = 65_536  # characters of a response; the longest published one has 2,600
 
-_DEFINE = re.compile(r"Define[ \t\r\n]")
-_HEAD = re.compile(r"\s*(\S.*?) +as +([A-Za-z]{1,2}) *;\s*", re.DOTALL)
-_ANSWER = re.compile(r"Answer:\s*(-?[0-9]{1,9})\s*\.\s*$")
-_INTEGER = re.compile(r"\s*(-?[0-9]{1,9})\s*\.?\s*")
-_TERMINALS = {
-    "_STOP": "'.'",
-    "_SEMI": "';'",
-    "_EQ": "'='",
-    "SIGN": "'+' or '-'",
-    "TIMES": "'*'",
-    "OPEN": "'('",
-    "CLOSE": "')'",
-    "VAR": "a variable",
+_BLANKS, _VAR, _NUMBER = f"{TRACES.blank}*+", TRACES.regexp("VAR"), TRACES.any_of("number")
+_STOP, _OPEN_TAG, _CLOSE_TAG, _END = TRACES.text("_STOP"), TRACES.text("_OPEN_TAG"), "</answer>", TRACES.text("_END")
+_KNOW = TRACES.text("_KNOW")
+_DEFINE = re.compile(f"{TRACES.regexp('_DEFINE')}{TRACES.blank}++")
+_AS, _SEMI = TRACES.text("_AS"), TRACES.text("_SEMI")
+_PUBLISHED_AS, _PUBLISHED_SEMI = f" {_AS} ", f"{_SEMI} "
+_HEAD = re.compile(rf"(\S.*?)(?<=\S){TRACES.blank}++{_AS}{TRACES.blank}++({_VAR}){_BLANKS}{_SEMI}{_BLANKS}", re.DOTALL)
+_ANSWER = re.compile(rf"{TRACES.regexp('_ANSWER')}\s*({_NUMBER})\s*{TRACES.regexp('_STOP')}\s*$")
+_INTEGER = re.compile(rf"\s*({_NUMBER})\s*{TRACES.regexp('_STOP')}?\s*")
+_SPOKEN = {  # terminals that are no fixed text, for messages
+    "COUNT": "a name",
     "INT": "a number",
+    "NAME": "a name",
     "NEG": "a negative number",
-    "TERM": "a term in x",
+    "SIGN": "'+' or '-'",
     "SO": "'so'",
-    "UNKNOWN": repr(UNKNOWN_BODY),
+    "TERM": "a term in x",
+    "VAR": "a variable",
+    "WHOLE": "'total' or 'average'",
     "$END": "the end of the statement",
 }
 
@@ -67,9 +69,10 @@ def parse_problem(problem: str, question: str = "", *, modulus: int | None = Non
     if text and not text.endswith("."):
         raise ProblemSyntaxError(f"problem: expected '.' at its end, found {text[-20:]!r}; close each sentence.")
     sentences = text[:-1].split(". ") if text else []
-    statements = tuple(_sentence(read_sentence, s, f"sentence {i}") for i, s in enumerate(sentences))
+    language = problems()
+    statements = tuple(_sentence(language.sentence, s, f"sentence {i}") for i, s in enumerate(sentences))
     try:
-        return Graph(statements, _sentence(read_question, question.strip(), "question"), modulus)
+        return Graph(statements, _sentence(language.question, question.strip(), "question"), modulus)
     except ProblemSyntaxError:
         raise
     except ValueError as error:
@@ -81,7 +84,7 @@ def _sentence(read: Callable[[str], T], text: str, where: str) -> T:
     try:
         return read(text)
     except UnexpectedInput as error:
-        place, expected, found = explain(error, text)
+        place, expected, found = explain(error, text, problems())
         message = f"problem, {where}, character {place}: expected {expected}; found {found}"
         raise ProblemSyntaxError(f"{message}\n    {text[:200]}") from error
     except ValueError as error:
@@ -94,7 +97,7 @@ def parse_trace(text: str) -> Trace:
     Whatever a model may have written is read; what `trace.lark` does not accept is in the trace's `errors`. A text in
     which a bare "Answer: 12." must not count is read by `parse_response`.
     """
-    match = None if "<answer>" in text or "</solution>" in text else _ANSWER.search(text, max(0, len(text) - 64))
+    match = None if _OPEN_TAG in text or _END in text else _ANSWER.search(text, max(0, len(text) - 64))
     if match is None or len(text) > MAX_TEXT:
         return parse_response(text)
     reader = _Reader(text)
@@ -111,10 +114,10 @@ def parse_response(text: str) -> Trace:
     if len(text) > MAX_TEXT:
         reader.error("syntax", None, f"the text has {len(text)} characters; at most {MAX_TEXT} are read", 0, len(text))
         return reader.trace(None, gold=False)
-    closed, opened = text.find("</solution>"), text.find("<answer>")
+    closed, opened = text.find(_END), text.find(_OPEN_TAG)
     if closed >= 0 and (opened < 0 or closed < opened):
         reader.read(0, closed)
-        reader.junk(closed + 11, opened if opened >= 0 else len(text), "<answer>")
+        reader.junk(closed + len(_END), opened if opened >= 0 else len(text), _OPEN_TAG)
     else:
         reader.read(0, opened if opened >= 0 else len(text))
     return reader.trace(reader.answer(opened), gold=False)
@@ -127,13 +130,13 @@ class _Reader:
         self.text = text
         self.steps: list[Step] = []
         self.errors: list[StepError] = []
-        self.tail: Tail | None = None
+        self.ending: ReverseEnding | None = None
         self.prelude = False
 
     def trace(self, answer: int | None, *, gold: bool) -> Trace:
         """What was read."""
         errors = tuple(self.errors)
-        return Trace(tuple(self.steps), self.prelude, self.tail, answer, gold, errors, len(self.text))
+        return Trace(tuple(self.steps), self.prelude, self.ending, answer, gold, errors, len(self.text))
 
     def error(self, kind: str, step: int | None, message: str, start: int, end: int) -> None:
         """Notes an error."""
@@ -147,67 +150,66 @@ class _Reader:
             self.error("syntax", None, f"expected {expected}, found {shown!r}", start, end)
 
     def read(self, start: int, end: int) -> None:
-        """Reads prelude, steps and tail between two places."""
-        opening, *parts = _DEFINE.split(self.text[start:end])
-        at = start + len(opening)
-        stripped = opening.strip()
-        if stripped == PRELUDE:
+        """Reads prelude, steps and ending between two places."""
+        found = list(_DEFINE.finditer(self.text, start, end))
+        starts = [match.start() for match in found] + [end]
+        opening = self.text[start : starts[0]].strip()
+        if opening == PRELUDE:
             self.prelude = True
-        elif stripped:
-            self.junk(start, at, "'Define NAME as LETTER; ...'")
-        for part in parts:
-            self.step(part, at)
-            at += len(part) + 7
+        elif opening:
+            self.junk(start, starts[0], "'Define NAME as LETTER; ...'")
+        for match, stop in zip(found, starts[1:], strict=True):
+            self.step(match.start(), match.end(), stop)
 
-    def step(self, part: str, start: int) -> None:
-        """Reads one step, whose "Define " stands at `start` and is followed by `part`, and what comes after it."""
-        head, semicolon, rest = part.partition("; ")
-        name, as_, letter = head.rpartition(" as ")
-        if not (semicolon and as_ and KINDS[letter] == VARIABLE):
+    def step(self, start: int, begin: int, stop: int) -> None:
+        """Reads one step, whose "Define" stands at `start` and its name at `begin`, and what follows it up to `stop`."""
+        part = self.text[begin:stop]
+        head, semicolon, rest = part.partition(_PUBLISHED_SEMI)
+        name, as_, letter = head.rpartition(_PUBLISHED_AS)
+        if not (semicolon and as_ and is_variable(letter)):
             match = _HEAD.match(part)
-            if match is None or KINDS[match[2]] != VARIABLE:
+            if match is None:
                 message = f"expected 'NAME as LETTER; ...' after 'Define', found {part[:40].strip()!r}"
-                return self.error("syntax", None, message, start, start + 7 + len(part))
+                return self.error("syntax", None, message, start, stop)
             name, letter, rest = match[1], match[2], part[match.end() :]
-        name = name.lstrip(" \t\r\n").rstrip(" ")
-        offset = start + 7 + len(part) - len(rest)
-        body, stop, after = rest.partition(".")
-        end = offset + len(body) + len(stop)
-        shape, words = None, ()
+        name, offset = name.rstrip(" "), stop - len(rest)
+        body, full_stop, after = rest.partition(_STOP)
+        end = offset + len(body) + len(full_stop)
+        index, shape, words = len(self.steps), None, ()
         try:
-            shape, words = (read_unknown(), ()) if body == UNKNOWN_BODY else read_body(body)
+            shape, words = read_body(body)
         except UnexpectedInput as problem:
-            self.malformed(problem, body, offset, len(self.steps))
+            self.malformed(problem, body, offset, index)
         self.steps.append(Step(name, letter, shape, words, body, offset, start, end))
-        if self.tail is not None:
-            self.error("syntax", len(self.steps) - 1, "expected the end after 'Solution: ...', found another step", start, end)
+        if self.ending is not None:
+            self.error("syntax", index, "expected the end after 'Solution: ...', found another step", start, end)
         try:
             read_name(name)
         except ValueError as problem:
-            self.error("syntax", len(self.steps) - 1, str(problem), start + 7, start + 7 + len(head))
-        if not stop:
-            self.error("syntax", len(self.steps) - 1, "expected '.' at the end of the step", end, end)
+            self.error("syntax", index, str(problem), begin, begin + len(head))
+        if not full_stop:
+            self.error("syntax", index, "expected '.' at the end of the step", end, end)
         elif after != " " and after:
             self.after(after, end)
         return None
 
     def malformed(self, problem: UnexpectedInput, text: str, offset: int, step: int | None) -> None:
         """Notes what Lark did not accept, where, and what it expected."""
-        place, expected, found = explain(problem, text)
+        place, expected, found = explain(problem, text, TRACES)
         self.error("syntax", step, f"expected {expected}; found {found}", offset + place, offset + len(text))
 
     def after(self, text: str, start: int) -> None:
-        """Reads what stands between a step and the next: blanks, or the tail."""
-        at = text.find("We know")
-        if at < 0 or self.tail is not None:
+        """Reads what stands between a step and the next: blanks, or the ending."""
+        at = text.find(_KNOW)
+        if at < 0 or self.ending is not None:
             return self.junk(start, start + len(text), "'Define ...' or 'We know ...'")
         self.junk(start, start + at, "'We know ...'")
-        tail = text[at:].rstrip()
+        ending = text[at:].rstrip()
         try:
-            shape, words = read_tail(tail)
+            shape, words = read_ending(ending)
         except UnexpectedInput as problem:
-            return self.malformed(problem, tail, start + at, None)
-        self.tail = Tail(shape, words, start + at, start + at + len(tail))
+            return self.malformed(problem, ending, start + at, None)
+        self.ending = ReverseEnding(shape, words, start + at, start + at + len(ending))
         return None
 
     def answer(self, opened: int) -> int | None:
@@ -215,8 +217,8 @@ class _Reader:
         if opened < 0:
             self.error("answer", None, "expected '<answer> N </answer>', found no <answer>", len(self.text), len(self.text))
             return None
-        closed = self.text.find("</answer>", opened)
-        start = opened + 8 if closed >= 0 else self.text.rfind("<answer>") + 8
+        closed = self.text.find(_CLOSE_TAG, opened)
+        start = (opened if closed >= 0 else self.text.rfind(_OPEN_TAG)) + len(_OPEN_TAG)
         content = self.text[start : closed if closed >= 0 else len(self.text)]
         match = _INTEGER.fullmatch(content)
         if match is None:
@@ -237,11 +239,11 @@ def require(trace: Trace) -> Trace:
     return trace
 
 
-def explain(error: UnexpectedInput, text: str) -> tuple[int, str, str]:
+def explain(error: UnexpectedInput, text: str, language: Language) -> tuple[int, str, str]:
     """Where Lark stopped, what it expected there, and what it found."""
     place = error.pos_in_stream
     if place is None or place < 0 or getattr(getattr(error, "token", None), "type", "") == "$END":
         place = len(text)
     names = getattr(error, "accepts", None) or getattr(error, "expected", None) or getattr(error, "allowed", None) or ()
-    expected = " or ".join(sorted({_TERMINALS.get(name, name.strip("_").lower()) for name in names}))
+    expected = " or ".join(sorted({_SPOKEN.get(name) or language.spoken(name) for name in names}))
     return place, expected or "nothing", repr(text[place : place + 20]) if text[place:] else "the end"

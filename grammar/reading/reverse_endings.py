@@ -1,100 +1,107 @@
-"""The end of a solution in reverse: "We know V = K, so we have E = K and we solve it ... Solution: x = N."
+"""The ending of a solution in reverse: "We know V = K, so we have E = K and we solve it ... Solution: x = N."
 
 Read like statements (shapes): by `trace.lark` once for each sequence of word kinds.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
 from lark import Token, Tree
 
-from grammar.reading.shapes import Side, parser, read_side, tokens_of
-from grammar.reading.words import KINDS, VALUE_KINDS, join
+from grammar.language.tables import TRACES
+from grammar.reading.shapes import Side, read_side, tokens_of
+from grammar.reading.words import KINDS, VALUE_KINDS, cut, join
 
-_LIMIT = 4096
-_TAILS: "dict[tuple, TailShape]" = {}
-_ISOLATE = "Isolate the term with x:"
-_TEXT = (
-    "We know {} = {}, so we have {} = {} and we solve it through the following steps: "
-    "Simplifying the equation: {} = {}. Move all terms to one side: {} = {}. Isolate the term with x: {} = {}. "
-    "Divide both sides by {}: {} = {} / {}. Solution: {} = {}."
-)
+_LIMIT = 4096  # shapes remembered
+_SHAPES: "dict[tuple, EndingShape]" = {}
+_BETWEEN = " | "  # between parts that are cut into words together
+
+
+def _template() -> str:
+    """The ending in published spacing, {} for each of its parts, as `trace.lark` has it."""
+    holes = {"VAR": "{}", "number": "{}", "equality": f"{{}} {TRACES.text('_EQ')} {{}}"}
+    text = " ".join(holes.get(symbol) or TRACES.text(symbol) for symbol in TRACES.rule("ending")[0])
+    return re.sub(r" (?=[.,:])", "", text)
+
+
+_TEMPLATE = _template()
+_PARTS = re.compile("([^=.,:]+)".join(map(re.escape, _TEMPLATE.split("{}"))))
 
 
 @dataclass(frozen=True, slots=True)
-class TailShape:
-    """The kind of a tail.
+class EndingShape:
+    """The kind of an ending.
 
     values:     picks its values out of its words: V, K, those of four equalities (given, simplified, moved, isolated),
         then the divisor, x, the two numbers of the quotient, x, N.
     equalities: left and right side of each.
-    text:       the tail with a %s for each value; `sample` one with values.
+    sample:     an ending of this kind.
     """
 
     values: Callable[[Sequence[str]], tuple[str, ...]]
     equalities: tuple[tuple[Side, Side], ...]
-    text: str
     sample: str
 
     def __reduce__(self) -> tuple:
-        """Pickles as a tail of its kind."""
+        """Pickles as an ending of its kind: what computes its sides does not pickle."""
         return _shape_of, (self.sample,)
 
     def write(self, words: Sequence[str]) -> str:
-        """The tail in published spacing."""
-        return self.text % self.values(words)
+        """The ending in published spacing."""
+        return _written(words)
 
 
-def write_tail(*parts: object) -> str:
-    """The tail with its parts: V, K, both sides of four equalities, the divisor, x, the two of the quotient, x, N."""
-    return _TEXT.format(*parts)
+def _written(words: Sequence[str]) -> str:
+    return write_ending(*join(words).split(_BETWEEN))
 
 
-def _shape_of(sample: str) -> TailShape:
-    return read_tail(sample)[0]
+def _shape_of(sample: str) -> EndingShape:
+    return read_ending(sample)[0]
 
 
-def read_tail(tail: str) -> tuple[TailShape, Sequence[str]]:
-    """The shape of a tail and its words.
+def write_ending(*parts: object) -> str:
+    """The ending with its parts: V, K, both sides of four equalities, the divisor, x, the two of the quotient, x, N."""
+    return _TEMPLATE.format(*parts)
+
+
+def read_ending(text: str) -> tuple[EndingShape, Sequence[str]]:
+    """The shape of an ending and its words.
 
     Raises:
         lark.exceptions.UnexpectedInput: if `trace.lark` does not accept it.
     """
-    words = _cut(tail)
-    shape = _TAILS.get(tuple(map(KINDS.__getitem__, words)))
-    if shape is not None and _ISOLATE in tail:  # its x is the one word of that kind that is no value
-        return shape, words
-    tree = parser("tail").parse(tail)
-    words = _cut(write_tail(*(join([token.value for token in tokens]) for tokens in _parts(tree))))
+    match = _PARTS.fullmatch(text)
+    if match is not None:
+        words = cut(_BETWEEN.join(match.groups()))
+        shape = _SHAPES.get(tuple(map(KINDS.__getitem__, words)))
+        if shape is not None:
+            return shape, words
+    tree = TRACES.parse(text, "ending")
+    words = cut(_BETWEEN.join(join([token.value for token in part]) for part in _parts(tree)))
     shape = _build(tree, words)
-    if len(_TAILS) >= _LIMIT:
-        _TAILS.clear()
-    _TAILS[tuple(map(KINDS.__getitem__, words))] = shape
+    if len(_SHAPES) >= _LIMIT:
+        _SHAPES.clear()
+    _SHAPES[tuple(map(KINDS.__getitem__, words))] = shape
     return shape, words
 
 
-def _cut(tail: str) -> list[str]:
-    spaced = tail.replace(".", " .").replace(",", " ,").replace(":", " :")
-    return spaced.replace("(", "( ").replace(")", " )").split(" ")
-
-
 def _parts(tree: Tree) -> list[list[Token]]:
-    """The tokens of each part that `write_tail` takes."""
+    """The tokens of each part that `write_ending` takes."""
     parts = []
     for child in tree.children:
         if isinstance(child, Token):
             parts.append([child])
         elif child.data == "equality":
-            parts.extend(tokens_of(side) for side in child.children)
+            parts.extend(map(tokens_of, child.children))
         else:
             parts.append(tokens_of(child))
     return parts
 
 
-def _build(tree: Tree, words: list[str]) -> TailShape:
-    skipped = next(i for i in range(len(words)) if words[i : i + 2] == ["x", ":"] and words[i - 1] == "with")
-    places = [i for i, word in enumerate(words) if KINDS[word] in VALUE_KINDS and i != skipped]
+def _build(tree: Tree, words: list[str]) -> EndingShape:
+    places = [i for i, word in enumerate(words) if KINDS[word] in VALUE_KINDS]
     equalities, at = [], 2
     for child in tree.children:
         if isinstance(child, Tree) and child.data == "equality":
@@ -102,9 +109,4 @@ def _build(tree: Tree, words: list[str]) -> TailShape:
             right = read_side(tokens_of(child.children[1]), left.last)
             equalities.append((left, right))
             at = right.last
-    held = frozenset(places)
-    text = " ".join("%s" if i in held else word for i, word in enumerate(words))
-    for mark in (" .", " ,", " :", " )"):
-        text = text.replace(mark, mark[1:])
-    text, values = text.replace("( ", "("), itemgetter(*places)
-    return TailShape(values, tuple(equalities), text, text % values(words))
+    return EndingShape(itemgetter(*places), tuple(equalities), _written(words))

@@ -6,24 +6,18 @@ side. Not here: what letters stand for (verify), how a text is cut into steps (p
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
 from math import prod
 from operator import itemgetter
 
-from lark import Lark, Token, Tree
+from lark import Token, Tree
 
-from grammar.reading.words import INTEGER, KINDS, NEGATIVE, TERM, UNKNOWN_BODY, VALUE_KINDS, VARIABLE, cut, join
+from grammar.language.tables import TRACES
+from grammar.reading.words import INTEGER, KINDS, NEGATIVE, TERM, VALUE_KINDS, VARIABLE, cut, join
 
 _LIMIT = 4096  # shapes remembered; the published corpus has about 500
 Factor = list[tuple[int, int]]  # signs and places of values added up
 _SHAPES: "dict[tuple, Shape]" = {}
-
-
-@cache
-def parser(start: str) -> Lark:
-    """Plain Lark on `trace.lark`, from one of its rules: "trace", "body" or "tail"."""
-    return Lark.open("trace.lark", rel_to=__file__, parser="lalr", start=start, maybe_placeholders=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +64,11 @@ class Shape:
     """A kind of statement.
 
     chains: its chains of equalities; none in "we don't know its value yet ...".
-    text:   its text in published spacing, %s for each value.
-    values: picks all its values out of its words.
-    inner:  places of the variables that all chains but the last define; `final` is that of the last.
     sample: a statement of this kind.
     """
 
     chains: tuple[Chain, ...]
-    text: str
-    values: Callable[[Sequence[str]], tuple[str, ...]]
-    inner: tuple[int, ...] = ()
-    final: int = 0
-    sample: str = ""
+    sample: str
 
     def __reduce__(self) -> tuple:
         """Pickles as a statement of its kind: what computes its sides does not pickle."""
@@ -89,7 +76,7 @@ class Shape:
 
     def write(self, words: Sequence[str]) -> str:
         """The statement in published spacing."""
-        return self.text % self.values(words)
+        return join(words)
 
 
 def _shape_of(sample: str) -> Shape:
@@ -107,23 +94,13 @@ def read_body(body: str) -> tuple[Shape, Sequence[str]]:
     return (shape, words) if shape is not None else read_plainly(body)
 
 
-@cache
-def read_unknown() -> Shape:
-    """The shape of the statement that leaves a value open."""
-    return read_plainly(UNKNOWN_BODY)[0]
-
-
 def read_plainly(body: str) -> tuple[Shape, Sequence[str]]:
     """`read_body` by Lark alone; it remembers the shape.
 
     Raises:
         lark.exceptions.UnexpectedInput: if `trace.lark` does not accept it.
     """
-    return read_tree(parser("body").parse(body))
-
-
-def read_tree(tree: Tree) -> tuple[Shape, Sequence[str]]:
-    """`read_body` of what Lark made of it."""
+    tree = TRACES.parse(body, "body")
     words = list(_words(tree))
     key = tuple(map(KINDS.__getitem__, words))
     shape = _SHAPES.get(key)
@@ -161,7 +138,7 @@ def _build(tree: Tree, words: list[str]) -> Shape:
     chains, at = [], 0
     for equation in tree.children:
         if isinstance(equation, Token):
-            return Shape((), equation.value, _picker([]), sample=equation.value)
+            return Shape((), join(words))
         sides: list[Side] = []
         for side in equation.children[2:]:
             sides.append(read_side(tokens_of(side), sides[-1].last if sides else 0))
@@ -173,9 +150,7 @@ def _build(tree: Tree, words: list[str]) -> Shape:
         count = sides[-1].last
         chains.append(Chain(places[at], _picker(places[at + 1 : at + 1 + count]), tuple(sides), tuple(sides[:-1]), pairs))
         at += 1 + count
-    values, targets = frozenset(places), [chain.target for chain in chains]
-    text = join(["%s" if i in values else word for i, word in enumerate(words)])
-    return Shape(tuple(chains), text, _picker(places), tuple(targets[:-1]), targets[-1], join(words))
+    return Shape(tuple(chains), join(words))
 
 
 def _picker(places: list[int]) -> Callable[[Sequence[str]], tuple[str, ...]]:

@@ -4,23 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from grammar.reading.reverse_endings import TailShape
+from grammar.language.tables import TRACES
+from grammar.reading.reverse_endings import EndingShape
 from grammar.reading.shapes import Shape
 
-PRELUDE = "The question is difficult, so we use equations to solve it."
+PRELUDE = TRACES.text("PRELUDE")
 
 ErrorKind = Literal["syntax", "missing", "value", "parents", "arithmetic", "letters", "ungrounded", "equation", "answer"]
 
 
 class TraceSyntaxError(ValueError):
-    """A text that `trace.lark` does not accept where a whole, well-formed solution is needed."""
+    """A text that `trace.lark` does not accept, if a whole, well-formed solution is needed."""
 
 
 class StepError(NamedTuple):
     """One thing wrong with a solution.
 
-    kind:    what sort of thing.
-    step:    index of the step it is in; None where it is in none.
+    kind:    what sort of error.
+    step:    index of its step; None if it belongs to none.
     message: what is wrong and what was expected.
     start, end: characters of the text it concerns, `end` excluded.
     """
@@ -44,7 +45,7 @@ class Statement(NamedTuple):
 class Step(NamedTuple):
     """One "Define NAME as LETTER; BODY." sentence.
 
-    shape: what trace.lark makes of its body; None where it does not accept it.
+    shape: what trace.lark makes of its body; None if it does not accept it.
     words: the typed words of the body.
     body:  the text between "; " and the full stop, standing at `offset`.
     start, end: characters of the sentence, its full stop included.
@@ -61,7 +62,7 @@ class Step(NamedTuple):
 
     @property
     def statements(self) -> tuple[Statement, ...]:
-        """Its chains of equalities in order; none where it is malformed or names the unknown."""
+        """Its chains of equalities in order; none if it is malformed or names the unknown."""
         if self.shape is None or not self.shape.chains:
             return ()
         found, at = [], self.offset
@@ -72,10 +73,10 @@ class Step(NamedTuple):
         return tuple(found)
 
 
-class Tail(NamedTuple):
+class ReverseEnding(NamedTuple):
     """The equation's solution in reverse, "We know ... Solution: x = N."; shape and words as in `Step`."""
 
-    shape: TailShape
+    shape: EndingShape
     words: Sequence[str]
     start: int
     end: int
@@ -87,8 +88,8 @@ class Trace:
 
     steps:   its definitions in order, malformed ones included (`Step.shape` None).
     prelude: whether it opens by announcing equations (reverse).
-    tail:    the equation's solution (reverse); None where there is none.
-    answer:  the integer it ends with; None where there is none.
+    ending:  the equation's solution (reverse), if any.
+    answer:  the integer it ends with, if any.
     gold:    whether that is written "Answer: N." (a gold solution), not in an <answer> tag (a response).
     errors:  what trace.lark does not accept, each an error of kind "syntax" or "answer".
     length:  characters of the text it was read from.
@@ -96,7 +97,7 @@ class Trace:
 
     steps: tuple[Step, ...]
     prelude: bool = False
-    tail: Tail | None = None
+    ending: ReverseEnding | None = None
     answer: int | None = None
     gold: bool = True
     errors: tuple[StepError, ...] = ()

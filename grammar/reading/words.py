@@ -6,40 +6,35 @@ two statements with one key differ in their letters and numbers alone, so the gr
 
 import re
 
-UNKNOWN_BODY = "we don't know its value yet but will find it out later"
-VARIABLE, INTEGER, NEGATIVE, TERM = 0, 1, 2, 3
-VALUE_KINDS = frozenset((VARIABLE, INTEGER, NEGATIVE, TERM))
+from grammar.language.tables import TRACES
 
-RESERVED = frozenset(
-    ("as", "be", "by", "do", "go", "he", "if", "in", "is", "it", "me", "my", "no", "of", "on", "or", "so", "to", "up", "us", "we")
-)
-_PATTERNS = (
-    (VARIABLE, re.compile(r"[A-Za-z]{1,2}")),
-    (INTEGER, re.compile(r"[0-9]{1,9}")),
-    (NEGATIVE, re.compile(r"-[0-9]{1,9}")),
-    (TERM, re.compile(r"-?[0-9]{1,9}\*x|-x")),
-)
+UNKNOWN_BODY = TRACES.text("UNKNOWN")
+_VALUES = [expansion[0] for expansion in TRACES.rule("atom")]  # the terminals that carry values
+VARIABLE, INTEGER, NEGATIVE, TERM = map(_VALUES.index, ("VAR", "INT", "NEG", "TERM"))  # kinds, by their places
+VALUE_KINDS = frozenset(range(len(_VALUES)))
+_PATTERNS = [re.compile(TRACES.regexp(name)) for name in _VALUES]
 _LIMIT = 1 << 16  # words remembered
-
-
-def is_variable(word: str) -> bool:
-    """Whether a word may name a result in a trace: one or two letters that are no word of the language."""
-    return _PATTERNS[0][1].fullmatch(word) is not None and word.lower() not in RESERVED
+_LONGEST = 13  # characters of a value: a sign, nine digits and "*x"
 
 
 class _Kinds(dict):
     """Word -> kind, remembered; a word that carries no value is its own kind."""
 
     def __missing__(self, word: str) -> int | str:
-        kind: int | str = word
-        if len(word) < 13 and word.lower() not in RESERVED:
-            kind = next((kind for kind, pattern in _PATTERNS if pattern.fullmatch(word)), word)
-        if len(word) < 13 and len(self) < _LIMIT:
+        if len(word) > _LONGEST:
+            return word
+        kind = next((kind for kind, pattern in enumerate(_PATTERNS) if pattern.fullmatch(word)), word)
+        if len(self) < _LIMIT:
             self[word] = kind
         return kind
 
 
 KINDS = _Kinds()
+
+
+def is_variable(word: str) -> bool:
+    """Whether a word may name a result in a trace."""
+    return KINDS[word] == VARIABLE
 
 
 def cut(body: str) -> list[str]:

@@ -17,26 +17,11 @@ def render_statement(quantity: Quantity) -> str:
     Raises:
         ValueError: for a total or a sum of products: a problem implies those and never says them.
     """
-    name = read_name(quantity.name)
-    subject = f"The{name.phrase[3:]}"
-    if quantity.rule == "unknown":
-        return f"{subject} is greater than 0" if name.kind == "average" else f"{subject} exists, and its number is greater than 0"
-    if quantity.rule == "given":
-        return f"{subject} equals {quantity.constant}"
-    scale = f"{quantity.constant} {quantity.scale} " if quantity.scale is not None else ""
+    if not quantity.form.stated:
+        raise ValueError(f"render: {quantity.name!r} has rule {quantity.rule!r}, which a problem implies; leave it out.")
     refs = [read_name(parent).phrase for parent in quantity.parents]
-    match quantity.rule:
-        case "copy":
-            rest = refs[0]
-        case "sum" if len(refs) == 2:
-            rest = f"the sum of {refs[0]} and {refs[1]}"
-        case "sum":
-            rest = f"the sum of {', '.join(refs[:-1])}, and {refs[-1]}"
-        case "difference":
-            rest = f"the difference between {refs[0]} and {refs[1]}"
-        case _:
-            raise ValueError(f"render: {quantity.name!r} has rule {quantity.rule!r}, which a problem implies; leave it out.")
-    return f"{subject} equals {scale}{rest}"
+    scale = f"{quantity.constant} {quantity.scale} " if quantity.scale is not None else ""
+    return quantity.form.sentence(read_name(quantity.name), scale + quantity.form.phrase(refs, quantity.constant))
 
 
 def render_trace(trace: Trace) -> str:
@@ -50,7 +35,7 @@ def render_trace(trace: Trace) -> str:
         raise TraceSyntaxError(f"render_trace: character {error.start}: {error.message}; only a whole trace has a text.")
     parts = [PRELUDE] if trace.prelude else []
     parts += [f"Define {s.name} as {s.letter}; {s.shape.write(s.words)}." for s in trace.steps]
-    if trace.tail is not None:
-        parts.append(trace.tail.shape.write(trace.tail.words))
+    if trace.ending is not None:
+        parts.append(trace.ending.shape.write(trace.ending.words))
     text = " ".join(parts)
     return f"{text} Answer: {trace.answer}." if trace.gold else f" {text} </solution> <answer> {trace.answer} </answer>"

@@ -2,19 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import product
-from operator import add, mul, sub
 from string import ascii_lowercase, ascii_uppercase
 
+from grammar.problem.forms import OPERATIONS, SCALES, Term
 from grammar.problem.graph import Graph
 from grammar.problem.linear import X, decode
 from grammar.problem.quantity import Quantity
 from grammar.reading.parse import parse_trace, require
-from grammar.reading.reverse_endings import write_tail
+from grammar.reading.reverse_endings import write_ending
 from grammar.reading.trace import PRELUDE, Trace
 from grammar.reading.words import UNKNOWN_BODY, is_variable
-
-_COMPUTE = {"+": add, "-": sub, "*": mul}
-Term = tuple[str, int]  # a letter or a number as written, and its value as an integer code (linear)
 
 
 def variables(*, reverse: bool) -> Iterator[str]:
@@ -49,22 +46,22 @@ def write_solution(graph: Graph, order: Sequence[str] | None = None, letters: Se
             `letters` are too few.
     """
     if graph.answer is None:
-        raise ValueError(f"write_solution: {graph.why_not}; mend the problem.")
+        raise ValueError(f"write_solution: {graph.why_not}; add the missing statement or remove the contradiction.")
     order = graph.order if order is None else order
     reverse = graph.unknown is not None
     writer = _Writer(graph, variables(reverse=reverse) if letters is None else iter(letters))
     sentences = [PRELUDE] if reverse else []
     sentences += [writer.step(name) for name in order]
-    # each stands after its parents (`step`), so they are the ancestors of the last if each other one is used
+    # each stands after its parents (`step`); if each but the last is used, they are the ancestors of the last
     if order[-1] != graph.end or {p for name in order for p in graph.quantities[name].parents} != {*order[:-1]}:
         raise ValueError(f"write_solution: order {list(order)} is not an order of {list(graph.order)} ending with its last.")
     if reverse:
-        sentences.append(writer.tail())
+        sentences.append(writer.ending())
     return f"{' '.join(sentences)} Answer: {graph.answer}."
 
 
 class _Writer:
-    """Writes steps one after the other, and remembers the letters they declare."""
+    """Writes steps one by one, and remembers the letters they declare."""
 
     def __init__(self, graph: Graph, letters: Iterator[str]) -> None:
         self.graph = graph
@@ -84,7 +81,7 @@ class _Writer:
         """The sentence that defines `name`."""
         quantity = self.graph.quantities[name]
         if name in self.letter_of or any(parent not in self.letter_of for parent in quantity.parents):
-            raise ValueError(f"write_solution: {name!r} stands twice in the order or before its parents; put parents first.")
+            raise ValueError(f"write_solution: {name!r} stands twice or before its parents; put each name once, parents first.")
         unknown = quantity.rule == "unknown"
         letter = self.letter_of[name] = "x" if unknown else self.draw()
         return f"Define {name} as {letter}; {UNKNOWN_BODY if unknown else self.body(quantity, letter)}."
@@ -96,13 +93,11 @@ class _Writer:
             return f"so {letter} = {value}"
         self.parts = []
         terms = [(self.letter_of[parent], self.graph.codes[parent]) for parent in quantity.parents]
-        sign, lead = {"difference": "-", "products": "*"}.get(quantity.rule, "+"), "so "
-        if quantity.rule == "products" and len(terms) > 2:
-            terms = [self.join("*", self.draw(), a, b) for a, b in zip(terms[::2], terms[1::2], strict=True)]
-            sign, lead = "+", ""  # a total of several products is published without its "so"
+        lead, sign, operands = quantity.form.operands(terms)
+        terms = [term if len(term) == 2 else self.join(term[0], self.draw(), *term[1:]) for term in operands]
         if quantity.scale is not None:
             inner = self.fold(sign, terms)
-            sign, terms = "+" if quantity.scale == "plus" else "*", [(str(quantity.constant), quantity.constant), inner]
+            sign, terms = SCALES[quantity.scale], [(str(quantity.constant), quantity.constant), inner]
         elif len(terms) > 2:
             terms = [self.fold(sign, terms[:-1]), terms[-1]]
         if len(terms) == 1:
@@ -124,7 +119,7 @@ class _Writer:
 
     def join(self, sign: str, target: str, a: Term, b: Term) -> Term:
         """Writes one operation, "I = U + W = 7 + 8 = 15"."""
-        code = _COMPUTE[sign](a[1], b[1])
+        code = OPERATIONS[sign](a[1], b[1])
         if self.graph.modulus is not None:
             code %= self.graph.modulus
         left, right = self.show(a[1]), self.show(b[1])
@@ -137,11 +132,11 @@ class _Writer:
         """A value as text."""
         return str(decode(code)) if self.reverse else str(code)
 
-    def tail(self) -> str:
+    def ending(self) -> str:
         """The equation and its solution."""
         graph, form = self.graph, decode(self.graph.codes[self.graph.end])
         known, slope = graph.known, form.slope
         rest = known - form.constant
         letter, moved = self.letter_of[graph.end], decode(slope * X - rest)
         sides = (form, known, form, known, moved, 0, f"{slope}*x", rest)
-        return write_tail(letter, known, *sides, slope, "x", rest, slope, "x", graph.answer)
+        return write_ending(letter, known, *sides, slope, "x", rest, slope, "x", graph.answer)
