@@ -70,7 +70,7 @@ def test_equal_rewards_give_exactly_zero(advantages):
 
 @pytest.mark.parametrize("advantages", ADVANTAGES)
 def test_a_group_of_one_is_refused(advantages):
-    with pytest.raises(ValueError, match="group.size"):
+    with pytest.raises(ValueError, match=r"group\.size"):
         advantages(torch.zeros(3, 1))
 
 
