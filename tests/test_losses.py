@@ -10,13 +10,12 @@ from policy_runs import LONGEST, Watch, build, fit
 from test_pretrain import MIXTURE, oracle, trainer
 
 from datamodules import PretrainDataModule
-from datamodules.rows.batch import PackedBatch
+from datamodules.rows.documents import PackedBatch
 from lightning_modules import DrGRPOModule, GRPOModule, GSPOModule, PPOModule, PretrainModule, RLOOModule
 from lightning_modules.models.language_model import load_language_model
-from lightning_modules.policy.clip import Clip
-from lightning_modules.policy.experience import Group, lay_out
-from lightning_modules.policy.kl_penalty import KLPenalty
+from lightning_modules.policy.experience import Group, to_experience
 from lightning_modules.policy.ppo import ValueLearning
+from lightning_modules.policy.trust_region import Clip, KLPenalty
 from lightning_modules.rollout import SamplingParams
 from tests_support import PLAIN, TINY
 
@@ -129,7 +128,7 @@ def test_rows_of_a_rollout_are_those_written_by_hand():
         parts = [{"r": reward} for reward in rewards]
         return Group(None, prompt, completions, [-1.0] * len(completions), [], [], parts, credit)
 
-    rows = lay_out(
+    rows = to_experience(
         [
             group([5, 6, 7], [[8, 9], [10]], [1.0, 2.0], [[(0, 0.5), (1, 0.25)], [(0, -1.0)]]),
             group([5], [[6, 7, 8], [9]], [3.0, 4.0], [[(1, 0.125)], []]),

@@ -18,7 +18,7 @@ from callbacks.monitors.reward_hacking import KINDS
 from grammar import parse_response, verify
 from lightning_modules import PPOModule
 from lightning_modules.models.language_model import build_language_model
-from lightning_modules.policy.kl_penalty import KLPenalty
+from lightning_modules.policy.trust_region import KLPenalty
 from lightning_modules.rewards import StrictReward
 from tests_support import TINY
 
