@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from grammar import Graph, gold_trace, grade, parse_problem, parse_response, render_trace, verify
 from grammar.checking.problem_facts import facts_of
-from grammar.language.tables import TRACES
+from grammar.language.lark_tables import TRACES
 from grammar.reading.sentences import problems as language
 from grammar.writing.solution import variables
 from tests.grammar_cases import response_of, rows

@@ -18,10 +18,10 @@ from grammar import (
     render_trace,
     verify,
 )
-from grammar.language import tables
-from grammar.reading import reverse_endings, sentences, shapes
+from grammar.language import lark_tables
+from grammar.reading import sentences, shapes
 
-FOLDER = Path(tables.__file__).parent
+FOLDER = Path(lark_tables.__file__).parent
 
 
 def header(file: str, word: str) -> list[str]:
@@ -33,7 +33,7 @@ def header(file: str, word: str) -> list[str]:
 def plainly(text: str) -> bool:
     """Oracle: whole text, plain Lark, nothing remembered."""
     try:
-        tables.TRACES.parse(text, "trace")
+        lark_tables.TRACES.parse(text, "trace")
     except UnexpectedInput:
         return False
     return True
@@ -161,10 +161,10 @@ def test_a_word_in_the_wrong_place_is_not_taken_for_a_letter_of_a_known_shape():
         "Move all terms to one side: 2*x - 6 = 0. Isolate the term with x: 2*x = 6. Divide both sides by 2: x = 6 / 2. "
         "Solution: x = 3."
     )
-    reverse_endings.read_ending(tail)
+    shapes.read_ending(tail)
     for old, new in (("with x:", "with y:"), ("so we have", "so be have"), ("following", "xx"), ("to one", "at one")):
         with pytest.raises(UnexpectedInput):
-            reverse_endings.read_ending(tail.replace(old, new))
+            shapes.read_ending(tail.replace(old, new))
     with pytest.raises(UnexpectedInput):
         shapes.read_body("as k = 3")
 

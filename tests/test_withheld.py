@@ -5,7 +5,6 @@ import pytest
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Component, Mixture
 from datamodules.problems.synthesis import Synthesis
-from grammar.problem.skills import compositions
 
 PAIR = "copy > sum of 2"
 SPEC = GraphSpec(max_terms=2, differences=0.0, constants=0.0, distractors=(0, 0), copies=0.17, end_copies=0.3)
@@ -27,15 +26,15 @@ def test_training_holds_no_withheld_composition_and_testing_does():
     spec = GraphSpec(**{**vars_of(SPEC), "withheld": (PAIR,)})
     train = [synthesis(spec).example("train", i) for i in range(120)]
     assert not any(map(reads_a_copy, train))
-    assert not any(PAIR in compositions(example.graph) for example in train)
+    assert not any(PAIR in example.graph.compositions() for example in train)
     test = [synthesis(spec).example("test", i) for i in range(60)]
     assert any(map(reads_a_copy, test))
-    assert all(reads_a_copy(e) == (PAIR in compositions(e.graph)) for e in test)
+    assert all(reads_a_copy(e) == (PAIR in e.graph.compositions()) for e in test)
 
 
 def test_both_skills_are_still_trained():
     spec = GraphSpec(**{**vars_of(SPEC), "withheld": (PAIR,)})
-    found = set().union(*(compositions(synthesis(spec).example("train", i).graph) for i in range(60)))
+    found = set().union(*(synthesis(spec).example("train", i).graph.compositions() for i in range(60)))
     assert {"given > copy", "given > sum of 2"} <= found
 
 

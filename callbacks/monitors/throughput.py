@@ -1,5 +1,7 @@
-"""The speed of training: tokens per second, seconds per update, share of time spent waiting for data, MFU."""
+"""The speed of training (tokens per second, seconds per update, share of waiting for data, MFU) and the memory it needs."""
 
+import resource
+import sys
 from time import perf_counter
 from typing import Any
 
@@ -105,3 +107,25 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
     dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
     known = BF16_FLOPS.get(torch.cuda.get_device_name(device)) if dtype is not torch.float32 else None
     return known or get_available_flops(device, dtype)
+
+
+GIB = 2**30
+
+
+class Memory(Callback):
+    """Log `train/memory_gib`: the peak since the last log of what torch allocates on the GPU; on a CPU, of the whole process."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: object) -> None:
+        """Log if Lightning logs this step."""
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            pl_module.log("train/memory_gib", peak_memory(pl_module.device) / GIB)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes at the peak; on a GPU the peak is then reset."""
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

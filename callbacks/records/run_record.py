@@ -1,4 +1,4 @@
-"""The environment of a run, and its steps, tokens and seconds."""
+"""What a run was made with and what it took: environment, steps, compute, and the mixture that it drew."""
 
 import os
 import platform
@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch import Tensor
 
 from callbacks.files import write_run_file
+from callbacks.processes import sum_over_processes
 
 PACKAGES = ("torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
 
@@ -75,3 +77,101 @@ class RunRecord(Callback):
         seconds = round(self.state_dict()["seconds"], 1)
         cost = {"steps": trainer.global_step, "tokens": int(pl_module.tokens_seen), "seconds": seconds}
         write_run_file(trainer, "training.json", cost)
+
+
+class ComputeLedger(Callback):
+    """Write `compute.json` when training ends: the cost of all processes, and of all parts of a run that was resumed.
+
+    It reads the module's `compute` (what this process has run so far) and `ledger` (sums -> tokens, FLOPs, nominal cost).
+    """
+
+    def __init__(self) -> None:
+        self.before: dict[str, Any] = {"phases": {}, "nominal_tokens": 0.0}
+
+    def total(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Sums over processes and over earlier parts of a resumed run; every process must call this."""
+        state = pl_module.compute.state()
+        phases = sorted({*state["phases"], *self.before["phases"]})
+        counts = [state["nominal_tokens"], *(n for phase in phases for n in state["phases"].get(phase, (0.0, 0.0)))]
+        sums = sum_over_processes(trainer, counts)
+        total = {"phases": {}, "nominal_tokens": sums[0] + self.before["nominal_tokens"]}
+        for i, phase in enumerate(phases):
+            earlier = self.before["phases"].get(phase, (0.0, 0.0))
+            total["phases"][phase] = [sums[2 * i + 1] + earlier[0], sums[2 * i + 2] + earlier[1]]
+        return total
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the sums."""
+        checkpoint["compute"] = self.total(trainer, pl_module)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Continue from the sums."""
+        self.before = checkpoint.get("compute", self.before)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the ledger."""
+        write_run_file(trainer, "compute.json", pl_module.ledger(self.total(trainer, pl_module)))
+
+
+class MixtureRecord(Callback):
+    """Write `mixture.json`: documents and tokens that all processes drew, by operations x context x mode, and the shares
+    that were intended. Log `train/mixture_distance`, the total variation distance between the two.
+
+    It reads the data module's `drawn` (`plan`, `take()`, `distance(counts)`, `report(counts)`), and does nothing without it.
+    Checkpoints hold the counts, so those of a resumed run cover the whole run.
+    """
+
+    def __init__(self) -> None:
+        self.total: Tensor | None = None  # of all processes, up to the last sum
+        self.since: Tensor | None = None  # of this process, since then
+        self.restored: dict[str, Any] | None = None
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the counts until training starts."""
+        self.restored = checkpoint.get("mixture")
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Continue from there.
+
+        Raises:
+            ValueError: the checkpoint's counts are of another mixture.
+        """
+        drawn = getattr(trainer.datamodule, "drawn", None)
+        if drawn is not None and self.restored is not None:
+            if self.restored.get("plan") != drawn.plan:
+                raise ValueError(
+                    "the checkpoint was trained on another mixture or on other files, or is of an earlier version; resume it "
+                    "with the `data` it had, or start from its weights with `model.init_args.init_from`."
+                )
+            self.total = self.restored["counts"]
+        self.restored = None
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
+        """Add what the batch was drawn from; if Lightning logs this step, log the distance."""
+        if (drawn := getattr(trainer.datamodule, "drawn", None)) is None:
+            return
+        counts = drawn.take()
+        self.since = counts if self.since is None else self.since + counts
+        if trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0:
+            distance = drawn.distance(self._sum(trainer))
+            if distance is not None:
+                pl_module.log("train/mixture_distance", distance)
+
+    def _sum(self, trainer: Trainer) -> Tensor:
+        """Counts of all processes; every process must call this."""
+        found = trainer.strategy.reduce(self.since.to(trainer.strategy.root_device), reduce_op="sum").cpu()
+        self.total = found if self.total is None else self.total + found
+        self.since = torch.zeros_like(self.total)
+        return self.total
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the counts, and write them."""
+        if self.since is not None:
+            drawn, counts = trainer.datamodule.drawn, self._sum(trainer)
+            checkpoint["mixture"] = {"plan": drawn.plan, "counts": counts}
+            write_run_file(trainer, "mixture.json", drawn.report(counts))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the counts."""
+        if self.since is not None:
+            write_run_file(trainer, "mixture.json", trainer.datamodule.drawn.report(self._sum(trainer)))

@@ -5,7 +5,7 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from callbacks.records.compute_ledger import ComputeLedger
+from callbacks.records.run_record import ComputeLedger
 
 
 class ComputeBudget(Callback):

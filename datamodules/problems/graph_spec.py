@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from grammar import Graph
-from grammar.problem.skills import SKILLS
+from grammar.problem.forms import SKILLS
 
 _CHANCES = (
     "reuse",
@@ -41,7 +41,7 @@ class GraphSpec:
     known_total:  chance that what is known besides in a reverse problem is a total.
     shuffle:      put the sentences in random order; false: in an order in which each only refers to earlier ones.
     withheld:     compositions of two skills that no training problem has, e.g. "copy > sum of 2": a sum that reads a copy
-                  (`grammar.problem.skills`). Problems of the other splits may have them.
+                  (`grammar.problem.forms`). Problems of the other splits may have them.
     """
 
     number_range: int = 5

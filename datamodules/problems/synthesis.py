@@ -14,7 +14,6 @@ from datamodules.problems.mixture import MODES, Cell, Mixture
 from datamodules.problems.sampler import sample_graph
 from datamodules.problems.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
 from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
-from grammar.problem.skills import compositions
 from grammar.writing.solution import variables
 
 QUESTION, SOLUTION, ANSWER = ("<question>", "</question>"), ("<solution>", "</solution>"), ("<answer>", "</answer>")
@@ -92,7 +91,7 @@ class Synthesis:
         withheld = set(self.graph.withheld) if split == "train" else set()
         for _ in range(REDRAWS):
             drawn = sample_graph(cell.op, context, self.graph, rng, reverse=reverse)
-            if withheld and withheld & compositions(drawn.graph):
+            if withheld and withheld & drawn.graph.compositions():
                 continue
             if split_of(key(drawn.graph)) == split:
                 return self._write(drawn, cell, f"{split}-{self.seed}-{index}-op{cell.op}", rng, check=index % CHECK_EVERY == 0)

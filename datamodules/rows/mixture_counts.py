@@ -1,6 +1,6 @@
 """What a process drew, counted by cell, so that a run can prove its mixture.
 
-Not here: sums over processes and the file (`callbacks/records/mixture_record.py`).
+Not here: sums over processes and the file (`callbacks/records/run_record.py`).
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,15 +6,56 @@ definition. A step without fault costs one pass over its values; only at a fault
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
-from grammar.checking.letter_values import POINT_BOUND, Numbers, filled, letter_of, show, written
 from grammar.checking.problem_facts import Fact, ProblemFacts, facts_of
 from grammar.checking.report import NodeVerdict, Report
-from grammar.checking.reverse_equation import equation_fault
 from grammar.problem.graph import Graph
-from grammar.problem.linear import MAX_VALUE, NAN, X, in_bounds
-from grammar.reading.shapes import Chain, Side
+from grammar.problem.linear import MAX_VALUE, NAN, Linear, X, decode, encode, in_bounds
+from grammar.reading.shapes import INTEGER, KINDS, NEGATIVE, TERM, Chain, Side
 from grammar.reading.trace import ReverseEnding, Step, StepError, Trace
+
+POINT_BOUND = 1 << 480  # keeps formulas of hostile text finite; a product of two stays within a float beside NAN
+
+
+class Numbers(dict):
+    """Letter -> number; integers are read as themselves, "2*x" as twice what x stands for, unknown letters as NAN."""
+
+    def __missing__(self, word: str) -> float:
+        kind = KINDS[word]
+        if kind in (INTEGER, NEGATIVE):
+            value = self[word] = int(word)
+            return value
+        if kind == TERM:
+            return coefficient(word) * self["x"]
+        return NAN
+
+
+@lru_cache(maxsize=4096)
+def coefficient(term: str) -> int:
+    """The factor of x in a term such as 2*x, -2*x or -x."""
+    return -1 if term == "-x" else int(term.partition("*")[0])
+
+
+def letter_of(word: str) -> str:
+    """The letter that a variable is, or a term in x holds."""
+    return "x" if len(word) > 1 and word[-2] in "*-" else word
+
+
+def show(number: float) -> str:
+    """A computed number as text; "?" for one that is not known or beyond bounds."""
+    return str(decode(number)) if in_bounds(number) else "?"
+
+
+def filled(side: Side, numbers: Sequence[float], *, reverse: bool) -> str:
+    """A side as published once values stand for its letters, without blanks; `numbers` are those of its chain."""
+    return ((side.filled if reverse else side.text) % tuple(map(show, numbers[side.first : side.last]))).replace(" ", "")
+
+
+def written(side: Side, words: Sequence[str]) -> str:
+    """A side as it is, without blanks; `words` are those of its chain."""
+    return side.text % tuple(words[side.first : side.last])
+
 
 _STRAY_BIT = 4096  # masks of names that no problem mentions start here
 _STRAY_POINT = 0x1F35_A7BD_3B9D
@@ -248,3 +289,44 @@ class _Checker:
             self.error("parents", index, f"{name!r} is made of {names(fact.parents)}, not of {names(mask)}")
         elif formula == formula and formula != fact.formula and fact.parents:
             self.error("arithmetic", index, f"the problem computes {name!r} otherwise from {names(mask)}")
+
+
+def equation_fault(ending: ReverseEnding, form: float, known: int | None, answer: int | None) -> str:
+    """What is false in an ending; empty if all of it is true. Whose letter it names is not judged here.
+
+    Args:
+        ending: the ending.
+        form:   what its letter V stands for, as an integer code (linear).
+        known:  the number K that the problem knows.
+        answer: the answer that the solution states.
+    """
+    words = ending.shape.values(ending.words)
+    numbers = _in_x(words)
+    sides = [(left.run(numbers), right.run(numbers)) for left, right in ending.shape.equalities]
+    if not all(in_bounds(number) for pair in sides for number in pair):
+        return "an equality is not linear in x"
+    if sides[0] != (form, known):
+        return f"{words[0]!r} is {show(form)}, so the equation is {show(form)} = {words[1]}"
+    equation = decode(form - known)
+    for left, right in sides[1:]:
+        if not _same(equation, decode(left - right)):
+            return f"{show(left)} = {show(right)} does not follow from {show(form)} = {words[1]}"
+    *_, divisor, _, dividend, by, _, solution = numbers
+    isolated = (divisor * X, dividend)
+    if sides[3] != isolated or by != divisor or solution * divisor != dividend or words[-5] != "x" or words[-2] != "x":
+        return f"{show(sides[3][0])} = {show(sides[3][1])} is not solved by x = {words[-4]} / {words[-3]} = {words[-1]}"
+    return "" if solution == answer else f"the solution is {words[-1]}, the answer another"
+
+
+def _in_x(words: Sequence[str]) -> list[float]:
+    """The numbers that words stand for if x is the only letter."""
+    numbers = Numbers()
+    numbers["x"] = X
+    return [NAN if word.isalpha() and word != "x" else numbers[word] for word in words]
+
+
+def _same(a: int | Linear, b: int | Linear) -> bool:
+    """Whether a = 0 and b = 0 say the same of x."""
+    if isinstance(a, int) or isinstance(b, int):
+        return encode(a) == encode(b)
+    return a.slope * b.constant == b.slope * a.constant

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-from grammar.problem.linear import Linear, decode, in_bounds
+from grammar.problem.linear import Linear, LinearForm, Number, decode, eliminate, in_bounds, substitute
 from grammar.problem.names import Name, read_name
 from grammar.problem.quantity import Quantity
-from grammar.problem.solve import LinearForm, Number, eliminate, substitute
 
 _MAX_FREE = 64  # free quantities; more are not solved for
 Verdict = tuple[Fraction | int | None, str | None]
@@ -179,6 +178,11 @@ class Graph:
     def op(self) -> int:
         """Number of operations: operands counted over the steps of `order`."""
         return sum(self.quantities[name].op for name in self.order)
+
+    def compositions(self) -> set[str]:
+        """Pairs of skills that meet: "A > B" if a quantity that B computes reads one that A computes."""
+        found = self.quantities
+        return {f"{found[p].skill} > {q.skill}" for q in found.values() for p in q.parents if p in found}
 
     @cached_property
     def verdict(self) -> Verdict:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from grammar.language.tables import TRACES
+from grammar.language.lark_tables import TRACES
 
 MAX_LENGTH = 120  # characters of one name; the longest published one has 82
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from grammar.problem.forms import FORMS, OPERATIONS, SCALES, StatementForm
-from grammar.problem.linear import MAX_NUMBER, MAX_VALUE
+from grammar.problem.linear import MAX_NUMBER, MAX_VALUE, LinearForm, Number
 from grammar.problem.names import read_name
-from grammar.problem.solve import LinearForm, Number
 
 Rule = str  # the name of a statement form: "given", "copy", "sum", "difference", "total", "products", "unknown"
 Scale = Literal["plus", "times"]
@@ -58,6 +57,11 @@ class Quantity:
     def form(self) -> StatementForm:
         """The form of its statement."""
         return FORMS[self.rule]
+
+    @property
+    def skill(self) -> str | None:
+        """The operation that computes it, the outer one of two; None for the unknown, which is only named."""
+        return f"constant {self.scale}" if self.scale is not None else self.form.skill(len(self.parents))
 
     @property
     def op(self) -> int:

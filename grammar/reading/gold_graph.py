@@ -7,9 +7,8 @@ from grammar.problem.graph import Graph
 from grammar.problem.names import read_name
 from grammar.problem.quantity import Quantity, Rule
 from grammar.reading.parse import require
-from grammar.reading.shapes import Chain
+from grammar.reading.shapes import Chain, is_variable
 from grammar.reading.trace import Step, Trace, TraceSyntaxError
-from grammar.reading.words import is_variable
 
 
 class _Made(NamedTuple):

@@ -10,14 +10,12 @@ from typing import TypeVar
 
 from lark.exceptions import UnexpectedInput
 
-from grammar.language.tables import TRACES, Language
+from grammar.language.lark_tables import TRACES, Language
 from grammar.problem.graph import Graph
 from grammar.problem.names import read_name
-from grammar.reading.reverse_endings import read_ending
 from grammar.reading.sentences import ProblemSyntaxError, problems
-from grammar.reading.shapes import read_body
+from grammar.reading.shapes import is_variable, read_body, read_ending
 from grammar.reading.trace import PRELUDE, ReverseEnding, Step, StepError, Trace, TraceSyntaxError
-from grammar.reading.words import is_variable
 
 T = TypeVar("T")
 MAX_PROBLEM = 1_048_576  # characters of a problem

@@ -4,7 +4,7 @@ from functools import cache, lru_cache
 
 from lark import Token, Tree
 
-from grammar.language.tables import Language
+from grammar.language.lark_tables import Language
 from grammar.problem.forms import extension
 from grammar.problem.names import read_name
 from grammar.problem.quantity import Quantity, Rule, Scale

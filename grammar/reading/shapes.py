@@ -1,9 +1,12 @@
-"""Shapes of statements: each is parsed by `trace.lark` once, then known by its sequence of word kinds.
+"""Shapes of statements, and of the ending in reverse: each is parsed by `trace.lark` once, then known by its word kinds.
 
-A shape says which words of a statement carry values, which sides its chains of equalities have, and how to compute each
-side. Not here: what letters stand for (verify), how a text is cut into steps (parse).
+A statement is cut at its blanks, and each word is filed under its kind: variable, number, term in x. Statements of equal kinds
+differ only in letters and numbers, so the grammar reads one of them. A shape says which words carry values, which sides its
+chains of equalities have, and how to compute each side.
+Not here: what letters stand for (verify), how a text is cut into steps (parse).
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,8 +15,48 @@ from operator import itemgetter
 
 from lark import Token, Tree
 
-from grammar.language.tables import TRACES
-from grammar.reading.words import INTEGER, KINDS, NEGATIVE, TERM, VALUE_KINDS, VARIABLE, cut, join
+from grammar.language.lark_tables import TRACES
+
+UNKNOWN_BODY = TRACES.text("UNKNOWN")
+_VALUES = [expansion[0] for expansion in TRACES.rule("atom")]  # the terminals that carry values
+VARIABLE, INTEGER, NEGATIVE, TERM = map(_VALUES.index, ("VAR", "INT", "NEG", "TERM"))  # kinds, by their places
+VALUE_KINDS = frozenset(range(len(_VALUES)))
+_PATTERNS = [re.compile(TRACES.regexp(name)) for name in _VALUES]
+_MOST_WORDS = 1 << 16  # words remembered
+_LONGEST = 13  # characters of a value: a sign, nine digits and "*x"
+
+
+class _Kinds(dict):
+    """Word -> kind, remembered; a word that carries no value is its own kind."""
+
+    def __missing__(self, word: str) -> int | str:
+        if len(word) > _LONGEST:
+            return word
+        kind = next((kind for kind, pattern in enumerate(_PATTERNS) if pattern.fullmatch(word)), word)
+        if len(self) < _MOST_WORDS:
+            self[word] = kind
+        return kind
+
+
+KINDS = _Kinds()
+
+
+def is_variable(word: str) -> bool:
+    """Whether a word may name a result in a trace."""
+    return KINDS[word] == VARIABLE
+
+
+def cut(body: str) -> list[str]:
+    """The words of a statement in published spacing; other spacing yields words that no key knows."""
+    if "(" in body:
+        body = body.replace("(", "( ").replace(")", " )")
+    return body.replace(";", " ;").split(" ")
+
+
+def join(words: list[str]) -> str:
+    """Words back as text, in published spacing."""
+    return " ".join(words).replace(" ;", ";").replace("( ", "(").replace(" )", ")")
+
 
 _LIMIT = 4096  # shapes remembered; the published corpus has about 500
 Factor = list[tuple[int, int]]  # signs and places of values added up
@@ -222,3 +265,100 @@ def _runner(terms: list[tuple[int, list[Factor]]]) -> Callable[[Sequence], float
             case [(1, [i]), (1, [j]), (1, [k])]:
                 return lambda v: v[i] + v[j] + v[k]
     return lambda v: sum(sign * prod(sum(s * v[i] for s, i in factor) for factor in factors) for sign, factors in terms)
+
+
+_ENDINGS: "dict[tuple, EndingShape]" = {}
+_BETWEEN = " | "  # between parts that are cut into words together
+
+
+def _template() -> str:
+    """The ending in published spacing, {} for each of its parts, as `trace.lark` has it."""
+    holes = {"VAR": "{}", "number": "{}", "equality": f"{{}} {TRACES.text('_EQ')} {{}}"}
+    text = " ".join(holes.get(symbol) or TRACES.text(symbol) for symbol in TRACES.rule("ending")[0])
+    return re.sub(r" (?=[.,:])", "", text)
+
+
+_TEMPLATE = _template()
+_PARTS = re.compile("([^=.,:]+)".join(map(re.escape, _TEMPLATE.split("{}"))))
+
+
+@dataclass(frozen=True, slots=True)
+class EndingShape:
+    """The kind of an ending.
+
+    values:     picks its values out of its words: V, K, those of four equalities (given, simplified, moved, isolated),
+        then the divisor, x, the two numbers of the quotient, x, N.
+    equalities: left and right side of each.
+    sample:     an ending of this kind.
+    """
+
+    values: Callable[[Sequence[str]], tuple[str, ...]]
+    equalities: tuple[tuple[Side, Side], ...]
+    sample: str
+
+    def __reduce__(self) -> tuple:
+        """Pickles as an ending of its kind: what computes its sides does not pickle."""
+        return _ending_shape_of, (self.sample,)
+
+    def write(self, words: Sequence[str]) -> str:
+        """The ending in published spacing."""
+        return _written(words)
+
+
+def _written(words: Sequence[str]) -> str:
+    return write_ending(*join(words).split(_BETWEEN))
+
+
+def _ending_shape_of(sample: str) -> EndingShape:
+    return read_ending(sample)[0]
+
+
+def write_ending(*parts: object) -> str:
+    """The ending with its parts: V, K, both sides of four equalities, the divisor, x, the two of the quotient, x, N."""
+    return _TEMPLATE.format(*parts)
+
+
+def read_ending(text: str) -> tuple[EndingShape, Sequence[str]]:
+    """The shape of an ending and its words.
+
+    Raises:
+        lark.exceptions.UnexpectedInput: if `trace.lark` does not accept it.
+    """
+    match = _PARTS.fullmatch(text)
+    if match is not None:
+        words = cut(_BETWEEN.join(match.groups()))
+        shape = _ENDINGS.get(tuple(map(KINDS.__getitem__, words)))
+        if shape is not None:
+            return shape, words
+    tree = TRACES.parse(text, "ending")
+    words = cut(_BETWEEN.join(join([token.value for token in part]) for part in _parts(tree)))
+    shape = _build_ending(tree, words)
+    if len(_ENDINGS) >= _LIMIT:
+        _ENDINGS.clear()
+    _ENDINGS[tuple(map(KINDS.__getitem__, words))] = shape
+    return shape, words
+
+
+def _parts(tree: Tree) -> list[list[Token]]:
+    """The tokens of each part that `write_ending` takes."""
+    parts = []
+    for child in tree.children:
+        if isinstance(child, Token):
+            parts.append([child])
+        elif child.data == "equality":
+            parts.extend(map(tokens_of, child.children))
+        else:
+            parts.append(tokens_of(child))
+    return parts
+
+
+def _build_ending(tree: Tree, words: list[str]) -> EndingShape:
+    places = [i for i, word in enumerate(words) if KINDS[word] in VALUE_KINDS]
+    equalities, at = [], 2
+    for child in tree.children:
+        if isinstance(child, Tree) and child.data == "equality":
+            left = read_side(tokens_of(child.children[0]), at)
+            right = read_side(tokens_of(child.children[1]), left.last)
+            equalities.append((left, right))
+            at = right.last
+    return EndingShape(itemgetter(*places), tuple(equalities), _written(words))

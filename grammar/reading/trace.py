@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from grammar.language.tables import TRACES
-from grammar.reading.reverse_endings import EndingShape
-from grammar.reading.shapes import Shape
+from grammar.language.lark_tables import TRACES
+from grammar.reading.shapes import EndingShape, Shape
 
 PRELUDE = TRACES.text("PRELUDE")
 

@@ -9,9 +9,8 @@ from grammar.problem.graph import Graph
 from grammar.problem.linear import X, decode
 from grammar.problem.quantity import Quantity
 from grammar.reading.parse import parse_trace, require
-from grammar.reading.reverse_endings import write_ending
+from grammar.reading.shapes import UNKNOWN_BODY, is_variable, write_ending
 from grammar.reading.trace import PRELUDE, Trace
-from grammar.reading.words import UNKNOWN_BODY, is_variable
 
 
 def variables(*, reverse: bool) -> Iterator[str]:

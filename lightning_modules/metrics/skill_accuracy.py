@@ -14,7 +14,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from grammar import Graph, Report
-from grammar.problem.skills import SKILLS, skill_of
+from grammar.problem.forms import SKILLS
 from lightning_modules.metrics.problem_table import MOST_OPS
 
 Trial = tuple[tuple[int, ...], bool]  # a skill, or two that are composed, as indices into SKILLS; whether it succeeded
@@ -28,7 +28,7 @@ def trials(graph: Graph, report: Report) -> list[Trial]:
     status = dict(report.nodes)
     right = {name for name, verdict in status.items() if verdict == "correct"}
     tried = {name for name, verdict in status.items() if verdict != "missing"}
-    skill = {name: SKILLS.index(s) for name in status if (s := skill_of(graph.quantities[name])) is not None}
+    skill = {name: SKILLS.index(s) for name in status if (s := graph.quantities[name].skill) is not None}
     found: list[Trial] = []
     for name in tried & skill.keys():
         parents = graph.quantities[name].parents

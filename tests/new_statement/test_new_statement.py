@@ -20,7 +20,6 @@ from grammar import (
     write_solution,
 )
 from grammar.problem.forms import FORMS, SKILLS, register, unregister
-from grammar.problem.skills import compositions, skill_of
 from grammar.reading.gold_graph import graph_of
 from grammar.reading.sentences import problems
 
@@ -61,7 +60,7 @@ def test_it_is_read_computed_rendered_and_solved():
     assert write_solution(graph) == SOLUTION
     read_back = graph_of(parse_trace(SOLUTION)).quantities
     assert read_back["oaks"] == Quantity("oaks", "larger", ("tulips", "roses")) and read_back["elms"] == graph.quantities["elms"]
-    assert skill_of(graph.quantities["oaks"]) == "larger of 2" and "constant plus > larger of 2" in compositions(graph)
+    assert graph.quantities["oaks"].skill == "larger of 2" and "constant plus > larger of 2" in graph.compositions()
     again = "The number of pines equals the larger of the number of adult owl in Pine Ridge and the total number of owls in Z"
     for _ in range(2):  # by Lark, then by what is remembered of its shape
         assert problems().sentence.__wrapped__(again) == problems().read_plainly(again)

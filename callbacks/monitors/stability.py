@@ -1,4 +1,4 @@
-"""A loss that is NaN or infinite ends training and names the batches that it came from."""
+"""Signs that training goes wrong: losses that are not finite, and the norm of the gradient."""
 
 import json
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
+from torch.optim import Optimizer
 
 from callbacks.files import run_folder, write_text
 
@@ -52,3 +53,14 @@ class NonFiniteLoss(Callback):
                 f"training: the loss {where}; see {folder}/non_finite.rank*.json. Lower the learning rate or clip gradients "
                 "(`trainer.gradient_clip_val`), and resume from the last checkpoint."
             )
+
+
+class GradientNorm(Callback):
+    """Log `train/gradient_norm`: the 2-norm over all parameters of the gradient of the global batch, before clipping."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Measure if Lightning logs this step."""
+        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+            gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norm = torch.nn.utils.get_total_norm(gradients)
+            pl_module.log("train/gradient_norm", getattr(norm, "full_tensor", lambda: norm)())
