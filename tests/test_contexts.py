@@ -70,8 +70,8 @@ def test_the_three_published_contexts_and_three_of_our_own_are_there():
     [
         ({"colour": "red"}, r"'colour'.* is not a key of a context"),
         ({"items": []}, "`items` needs at least one non-empty group"),
-        ({"items": [["ferry", "ferry"]]}, "'ferry'.* stand twice"),
-        ({"items": [["ferry"], ["ferry"]]}, "'ferry'.* stand twice"),
+        ({"items": [["ferry", "ferry"]]}, "'ferry'.* occur twice"),
+        ({"items": [["ferry"], ["ferry"]]}, "'ferry'.* occur twice"),
         ({"items": ["ferry"]}, "items: expected a list of words"),
         ({"items": [[" ferry"]]}, "items: expected a list of words"),
         ({"items": 3}, "items: expected a list of groups"),
