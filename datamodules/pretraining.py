@@ -28,8 +28,8 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
         """Choose how problems become rows.
 
         Args:
-            mixture: which problems training sees, and how often: components whose weights sum to 1, the name of a preset, or a
-                YAML file of components. None: training reads `files`.
+            mixture: problems for training: components whose weights sum to 1, the name of a preset, or a YAML file of
+                components. None: training reads `files`.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
             row_length: tokens of a row.
             batch_rows: rows of a batch on each device.
@@ -63,7 +63,7 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
         return self._packed(windows, batches, self.drawn, workers=self.workers)
 
     def val_dataloader(self) -> list[Any]:
-        """Packed validation documents; with held-out problems also their gold documents, then the problems."""
+        """Packed validation documents and, with held-out problems, their gold documents and the problems."""
         source = self._open(self.files.validation) if self.files.validation else self.synthesis
         loaders: list[Any] = []
         if source is not self.synthesis or self.synthesis.mixture is not None:
@@ -79,7 +79,7 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
 
 
 class MidtrainDataModule(PretrainDataModule):
-    """PretrainDataModule with replay: `mixture` for the new problems and, apart from it, `replay` for a share of old ones."""
+    """PretrainDataModule with replay: `mixture` for new problems, and `replay` for a share of old ones."""
 
     def __init__(
         self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *,
@@ -105,7 +105,7 @@ def with_replay(mixture: Sequence[Component], replay: Sequence[Component], share
     """Scale two mixtures, each with weights that sum to 1, into one.
 
     Raises:
-        ValueError: a share outside [0, 1), or a share without problems to replay, or the other way round.
+        ValueError: a share outside [0, 1), a share without problems to replay, or the reverse.
     """
     if not 0 <= share < 1 or bool(replay) != (share > 0):
         raise ValueError(

@@ -1,6 +1,6 @@
 """Rows of JSONL files as examples by number: `example(split, index)`, in endless passes, each in another order.
 
-Files are read once to find and check their rows; after that a row is read from disk on demand. Rows of compressed files stay in
+Files are read once to find and check their rows; then rows are read from disk on demand. Rows of compressed files stay in
 memory, decompressed.
 """
 
@@ -16,10 +16,10 @@ from typing import Any
 
 import torch
 
-from datamodules.files.jsonl import BadRows, check_bad_rows, to_example
+from datamodules.files.jsonl import BadRows, check_bad_rows
 from datamodules.files.line_files import find_files, is_compressed, lines_of
 from datamodules.problems.mixture import MODES, Cell
-from datamodules.problems.synthesis import GOLD_ANSWER, Example, TrainingText
+from datamodules.problems.synthesis import GOLD_ANSWER, TrainingText
 from grammar import parse_problem
 
 _ANSWERED = re.compile(rf"{GOLD_ANSWER}-?\d+\.\s*$")
@@ -31,7 +31,7 @@ class Files:
 
     Args:
         train: files, folders or globs. Each row is read once before any is read again.
-        validation: likewise, for the validation loss; without them it is measured on the mixture, if there is one.
+        validation: likewise, for the validation loss; without them it is measured on the mixture, if any.
         bad_rows: "raise" at the first, or "skip" and count.
     """
 
@@ -84,7 +84,7 @@ class RowSource:
             sources: files, folders or globs.
             seed: of the order.
             bad_rows: "raise" at the first row that `read` refuses, or "skip" and count (`skipped`).
-            read: turns a row into an example; `to_solved`, or `to_example` if its graph is needed too.
+            read: turns a row into an example; `to_solved`, or `to_example` if its graph is also needed.
 
         Raises:
             ValueError: a source that names no file, a bad row under "raise", or no row at all.
@@ -104,11 +104,10 @@ class RowSource:
                         raise ValueError(f"{path}, line {line}: {err}") from err
                     self.skipped += 1
         if not self.places:
-            raise ValueError(f"{[str(file) for file in self.files]} hold no row that can be used; {self.skipped} were skipped.")
+            raise ValueError(f"{[str(file) for file in self.files]} hold no usable row; {self.skipped} were skipped.")
         self.cells = sorted(cells, key=lambda cell: (cell.op, cell.context, cell.mode))
 
     def __len__(self) -> int:
-        """Rows."""
         return len(self.places) // 4
 
     def _rows(self, file: int) -> Iterator[tuple[int, int, bytes]]:
@@ -134,17 +133,6 @@ class RowSource:
         with self.files[file].open("rb") as opened:
             opened.seek(start)
             return self._example(file, line, opened.read(size))
-
-
-class ProblemSource(RowSource):
-    """Rows as problems to be solved: with the graph that their text describes, and a solution only where they have one."""
-
-    def __init__(self, sources: Sequence[str | Path], *, seed: int = 0, bad_rows: BadRows = "raise") -> None:
-        super().__init__(sources, seed=seed, bad_rows=bad_rows, read=to_example)
-
-    def example(self, split: str, index: int) -> Example:
-        """Row number `index` of endless passes, each in another order."""
-        return super().example(split, index)
 
 
 @lru_cache(maxsize=4)
