@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     evenly = Component(args.ops, args.contexts.split(","), args.modes.split(","))
     mixture = Mixture(read_mixture(args.mixture) if args.mixture else [evenly])
     cells: list[Cell | None] = [None] if args.mixture else [*mixture.cells]
-    graph = GraphSpec(args.number_range, distractors=parse_range(args.distractors))
+    graph = GraphSpec(number_range=args.number_range, distractors=parse_range(args.distractors))
     synthesis = Synthesis(mixture, graph, seed=args.seed)
     for cell, index in product(mixture.cells, range(TRIED)):
         synthesis.example(args.split, index, cell)

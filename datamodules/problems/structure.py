@@ -54,7 +54,7 @@ class Vocabulary:
         self._fresh = [(kind, item, place) for place in self.places for kind in kinds for item in self.items]
 
     def __len__(self) -> int:
-        """About how many names are left."""
+        """Approximate number of names left."""
         return len(self._fresh)
 
     def anywhere(self) -> str:

@@ -4,7 +4,7 @@ Not here: which documents share a row (`windows.py`).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -34,11 +34,6 @@ class PackedBatch:
     document_BT: Tensor
     position_BT: Tensor
     edges_D: Tensor | None = None
-
-    def to(self, device: torch.device, **kwargs: bool) -> Self:
-        """Move every tensor, as Lightning's transfer asks."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{name: None if v is None else v.to(device, **kwargs) for name, v in values.items()})
 
     def rows(self, low: int, high: int) -> Self:
         """Rows `low` ... `high - 1`, without copying."""

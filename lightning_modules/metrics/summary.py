@@ -30,7 +30,6 @@ class Intervals:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a level outside (0, 1) and negative resamples."""
         if not 0 < self.level < 1 or self.resamples < 0:
             raise ValueError(f"{self}: level must lie between 0 and 1, resamples must not be negative.")
 

@@ -46,7 +46,6 @@ class StepCredit(Credit):
     wrong: float = -1.0
 
     def __post_init__(self) -> None:
-        """Refuse credit that does not tell right from wrong."""
         if self.right <= self.wrong:
             raise ValueError(f"{self}: a right step must earn more than a wrong one.")
 

@@ -30,7 +30,6 @@ class NoisyVerifier(Reward):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse rates outside [0, 1]."""
         if not (0 <= self.false_accept <= 1 and 0 <= self.false_reject <= 1):
             raise ValueError(f"NoisyVerifier: rates {self.false_accept} and {self.false_reject} must be within 0 and 1.")
 

@@ -19,7 +19,6 @@ class FormatPenalty(Reward):
     weight: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse a penalty that pays."""
         if self.weight < 0:
             raise ValueError(f"{self}: the weight must be at least 0.")
 
@@ -46,7 +45,6 @@ class LengthPenalty(Reward):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse an empty interval and a penalty that pays."""
         if not 0 <= self.free < self.limit or self.weight < 0:
             raise ValueError(f"{self}: need 0 <= free < limit and a weight of at least 0.")
 

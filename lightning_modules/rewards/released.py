@@ -27,7 +27,6 @@ class ReleasedReward(Reward):
     strict: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse weights that cannot be normalised."""
         if min(self.answer_weight, self.process_weight) < 0 or self.answer_weight + self.process_weight <= 0:
             raise ValueError(f"{self}: weights must be at least 0, and one of them above.")
 

@@ -68,7 +68,6 @@ class MixedReward(Reward):
     gated: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a weight outside [0, 1]."""
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"MixedReward: alpha={self.alpha} must be within 0 and 1.")
 
@@ -94,7 +93,6 @@ class WeightedSum(Reward):
     weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse an empty sum and weights of rewards that are not in it."""
         unknown = sorted(self.weights.keys() - self.rewards.keys())
         if not self.rewards or unknown:
             raise ValueError(

@@ -33,7 +33,6 @@ class SamplingParams:
     engine: Literal["native", "transformers"] = "native"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be sampled."""
         if self.max_new_tokens < 1 or self.temperature < 0 or self.max_rows < 1:
             raise ValueError(f"{self}: max_new_tokens and max_rows must be at least 1, temperature at least 0.")
         if not 0 < self.top_p <= 1 or self.top_k < 0:
@@ -102,7 +101,6 @@ class Request:
     limit_N: Tensor
 
     def __post_init__(self) -> None:
-        """Refuse prompts and limits that cannot be sampled."""
         n, most = self.point_NT.shape
         if not self.prompts or not all(map(len, self.prompts)) or self.group_size < 1:
             raise ValueError("sampling needs at least one prompt, a token in each, and a group_size of at least 1.")
