@@ -66,8 +66,8 @@ def step_advantages(
 ) -> Tensor:
     """A_t = sum over steps j that end at or after t of discount^(j - j(t)) (r_j - mean) / (std + eps).
 
-    Mean and std are those of all steps of the group; j(t) is the step that token t is in. With discount 1 these are the
-    advantages of process supervision in GRPO (arXiv:2402.03300, 4.1.3); with 0 a token gets those of its own step alone.
+    Mean and std are over all steps of the group; j(t) is the step of token t. With discount 1 these are the advantages of process
+    supervision in GRPO (arXiv:2402.03300, 4.1.3); with 0 a token gets that of its own step alone.
 
     Args:
         reward_BGT: [B, G, T] rewards of steps, at their last tokens.

@@ -20,18 +20,16 @@ class Intervals:
     """Settings of confidence intervals.
 
     Args:
-        level: share of intervals that cover the true mean over problems.
+        level: coverage of the intervals.
         resamples: bootstrap draws of problems; 0: no intervals.
-        seed: of the draws.
     """
 
     level: float = 0.95
     resamples: int = 1000
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.level < 1 or self.resamples < 0:
-            raise ValueError(f"{self}: level must lie between 0 and 1, resamples must not be negative.")
+            raise ValueError(f"{self}: level must be between 0 and 1, resamples at least 0.")
 
 
 def group_rows(
@@ -92,7 +90,7 @@ def summarise(table_MC: Tensor, strata: Sequence[tuple[float, Tensor]], interval
         return {"problems": 0, "samples": 0}
     columns = [(grader, k) for grader in GRADERS for k in powers_of_two(int(samples.max()))]
     values = [(weight, _values(part, columns)) for weight, part in parts]
-    estimates = estimate_means(values, level=intervals.level, resamples=intervals.resamples, seed=intervals.seed)
+    estimates = estimate_means(values, level=intervals.level, resamples=intervals.resamples)
     result: dict[str, Any] = {"problems": len(everything), "samples": int(samples.sum())}
     for (grader, k), estimate in zip(columns, estimates, strict=False):
         result.setdefault(grader, {})[f"pass@{k}"] = estimate._asdict()
@@ -111,7 +109,7 @@ def summarise(table_MC: Tensor, strata: Sequence[tuple[float, Tensor]], interval
 
 
 def _values(part_MC: Tensor, columns: Sequence[tuple[str, int]]) -> Tensor:
-    """[m, number of columns + 1]: pass@k of each problem under each grader, then its process accuracy."""
+    """[m, columns + 1]: pass@k of each problem under each grader, then its process accuracy."""
     n_M = part_MC[:, PLACE["samples"]]
     most = int(n_M.max()) if len(n_M) else 0
     found = [
