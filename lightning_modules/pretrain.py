@@ -113,7 +113,7 @@ class PretrainModule(StageModule):
         nll, square, labels = sums_3
         tokens, attended = packed_counts(batch.position_BT, batch.document_BT)
         self.compute.add("update", (tokens, attended))
-        self.compute.add_nominal(batch.tokens_BT.numel())
+        self.compute.nominal_tokens += batch.tokens_BT.numel()
         self.step_sums = self.step_sums.to(self.device) + torch.cat([sums_3.detach().double(), tokens[None].double()])
         self.per_batch = self.per_batch or batch.labels_BT.numel()
         loss = (nll + self.z_loss * square) / (labels.clamp(min=1) if self._parts == 1 else self.per_batch)

@@ -1,8 +1,8 @@
-"""Logits of packed documents without padding, without a mask, and only where there is a label.
+"""Logits of packed documents without padding, without a mask, and only at labelled positions.
 
-The documents of a batch lie side by side in one row, those of equal length next to each other. Only attention knows where they
-end: it takes the documents of each length as one batch, by views. The logits are those under a mask (up to rounding), at lower
-cost: with a mask a CPU computes whole rows.
+The documents of a batch lie side by side in one row, those of equal length adjacent. Only attention knows where they end: it
+takes the documents of each length as one batch, by views. The logits equal those under a mask (up to rounding) at lower cost, as
+a CPU computes masked positions too.
 Shapes: F tokens of documents, M of them with a label, n documents of L tokens; H heads, K key-value heads, D head size.
 """
 
@@ -18,13 +18,13 @@ from datamodules.rows.documents import IGNORE
 from lightning_modules.models.attending import changed_attention
 
 DOCUMENTS = "documents"
-# (n, L) for each length, while a forward pass runs: some models do not hand keyword arguments on to their attention
+# (n, L) for each length during a forward pass: some models do not pass keyword arguments to their attention
 SIZES: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("sizes of the documents under way")
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where the documents of packed rows lie.
+    """Places of the documents in packed rows.
 
     place_F: places of their tokens in the flattened rows, document by document, the shortest first.
     sizes:   (n, L) for each length.
@@ -35,7 +35,7 @@ class Layout:
 
     @classmethod
     def of(cls, document_BT: Tensor) -> "Layout":
-        """From the numbers of documents within their rows; 0 is padding, which counts only if there is nothing else."""
+        """From the numbers of documents within their rows; 0 is padding, which counts only if there is no document."""
         rows = torch.arange(len(document_BT), device=document_BT.device)[:, None]
         number_N = (rows * (int(document_BT.max()) + 1) + document_BT).flatten()
         _, length_D = number_N.unique_consecutive(return_counts=True)
@@ -91,7 +91,7 @@ def attend_within_documents(
         ValueError: attention with a soft cap or with sinks.
     """
     if strange := changed_attention(kwargs):
-        raise ValueError(f"attention `documents` knows no {strange}; set `model.init_args.attention` to another.")
+        raise ValueError(f"attention `documents` does not support {strange}; set another `model.init_args.attention`.")
     query_FHD, key_FKD, value_FKD = (x[0].transpose(0, 1) for x in (query_1HFD, key_1KFD, value_1KFD))
     sizes = SIZES.get()
     parts = [count * length for count, length in sizes]

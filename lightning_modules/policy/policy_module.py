@@ -146,7 +146,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
                 "`update.minibatches`, or raise `prompts_per_rollout` or `group.size`."
             )
         length = self.language_model.config.max_position_embeddings
-        self.compute.add_nominal(nominal_rl_tokens(problems, size, length, reference=bool(self.kl.weight)))
+        self.compute.nominal_tokens += nominal_rl_tokens(problems, size, length, reference=bool(self.kl.weight))
         groups = self.collector.collect(prompts, more)
         experience = move_data_to_device(to_experience(groups, self.tokenizer.pad_token_id), self.device)
         divisors = self._divisors(experience)
