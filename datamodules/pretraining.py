@@ -64,7 +64,8 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
 
     def val_dataloader(self) -> list[Any]:
         """Packed validation documents and, with held-out problems, their gold documents and the problems."""
-        source = self._open(self.files.validation) if self.files.validation else self.synthesis
+        files = self.files
+        source = self._open(files.validation, files.bad_rows, self.read_row) if files.validation else self.synthesis
         loaders: list[Any] = []
         if source is not self.synthesis or self.synthesis.mixture is not None:
             loaders.append(self._packed(self._windows(source, "validation"), self.validation_batches, repeat=True))

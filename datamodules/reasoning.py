@@ -11,8 +11,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from datamodules.files.jsonl import JsonlProblems
-from datamodules.files.row_source import Files, RowSource, to_solved
+from datamodules.files.jsonl import to_example
+from datamodules.files.row_source import BadRows, Files, RowSource, to_solved
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
 from datamodules.problems.splits import canonical_hash
@@ -50,7 +50,7 @@ class HeldOut:
     per_op: bool = False
     batch_size: int = 64
     files: Sequence[str] = ()
-    bad_rows: Literal["raise", "skip"] = "raise"
+    bad_rows: BadRows = "raise"
     predict_split: Literal["train", "validation", "test"] = "test"
 
     def __post_init__(self) -> None:
@@ -101,14 +101,16 @@ class ReasoningDataModule(LightningDataModule):
         for cell in shares.cells if shares else ():  # a cell that cannot be built fails now, not in mid-run
             self.synthesis.example("train", 0, cell)
         if share_of == "tokens" and shares:
-            self.synthesis = replace(self.synthesis, mixture=shares.by_tokens(self._mean_tokens()))
-        self.rows = self._open(files.train) if files.train else None
+            tokens = self._mean_tokens()
+            examples = shares.reweighted({cell: weight / tokens[cell] for cell, weight in shares.weights.items()})
+            self.synthesis = replace(self.synthesis, mixture=examples)
+        self.rows = self._open(files.train, files.bad_rows, self.read_row) if files.train else None
         self.source = self.rows or self.synthesis
         cells, intended = (self.rows.cells, None) if self.rows else (shares.cells, shares.weights)
         self.drawn = MixtureCounts(cells, intended, share_of)
 
-    def _open(self, sources: Sequence[str]) -> RowSource:
-        rows = RowSource(sources, seed=self.synthesis.seed, bad_rows=self.files.bad_rows, read=self.read_row)
+    def _open(self, sources: Sequence[str], bad_rows: BadRows, read: Callable[[object, str, int], Any]) -> RowSource:
+        rows = RowSource(sources, seed=self.synthesis.seed, bad_rows=bad_rows, read=read)
         if rows.skipped:
             rank_zero_warn(f"{', '.join(map(str, sources))}: {rows.skipped} bad rows left out, {len(rows)} read.")
         return rows
@@ -142,13 +144,7 @@ class ReasoningDataModule(LightningDataModule):
 
     @cached_property
     def _from_files(self) -> list[Example]:
-        rows = JsonlProblems(self.held_out.files, bad_rows=self.held_out.bad_rows)
-        found = list(rows)
-        if rows.skipped:
-            rank_zero_warn(f"held_out.files: {rows.skipped} bad rows left out, {len(found)} problems read.")
-        if not found:
-            raise ValueError(f"held_out.files {list(self.held_out.files)} hold no problem; name files with rows.")
-        return found
+        return list(self._open(self.held_out.files, self.held_out.bad_rows, to_example))
 
     def held_out_examples(self, split: str, problems: int) -> list[Example]:
         """`problems` distinct problems of `split` for each band, over its operations, contexts and modes in turn.

@@ -61,6 +61,7 @@ class Response(NamedTuple):
     finished: bool
 
 
+Labels = Mapping[str, Sequence[str]]  # "context" and "mode" -> names, by their numbers in tables
 Recall = Callable[[int], Sequence[Response] | None]  # index of a problem -> its responses, if they are kept
 
 
@@ -84,13 +85,6 @@ class Answered:
     def responses(self) -> list[list[str]]:
         """[B][G] texts."""
         return [[answer.text for answer in group] for group in self.answers]
-
-
-class Labels(NamedTuple):
-    """Names of the contexts and modes of held-out problems; tables hold their numbers."""
-
-    context: Sequence[str]
-    mode: Sequence[str]
 
 
 class Judgements(nn.Module):
@@ -119,8 +113,8 @@ class Judgements(nn.Module):
         """Add judged problems."""
         rows = []
         for example, index, answers, reports in zip(done.examples, done.indices, done.answers, done.reports, strict=True):
-            op, context = example.cell.op, labels.context.index(example.cell.context)
-            numbers = (index, op, context, labels.mode.index(example.cell.mode))
+            op, context = example.cell.op, labels["context"].index(example.cell.context)
+            numbers = (index, op, context, labels["mode"].index(example.cell.mode))
             rows.append(problem_row(numbers, reports, [a.tokens for a in answers], [a.finished for a in answers]))
             self.skills.update(example.graph, op, reports)
             accepted = {grader: [report for report in reports if grade(report, grader)] for grader in GRADERS}
@@ -153,7 +147,7 @@ class Judgements(nn.Module):
         sums_OCK2 = self.likelihood.compute().cpu()
         if not len(table_MC):
             return {}
-        groups = group_rows(table_MC, bands, weighted, labels._asdict())
+        groups = group_rows(table_MC, bands, weighted, labels)
         every = sorted({int(op) for op in groups["op"]})
         by = {"all": every, **bands}
         found = {
@@ -162,7 +156,7 @@ class Judgements(nn.Module):
                 for dimension, names in groups.items()
             },
             "skills": {name: summarise_skills(skills, pairs, ops) for name, ops in by.items()},
-            "topology": summarise_topology(rows_MF, labels.context),
+            "topology": summarise_topology(rows_MF, labels["context"]),
         }
         if sums_OCK2.any():
             ops = by | {f"op{op}": [op] for op in every}

@@ -74,7 +74,7 @@ class PretrainModule(StageModule):
             model=self.language_model, compiled=self.compile_loss,
         )  # fmt: skip
         self.step_sums = torch.zeros(4, dtype=torch.float64)
-        self.gold_loss = GoldLoss(len(self.labels.context), len(LABEL_KINDS))
+        self.gold_loss = GoldLoss(len(self.labels["context"]), len(LABEL_KINDS))
         self.flop_rates = self._flop_rates()
 
     def on_before_batch_transfer(self, batch: PackedBatch | PromptBatch, dataloader_idx: int) -> PackedBatch | PromptBatch:
@@ -190,7 +190,7 @@ class PretrainModule(StageModule):
     def on_validation_epoch_end(self) -> None:
         """Log the loss on gold documents by band and context, and the perplexity of their solutions by kind of token."""
         if self.gold_loss.update_called:
-            table = gold_loss_table(self.gold_loss.compute(), self.trainer.datamodule.bands, self.labels.context, LABEL_KINDS)
+            table = gold_loss_table(self.gold_loss.compute(), self.trainer.datamodule.bands, self.labels["context"], LABEL_KINDS)
             self.log_dict({f"val/{name}": value for name, value in table.items()}, rank_zero_only=True)
 
 

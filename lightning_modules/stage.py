@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from hashlib import blake2b
-from time import perf_counter
+from timeit import repeat
 from typing import Any
 
 import torch
@@ -89,17 +89,12 @@ class StageModule(LightningModule):
                 f"precision bf16-mixed: a product of matrices took {bf16_slowdown():.0f} times as long in bfloat16 as in float32 "
                 "on this CPU; set `trainer.precision` to 32-true."
             )
-        rows, ids = self.language_model_config["vocab_size"], len(self.tokenizer)
+        self.configure_model()
+        rows, ids = self.language_model.config.vocab_size, len(self.tokenizer)
         if ids > rows:
             raise ValueError(
                 f"the tokenizer has {ids} entries, the model {rows}; raise `model.init_args.architecture.vocab_size`."
             )
-
-    @property
-    def language_model_config(self) -> dict[str, Any]:
-        """The transformers config of the language model."""
-        self.configure_model()
-        return self.language_model.config.to_dict()
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -202,7 +197,7 @@ class StageModule(LightningModule):
     @property
     def labels(self) -> Labels:
         """Names of the contexts and modes of the held-out problems."""
-        return Labels(**self.trainer.datamodule.labels)
+        return self.trainer.datamodule.labels
 
     def summary(
         self, weighted: Mapping[str, Sequence[tuple[float, Sequence[int]]]], *, level: float = 0.95, resamples: int = 1000
@@ -248,10 +243,5 @@ def bf16_slowdown() -> float:
 def _seconds(dtype: torch.dtype) -> float:
     """Time of the fastest of four products of a small model's size."""
     tokens, weights = torch.ones(1024, 128, dtype=dtype), torch.ones(128, 512, dtype=dtype)
-    times = []
     with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-        for _ in range(4):
-            started = perf_counter()
-            torch.mm(tokens, weights)
-            times.append(perf_counter() - started)
-    return min(times)
+        return min(repeat(lambda: torch.mm(tokens, weights), number=1, repeat=4))

@@ -150,7 +150,7 @@ def test_places_are_filled_again(engine, sharp_model, prompts):
 
 
 def test_soft_caps_and_sinks_are_refused():
-    with pytest.raises(ValueError, match=r"no \['softcap'\].*engine: transformers"):
+    with pytest.raises(ValueError, match=r"support \['softcap'\].*engine: transformers"):
         attend_in_slots(None, *torch.zeros(3, 1, 1, 1, 4), None, softcap=30.0)
 
 

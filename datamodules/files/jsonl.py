@@ -4,19 +4,13 @@ Other rows are read too: `problem` and `question` suffice; `modulus` is for cont
 The problem's text is the authority; if it determines no answer, the gold solution is.
 """
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from datamodules.files.line_files import find_files, lines_of
 from datamodules.problems.context import context_names, load_context
 from datamodules.problems.mixture import MODES, Cell
 from datamodules.problems.synthesis import Example
 from grammar import parse_trace
 from grammar.judge import authority
-
-BadRows = Literal["raise", "skip"]
 
 
 def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
@@ -28,53 +22,6 @@ def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
     }  # fmt: skip
     # readers know the modulus of a shipped context by its name
     return row if modulus is None or cell.context in context_names() else row | {"modulus": modulus}
-
-
-def check_bad_rows(word: str) -> None:
-    """Refuse an unknown treatment of bad rows.
-
-    Raises:
-        ValueError: `word` is not one of `BadRows`.
-    """
-    if word not in get_args(BadRows):
-        raise ValueError(f"bad_rows {word!r} is unknown; choose from {list(get_args(BadRows))}.")
-
-
-class JsonlProblems:
-    """The problems of JSONL files, in order; iteration reads them, and `skipped` then counts the bad rows left out."""
-
-    def __init__(self, sources: Sequence[str | Path], *, bad_rows: BadRows = "raise") -> None:
-        """Name the files.
-
-        Args:
-            sources: see `find_files`.
-            bad_rows: "raise" at the first row that is not a problem, or "skip" and count.
-
-        Raises:
-            ValueError: a source that names no file, or an unknown `bad_rows`.
-        """
-        check_bad_rows(bad_rows)
-        self.files, self.bad_rows, self.skipped = find_files(sources), bad_rows, 0
-
-    def __iter__(self) -> Iterator[Example]:
-        """Read.
-
-        Raises:
-            ValueError: a bad row under "raise"; names file and line.
-        """
-        self.skipped = 0
-        for path in self.files:
-            for number, line in lines_of(path):
-                if not line.strip():
-                    continue
-                try:
-                    example = to_example(json.loads(line), path.name.split(".")[0], number)
-                except ValueError as err:
-                    if self.bad_rows == "raise":
-                        raise ValueError(f"{path}, line {number}: {err}") from err
-                    self.skipped += 1
-                else:
-                    yield example
 
 
 def to_example(row: object, stem: str, number: int) -> Example:

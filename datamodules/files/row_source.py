@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
-from datamodules.files.jsonl import BadRows, check_bad_rows
 from datamodules.files.line_files import find_files, is_compressed, lines_of
 from datamodules.problems.mixture import MODES, Cell
 from datamodules.problems.synthesis import GOLD_ANSWER, TrainingText
 from grammar import parse_problem
 
+BadRows = Literal["raise", "skip"]
 _ANSWERED = re.compile(rf"{GOLD_ANSWER}-?\d+\.\s*$")
 
 
@@ -72,7 +72,7 @@ def to_solved(row: object, stem: str, number: int) -> Solved:
 
 
 class RowSource:
-    """The rows of files, endlessly."""
+    """The rows of files, in order by iteration, or endlessly by number; `skipped` counts the bad rows left out."""
 
     def __init__(
         self, sources: Sequence[str | Path], *, seed: int = 0, bad_rows: BadRows = "raise",
@@ -87,9 +87,10 @@ class RowSource:
             read: turns a row into an example; `to_solved`, or `to_example` if its graph is also needed.
 
         Raises:
-            ValueError: a source that names no file, a bad row under "raise", or no row at all.
+            ValueError: a source that names no file, a bad row under "raise", no row at all, or an unknown `bad_rows`.
         """
-        check_bad_rows(bad_rows)
+        if bad_rows not in get_args(BadRows):
+            raise ValueError(f"bad_rows {bad_rows!r} is unknown; choose from {list(get_args(BadRows))}.")
         self.files, self.seed, self.read, self.skipped = find_files(sources), seed, read, 0
         self.held: dict[int, bytearray] = {}  # number of a compressed file -> its rows
         self.places = array("q")  # of each row: file, line, first byte, bytes
@@ -124,9 +125,14 @@ class RowSource:
     def _example(self, file: int, line: int, text: bytes) -> Any:
         return self.read(json.loads(text), self.files[file].name.split(".")[0], line)
 
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._row, range(len(self)))
+
     def example(self, split: str, index: int) -> Any:
         """Row number `index` of endless passes, each in another order."""
-        row = int(_order(self.seed, index // len(self), len(self))[index % len(self)])
+        return self._row(int(_order(self.seed, index // len(self), len(self))[index % len(self)]))
+
+    def _row(self, row: int) -> Any:
         file, line, start, size = self.places[4 * row : 4 * row + 4]
         if file in self.held:
             return self._example(file, line, self.held[file][start : start + size])

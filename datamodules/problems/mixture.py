@@ -108,14 +108,6 @@ class Mixture:
         """Pick a cell by weight."""
         return self.cells[min(bisect(self._cumulative, rng.random() * self._cumulative[-1]), len(self.cells) - 1)]
 
-    def by_tokens(self, tokens: Mapping[Cell, float]) -> Self:
-        """The mixture of examples under which these weights are shares of tokens.
-
-        Args:
-            tokens: mean length of an example of each cell.
-        """
-        return self.reweighted({cell: weight / tokens[cell] for cell, weight in self.weights.items()})
-
     def only(self, cells: Collection[Cell]) -> Self:
         """The mixture of these cells alone, in the proportions of their weights.
 

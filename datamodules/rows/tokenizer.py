@@ -50,7 +50,10 @@ def train_tokenizer(counts: Mapping[str, int], vocab_size: int) -> PreTrainedTok
     # a line break is a separate piece, so the pieces stay apart
     lines = (f"{piece}\n" * min(CHUNK, n - at) for piece, n in counts.items() for at in range(0, n, CHUNK))
     tokenizer.train_from_iterator(lines, trainer=trainer)
-    return _wrap(tokenizer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", bos_token="[BOS]", eos_token="[EOS]",
+        clean_up_tokenization_spaces=False,
+    )  # fmt: skip
 
 
 def check_numbers(tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
@@ -65,13 +68,6 @@ def check_numbers(tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
             raise ValueError(
                 f"{len(vocabulary)} entries have no room for {number} as one token; raise --vocab-size or lower --numbers."
             )
-
-
-def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", bos_token="[BOS]", eos_token="[EOS]",
-        clean_up_tokenization_spaces=False,
-    )  # fmt: skip
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
