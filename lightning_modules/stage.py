@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from datamodules.problems.keyed import keyed_generator
 from datamodules.problems.synthesis import Example
 from datamodules.rows.documents import PromptBatch, encode
 from datamodules.rows.token_kinds import response_token_kinds
@@ -29,7 +30,7 @@ from lightning_modules.models.language_model import build_language_model, load_l
 from lightning_modules.models.sharding import gathered, shard, whole
 from lightning_modules.models.token_nll import token_nll
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
-from lightning_modules.rollout import Completions, Randomness, SamplingParams, keyed_generator, sample
+from lightning_modules.rollout import Completions, Randomness, SamplingParams, sample
 from lightning_modules.schedules import Schedule
 
 END_OF_ANSWER = "</answer>"

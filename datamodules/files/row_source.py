@@ -10,13 +10,13 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
 
 from datamodules.files.line_files import find_files, is_compressed, lines_of
+from datamodules.problems.keyed import keyed_generator
 from datamodules.problems.mixture import MODES, Cell
 from datamodules.problems.synthesis import GOLD_ANSWER, TrainingText
 from grammar import parse_problem
@@ -144,5 +144,4 @@ class RowSource:
 @lru_cache(maxsize=4)
 def _order(seed: int, times: int, rows: int) -> torch.Tensor:
     """The order of rows in pass number `times`."""
-    key = int.from_bytes(blake2b(f"{seed}/{times}".encode(), digest_size=7).digest(), "big")
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(key))
+    return torch.randperm(rows, generator=keyed_generator(f"{seed}/{times}"))

@@ -5,11 +5,11 @@ One gold solution in a hundred is checked against its problem text; tests check 
 """
 
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from random import Random
 
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import Drawn, GraphSpec
+from datamodules.problems.keyed import keyed_random
 from datamodules.problems.mixture import MODES, Cell, Mixture
 from datamodules.problems.sampler import sample_graph
 from datamodules.problems.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
@@ -85,8 +85,7 @@ class Synthesis:
         """
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is unknown; choose one of {list(SPLITS)}.")
-        where = cell or "mixture"
-        rng = Random(blake2b(f"{split}/{self.seed}/{index}/{where}".encode(), digest_size=16).digest())
+        rng = keyed_random(f"{split}/{self.seed}/{index}/{cell or 'mixture'}")
         cell = cell or self.mixture.draw(rng)
         context, reverse = load_context(cell.context), cell.mode == REVERSE
         key = canonical_hash if names_count(cell.op, context, self.graph, reverse=reverse) else structure_hash

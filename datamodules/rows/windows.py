@@ -9,8 +9,6 @@ Not here: which process reads which row, and when (`packed_rows.py`).
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from random import Random
 from typing import Literal, Protocol
 
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from datamodules.problems.keyed import keyed_random
 from datamodules.problems.mixture import Cell
 from datamodules.problems.synthesis import TrainingText
 from datamodules.rows.documents import Document, PackedBatch, collate, encode
@@ -170,7 +169,7 @@ class Windows(Dataset):
             drawn, taken = self._read(number * self.documents, self.documents), self.documents
             rows = pack([len(d.ids) for d, _ in drawn], self.row_length, fit=self.packing.fit)
         # packing puts the longest first: shuffle the rows, so that batches are alike
-        Random(blake2b(f"{self.split}/{self.source.seed}/{number}".encode(), digest_size=16).digest()).shuffle(rows)
+        keyed_random(f"{self.split}/{self.source.seed}/{number}").shuffle(rows)
         laid = [[drawn[i][0] for i in row] for row in rows]
         batch = collate(laid, self.row_length, self.tokenizer.pad_token_id, solution_only=self.solution_only)
         placed = [(r, drawn[i][1], len(drawn[i][0].ids)) for r, row in enumerate(rows) for i in row]

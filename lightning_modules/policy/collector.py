@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from datamodules.problems.keyed import keyed_generator
 from datamodules.rows.documents import PromptBatch
 from grammar import Report
 from grammar.checking.pool import Verifier
@@ -16,7 +17,7 @@ from lightning_modules.models.sharding import gathered
 from lightning_modules.policy.character_ends import CharacterEnds, token_at
 from lightning_modules.policy.experience import Group, describe
 from lightning_modules.rewards import Credit, Reward
-from lightning_modules.rollout import Completions, Randomness, SamplingParams, keyed_generator
+from lightning_modules.rollout import Completions, Randomness, SamplingParams
 from lightning_modules.stage import StageModule
 
 MorePrompts = Callable[[int, int], PromptBatch]  # attempt, number of problems -> problems

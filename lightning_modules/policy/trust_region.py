@@ -7,15 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lightning_modules.formulas import (
-    adapted_weight,
-    clipped_surrogate,
-    clipped_tokens,
-    kl_k1,
-    kl_k2,
-    kl_k3,
-    with_kl_gradient,
-)
+from lightning_modules.formulas import adapted_weight, clipped_surrogate, clipped_tokens, kl_k1, kl_k2, kl_k3, with_kl_gradient
 from lightning_modules.models.language_model import load_language_model
 from lightning_modules.models.sharding import whole
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Literal, Self
 
 import torch
@@ -111,11 +110,6 @@ class Request:
             )
         if int(self.limit_N.min()) < 1 or int(self.limit_N.max()) > most:
             raise ValueError(f"limits must be in 1..max_new_tokens = {most}.")
-
-
-def keyed_generator(key: str) -> torch.Generator:
-    """A generator whose numbers depend on `key` alone."""
-    return torch.Generator().manual_seed(int.from_bytes(blake2b(key.encode(), digest_size=7).digest()))
 
 
 def uniform_points(prompts: int, group_size: int, params: SamplingParams, randomness: Randomness) -> Tensor:
