@@ -25,7 +25,7 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
         batch_rows: int = 16, packing: Packing = Packing(), loss_on: Literal["all", "solution"] = "all",
         validation_batches: int = 4, workers: int = 0, **problems: Any,
     ) -> None:  # fmt: skip
-        """Choose how problems become rows.
+        """Set how problems become rows.
 
         Args:
             mixture: problems for training: components whose weights sum to 1, the name of a preset, or a YAML file of

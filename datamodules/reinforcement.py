@@ -99,7 +99,7 @@ class PromptDataModule(ReasoningDataModule):
         self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, prompts_per_rollout: int = 16,
         **problems: Any,
     ) -> None:  # fmt: skip
-        """Choose how many problems a rollout has.
+        """Set the number of problems of a rollout.
 
         Args:
             mixture: problems for the policy: components whose weights sum to 1, the name of a preset, or a YAML file of

@@ -75,7 +75,6 @@ class PretrainModule(StageModule):
         )  # fmt: skip
         self.step_sums = torch.zeros(4, dtype=torch.float64)
         self.gold_loss = GoldLoss(len(self.labels["context"]), len(LABEL_KINDS))
-        self.flop_rates = self._flop_rates()
 
     def on_before_batch_transfer(self, batch: PackedBatch | PromptBatch, dataloader_idx: int) -> PackedBatch | PromptBatch:
         """Find the boundaries of documents while the batch is on the CPU, so that the device need not wait."""
@@ -117,22 +116,9 @@ class PretrainModule(StageModule):
         self.step_sums = self.step_sums.to(self.device) + torch.cat([sums_3.detach().double(), tokens[None].double()])
         self.per_batch = self.per_batch or batch.labels_BT.numel()
         loss = (nll + self.z_loss * square) / (labels.clamp(min=1) if self._parts == 1 else self.per_batch)
-        return {"loss": loss, "tokens": tokens, "flops": self._flops(tokens, attended)}
-
-    def _flop_rates(self) -> tuple[float, float] | None:
-        """FLOPs of a forward and a backward pass per token, and per token attended to; None if unknown."""
-        config = self.language_model.config
-        if not countable(config):
-            return None
-        per_token = training_flops(config, tokens=1, context=0)
-        return per_token, training_flops(config, tokens=1, context=1) - per_token
-
-    def _flops(self, tokens: Tensor, attended: Tensor) -> Tensor | None:
-        """FLOPs of a batch, from its tokens and the tokens they attend to."""
-        if self.flop_rates is None:
-            return None
-        per_token, per_attended = self.flop_rates
-        return tokens.double() * per_token + attended.double() * per_attended
+        config, context = self.language_model.config, attended.double() / tokens.clamp(min=1)
+        flops = training_flops(config, tokens=tokens, context=context) if countable(config) else None
+        return {"loss": loss, "tokens": tokens, "flops": flops}
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Optimizer | LightningOptimizer,

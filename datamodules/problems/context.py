@@ -31,9 +31,9 @@ class Context:
     name:      the file's stem.
     items:     groups of countable things; a quantity is `ITEM in PLACE`, or the bare `ITEM` without places.
     places:    groups of places; empty means bare names and no totals.
-    noun:      what a total counts ("adult animals"): `total number of NOUN in PLACE`; None exactly when `places` is empty.
-    parts:     what averages count ("newborn children"): `average number of PARTS per ITEM in PLACE`; None: no depth 3.
-    all_parts: what their totals count ("newborn animal children"); it holds all words of `parts`, and `noun` does not.
+    noun:      unit of a total ("adult animals"): `total number of NOUN in PLACE`; None exactly when `places` is empty.
+    parts:     unit of averages ("newborn children"): `average number of PARTS per ITEM in PLACE`; None: no depth 3.
+    all_parts: unit of their totals ("newborn animal children"); it holds all words of `parts`, and `noun` does not.
     modulus:   every number is taken modulo this, which is at least 2; None: plain integers.
 
     Raises:

@@ -172,7 +172,7 @@ class Structure:
         self.placed = bool(context.places)
         self.waiting, self.ready = Bag(), Bag()  # named but not defined; those not summed by a waiting total
         self.holds: dict[str, int] = {}  # name -> waiting totals that sum it
-        self.parts: dict[str, tuple[str, ...]] = {}  # total -> what it sums
+        self.parts: dict[str, tuple[str, ...]] = {}  # total -> its summands
         self.factors: set[str] = set()  # operands of products
         self.uses: dict[str, int] = {}
         self.drafts: list[Draft] = []

@@ -49,11 +49,6 @@ class PackedBatch:
         position_BT = torch.arange(self.position_BT.shape[1], device=self.position_BT.device).expand_as(self.position_BT)
         return replace(self, document_BT=(self.document_BT > 0).long(), position_BT=position_BT)
 
-    @property
-    def tokens(self) -> Tensor:
-        """Number of real tokens, padding left out."""
-        return (self.document_BT > 0).sum()
-
 
 @dataclass(slots=True)
 class PromptBatch:

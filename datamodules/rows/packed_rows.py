@@ -87,8 +87,8 @@ class PackedRows:
         sampler = (number for number, needed in self._needed(window, row) if needed)
         # a separate generator, as training depends on the draws from torch's
         loader = DataLoader(
-            self.windows, batch_size=None, sampler=sampler, num_workers=self.workers, collate_fn=_unchanged,
-            worker_init_fn=_start_worker, generator=torch.Generator(),
+            self.windows, batch_size=None, sampler=sampler, num_workers=self.workers, worker_init_fn=_start_worker,
+            generator=torch.Generator(),
         )  # fmt: skip
         made, dropped = iter(loader), 0
         for number, needed in self._needed(window, row):
@@ -117,10 +117,6 @@ def _counts(window: Window, low: int, high: int) -> tuple[Tensor, Tensor]:
     row_D, cell_D, tokens_D = window.placed.unbind(1)
     here_D = (row_D >= low) & (row_D < high)
     return cell_D[here_D], tokens_D[here_D]
-
-
-def _unchanged(window: Window) -> Window:
-    return window
 
 
 def _start_worker(worker: int) -> None:

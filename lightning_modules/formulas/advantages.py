@@ -40,7 +40,7 @@ def centred_advantages(rewards_BG: Tensor) -> Tensor:
             f"group advantages: expected rewards [B, G>=2], got {tuple(rewards_BG.shape)}; "
             "raise `model.init_args.group.size` to at least 2."
         )
-    # subtract the first reward: equal rewards then give exactly 0, whatever the rounding of a mean
+    # subtract the first reward: equal rewards then give exactly 0, without the rounding of a mean
     shifted_BG = (rewards_BG - rewards_BG[:, :1]).detach()
     return shifted_BG - shifted_BG.mean(dim=1, keepdim=True)
 
@@ -80,7 +80,7 @@ def step_advantages(
         [B, G, T], no gradient; 0 after the last step.
     """
     reward_BGT = reward_BGT.detach()
-    # subtract the highest reward: equal rewards then give exactly 0, whatever the rounding of a mean
+    # subtract the highest reward: equal rewards then give exactly 0, without the rounding of a mean
     highest_B11 = reward_BGT.masked_fill(~ends_BGT, -torch.inf).amax(dim=(1, 2), keepdim=True)
     shifted_BGT = torch.where(ends_BGT, reward_BGT - highest_B11, 0.0)
     count_B11 = ends_BGT.sum(dim=(1, 2), keepdim=True)

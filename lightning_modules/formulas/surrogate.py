@@ -1,4 +1,4 @@
-"""Importance ratios pi / pi_old, as logarithms, and the clipped policy-gradient surrogate made of them."""
+"""Importance ratios pi / pi_old, as logarithms, and the clipped policy-gradient surrogate."""
 
 import torch
 from torch import Tensor

@@ -6,6 +6,7 @@ context A at some number of operations is the mean over B's graphs of the highes
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import Any
 from zlib import crc32
 
@@ -91,13 +92,10 @@ def summarise_topology(rows_MF: Tensor, contexts: Sequence[str]) -> dict[str, An
     source_M, op_M, context_M = rows_MF[:, 0], rows_MF[:, 1], rows_MF[:, 2]
     result: dict[str, Any] = {}
     for s, source in enumerate(SOURCES):
-        for a, reference in enumerate(contexts):
-            for b, other in enumerate(contexts):
-                if a == b:
-                    continue
-                for op in op_M.unique().tolist():
-                    of = [rows_MF[(source_M == s) & (op_M == op) & (context_M == c), 3:] for c in (a, b)]
-                    if len(of[0]) and len(of[1]):
-                        value = {"similarity": similarity(*of), "graphs": len(of[1])}
-                        result.setdefault(source, {}).setdefault(f"{other} to {reference}", {})[str(int(op))] = value
+        for (a, reference), (b, other) in permutations(enumerate(contexts), 2):
+            for op in op_M.unique().tolist():
+                of = [rows_MF[(source_M == s) & (op_M == op) & (context_M == c), 3:] for c in (a, b)]
+                if len(of[0]) and len(of[1]):
+                    value = {"similarity": similarity(*of), "graphs": len(of[1])}
+                    result.setdefault(source, {}).setdefault(f"{other} to {reference}", {})[str(int(op))] = value
     return result

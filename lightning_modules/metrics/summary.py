@@ -38,33 +38,31 @@ def group_rows(
     """Cut a table into groups: dimension -> name -> [(weight, [m] row numbers)].
 
     Args:
-        table_MC: see `ProblemTable`.
+        table_MC: see `ProblemTable`; on the CPU.
         bands: name -> operations; dimension "band".
         weighted: name -> [(weight, operations)], weights summing to 1; also in dimension "band".
         labels: "context" and "mode" -> their names, by number.
     """
     op_M = table_MC[:, PLACE["op"]].long()
 
-    def where(mask_M: Tensor) -> list[tuple[float, Tensor]]:
-        return [(1.0, mask_M.nonzero().flatten())]
+    def where(mask_M: Tensor, weight: float = 1.0) -> tuple[float, Tensor]:
+        return weight, mask_M.nonzero().flatten()
 
-    def of_ops(ops: Sequence[int]) -> Tensor:
-        return torch.isin(op_M, torch.tensor(list(ops), device=op_M.device))
-
-    groups = {"all": {"all": where(torch.ones_like(op_M, dtype=torch.bool))}}
-    groups["band"] = {name: where(of_ops(ops)) for name, ops in bands.items()}
-    groups["band"] |= {
-        name: [(weight, of_ops(ops).nonzero().flatten()) for weight, ops in strata] for name, strata in weighted.items()
+    strata = {name: [(1.0, ops)] for name, ops in bands.items()} | weighted
+    groups = {
+        "all": {"all": [where(torch.ones_like(op_M))]},
+        "band": {
+            name: [where(torch.isin(op_M, torch.tensor(list(ops))), weight) for weight, ops in parts]
+            for name, parts in strata.items()
+        },
+        "op": {str(op): [where(op_M == op)] for op in op_M.unique().tolist()},
     }
-    groups["op"] = {str(op): where(op_M == op) for op in op_M.unique().tolist()}
     for dimension in ("context", "mode"):
         number_M = table_MC[:, PLACE[dimension]].long()
-        groups[dimension] = {name: where(number_M == i) for i, name in enumerate(labels[dimension]) if (number_M == i).any()}
+        groups[dimension] = {name: [where(number_M == i)] for i, name in enumerate(labels[dimension]) if (number_M == i).any()}
     cell_M3 = table_MC[:, [PLACE["op"], PLACE["context"], PLACE["mode"]]].long()
     groups["cell"] = {
-        f"{op}/{labels['context'][c]}/{labels['mode'][m]}": where(
-            (cell_M3 == torch.tensor([op, c, m], device=op_M.device)).all(1)
-        )
+        f"{op}/{labels['context'][c]}/{labels['mode'][m]}": [where((cell_M3 == torch.tensor([op, c, m])).all(1))]
         for op, c, m in cell_M3.unique(dim=0).tolist()
     }
     return groups

@@ -1,4 +1,4 @@
-"""Attention within documents: packed documents do not see each other, whatever computes attention.
+"""Attention within documents, by any of several backends: packed documents do not see each other.
 
 A backend tells `transformers` where documents end. All give the same logits; they differ in requirements and cost:
     sdpa               a [B, 1, T, T] mask; runs everywhere, in any precision

@@ -13,9 +13,9 @@ from lightning_modules.models.sharding import shard
 
 
 class Critic(nn.Module):
-    """A linear head, from 0, on hidden states of a language model, in float32. Subclasses choose the model.
+    """A linear head, initially 0, on hidden states of a language model, in float32. Subclasses choose the model.
 
-    shares: whether it is the policy.
+    shares: whether the model is the policy's.
     """
 
     shares: bool

@@ -8,7 +8,10 @@ Embedding lookups, norms, biases, rotations and the softmax are left out, as usu
 Not here: the cost of a stage (compute.py), the speed of a machine (callbacks).
 """
 
+from torch import Tensor
 from transformers import PretrainedConfig
+
+Number = float | Tensor
 
 
 def matmul_parameters(config: PretrainedConfig) -> int:
@@ -19,7 +22,7 @@ def matmul_parameters(config: PretrainedConfig) -> int:
     return config.num_hidden_layers * layer + hidden * config.vocab_size
 
 
-def forward_flops(config: PretrainedConfig, *, tokens: float, context: float) -> float:
+def forward_flops(config: PretrainedConfig, *, tokens: Number, context: Number) -> Number:
     """FLOPs of a forward pass, without recomputation.
 
     Args:
@@ -31,7 +34,7 @@ def forward_flops(config: PretrainedConfig, *, tokens: float, context: float) ->
     return tokens * (2 * matmul_parameters(config) + config.num_hidden_layers * attention)
 
 
-def training_flops(config: PretrainedConfig, *, tokens: float, context: float) -> float:
+def training_flops(config: PretrainedConfig, *, tokens: Number, context: Number) -> Number:
     """FLOPs of a forward and a backward pass: 3 times the forward pass; see `forward_flops`."""
     return 3 * forward_flops(config, tokens=tokens, context=context)
 

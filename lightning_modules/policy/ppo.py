@@ -37,7 +37,7 @@ class ValueLearning:
     Args:
         discount: of later rewards.
         decay: lambda of GAE.
-        clip: distance from the value at the rollout within which the loss has a gradient, reward units; None: no bound.
+        clip: bound on the change of a value since the rollout, reward units; None: no bound.
         weight: of the value loss relative to the policy's.
     """
 
@@ -47,11 +47,7 @@ class ValueLearning:
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        if (
-            not (0 <= self.discount <= 1 and 0 <= self.decay <= 1)
-            or self.weight <= 0
-            or (self.clip is not None and self.clip <= 0)
-        ):
+        if not (0 <= self.discount <= 1 and 0 <= self.decay <= 1 and self.weight > 0 and (self.clip is None or self.clip > 0)):
             raise ValueError(f"{self}: discount and decay must be within 0 and 1, weight and clip above 0.")
 
 

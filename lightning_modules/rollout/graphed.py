@@ -39,7 +39,7 @@ class GraphedSampler:
         device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
         self.model, self.request, self.every, self.stride = model, request, every, stride
         self.queue = PromptQueue(model, request)
-        self.begun: deque[tuple[Prefilled, int, int]] = deque()  # prefilled prompts whose completions wait
+        self.prefilled: deque[tuple[Prefilled, int, int]] = deque()  # (prompts, prompt, member) of completions that wait
         self.rows = slots = min(request.params.max_rows, n)
         capacity = -(-(max(map(len, request.prompts)) + most) // stride) * stride
         self.cache = SlotCache(model.config.num_hidden_layers, slots, capacity, device, fixed=True)
@@ -67,9 +67,9 @@ class GraphedSampler:
         """Refill free slots or, if nothing waits, compact those in use."""
         done = self.done_R[: self.rows].tolist()
         free = [slot for slot, ended in enumerate(done) if ended]
-        if (self.begun or len(self.queue)) and len(free) >= max(1, REFILL_AT * self.rows):
+        if (self.prefilled or len(self.queue)) and len(free) >= max(1, REFILL_AT * self.rows):
             self.refill(free)
-        elif not self.begun and not len(self.queue):
+        elif not self.prefilled and not len(self.queue):
             self.shrink(done)
         self.longest = int(self.cache.held_R[: self.rows].max()) if self.rows else 0
 
@@ -90,12 +90,14 @@ class GraphedSampler:
     def refill(self, free: list[int]) -> None:
         """Start the next completions in free slots."""
         device, group = self.job_R.device, self.request.group_size
-        while free and (self.begun or len(self.queue)):
-            if not self.begun:
+        while free and (self.prefilled or len(self.queue)):
+            if not self.prefilled:
                 prompts = self.queue.prefill(-(-len(free) // group))
-                self.begun.extend((prompts, prompt, member) for prompt in range(len(prompts.number_S)) for member in range(group))
-            prompts, count = self.begun[0][0], min(len(free), len(self.begun))
-            chosen, members = zip(*(self.begun.popleft()[1:] for _ in range(count)), strict=True)
+                self.prefilled.extend(
+                    (prompts, prompt, member) for prompt in range(len(prompts.number_S)) for member in range(group)
+                )
+            prompts, count = self.prefilled[0][0], min(len(free), len(self.prefilled))
+            chosen, members = zip(*(self.prefilled.popleft()[1:] for _ in range(count)), strict=True)
             slot_M, prompt_M, member_M = torch.tensor([free[:count], chosen, members], device=device)
             free = free[count:]
             for layer, states in zip(self.cache.layers, prompts.layers, strict=True):

@@ -144,7 +144,7 @@ def draw(logits_RV: Tensor, point_RK: Tensor, params: SamplingParams) -> tuple[T
         kept_RV = truncated(weight_RV, params) if params.truncates else weight_RV
         cdf_RV = kept_RV.cumsum(-1)
         total_R1 = cdf_RV[:, -1:]
-        # below the total, and right=True: the token found has weight, whatever rounding does
+        # below the total, and right=True: rounding never selects a token without weight
         below_RK = torch.minimum(point_RK * total_R1, torch.nextafter(total_R1, torch.zeros_like(total_R1)))
         token_RK = torch.searchsorted(cdf_RV, below_RK, right=True)
         mass_R1 = weight_RV.sum(-1, keepdim=True) if params.truncates else total_R1
