@@ -98,7 +98,7 @@ class MidtrainDataModule(PretrainDataModule):
         if mixture is not None:
             mixture = with_replay(components_of(mixture), components_of(replay), replay_share)
         elif replay:
-            raise ValueError("`data.init_args.replay` goes with a `mixture`, not with rows of `files`; leave it out.")
+            raise ValueError("`data.init_args.replay` needs a `mixture`, not rows of `files`; set one, or leave out `replay`.")
         super().__init__(mixture, tokenizer, **settings)
 
 

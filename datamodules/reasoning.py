@@ -92,7 +92,7 @@ class ReasoningDataModule(LightningDataModule):
         super().__init__()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer)
         if mixture is None and not files.train:
-            raise ValueError("nothing to train on: give `data.init_args.mixture`, or `data.init_args.files.train`.")
+            raise ValueError("nothing to train on: set `data.init_args.mixture`, or `data.init_args.files.train`.")
         shares = Mixture(components_of(mixture)) if mixture is not None else None
         self.synthesis = Synthesis(shares, graph, random_letters, seed)
         self.files, self.held_out = files, held_out

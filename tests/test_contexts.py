@@ -75,7 +75,7 @@ def test_the_three_published_contexts_and_three_of_our_own_are_there():
         ({"items": ["ferry"]}, "items: expected a list of words"),
         ({"items": [[" ferry"]]}, "items: expected a list of words"),
         ({"items": 3}, "items: expected a list of groups"),
-        ({"places": [[]]}, "`places` holds an empty group"),
+        ({"places": [[]]}, "`places` has an empty group"),
         ({"noun": None}, "`noun` and `places` go together"),
         ({"noun": 5}, "noun: expected words, got 5"),
         ({"all_parts": None}, "`parts` and `all_parts` go together"),

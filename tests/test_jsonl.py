@@ -127,7 +127,7 @@ GARDEN = "- {ops: 2, contexts: [garden], "
     [
         ("ops: 3", "list of components"), (GARDEN + "wieght: 1}", "keys"), ("- {ops: 2}", "keys"), ("[", "is not YAML"),
         ("- {ops: 2, contexts: null}", r"contexts: \[garden\]"), (GARDEN + "modes: 3}", r"modes: \[normalforward\]"),
-        (GARDEN + "weight: half}", "'half' of ops 2 is no number"),
+        (GARDEN + "weight: half}", "'half' of ops 2 is not a number"),
     ],
 )  # fmt: skip
 def test_a_bad_mixture_file_is_refused(tmp_path, text, message):

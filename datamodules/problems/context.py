@@ -52,7 +52,7 @@ class Context:
         if not self.items or not all(self.items):
             raise self._wrong("`items` needs at least one non-empty group")
         if not all(self.places):
-            raise self._wrong("`places` holds an empty group; leave it out")
+            raise self._wrong("`places` has an empty group; remove it")
         if bool(self.places) != (self.noun is not None):
             raise self._wrong("`noun` and `places` go together; give both or neither")
         if (self.parts is None) != (self.all_parts is None) or (self.parts is not None and not self.places):

@@ -57,26 +57,26 @@ class GraphSpec:
 
     def __post_init__(self) -> None:
         if self.number_range < 3:
-            raise ValueError(f"GraphSpec: number_range={self.number_range} leaves no factor; set it to at least 3.")
+            raise ValueError(f"GraphSpec: number_range={self.number_range} leaves no factors; set it to at least 3.")
         if not 1 <= self.max_terms <= 4:
-            raise ValueError(f"GraphSpec: max_terms={self.max_terms} is not within 1 and 4.")
+            raise ValueError(f"GraphSpec: max_terms={self.max_terms} must be within 1 and 4.")
         if self.depth not in (2, 3):
-            raise ValueError(f"GraphSpec: depth={self.depth} is neither 2 nor 3.")
+            raise ValueError(f"GraphSpec: depth={self.depth} must be 2 or 3.")
         if self.fan_out < 1:
-            raise ValueError(f"GraphSpec: fan_out={self.fan_out} lets no quantity be used; set it to at least 1.")
+            raise ValueError(f"GraphSpec: fan_out={self.fan_out} must be at least 1.")
         for name in ("distractors", "unknown_range"):
             low, high = getattr(self, name)
             least = 1 if name == "unknown_range" else 0
             if not least <= low <= high:
                 raise ValueError(
-                    f"GraphSpec: {name}={low}-{high} is no range; give two numbers from {least} on, the lower first."
+                    f"GraphSpec: {name}={low}-{high} is not a range; give two numbers of at least {least}, the lower first."
                 )
         if max(self.number_range - 1, self.unknown_range[1]) > self.max_value:
             raise ValueError(f"GraphSpec: max_value={self.max_value} is below number_range or unknown_range; raise it.")
         self._check_withheld()
         for name in _CHANCES:
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"GraphSpec: {name}={getattr(self, name)} is no probability; set it within 0 and 1.")
+                raise ValueError(f"GraphSpec: {name}={getattr(self, name)} is not a probability; set it within 0 and 1.")
 
     def _check_withheld(self) -> None:
         for pair in self.withheld:

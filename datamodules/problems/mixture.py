@@ -49,9 +49,9 @@ class Component:
         for key, example in (("contexts", "garden"), ("modes", MODES[0])):
             names = getattr(self, key)
             if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise ValueError(f"mixture: {key}={names!r} is no list of names; write e.g. {key}: [{example}].")
+                raise ValueError(f"mixture: {key}={names!r} is not a list of names; write e.g. {key}: [{example}].")
         if not isinstance(self.weight, int | float):
-            raise ValueError(f"mixture: weight {self.weight!r} of ops {self.ops} is no number; write e.g. weight: 0.5.")
+            raise ValueError(f"mixture: weight {self.weight!r} of ops {self.ops} is not a number; write e.g. weight: 0.5.")
         if self.weight < 0:
             raise ValueError(f"mixture: weight {self.weight} of ops {self.ops} is negative; set it to 0 or more.")
         for mode in self.modes:
@@ -96,7 +96,7 @@ class Mixture:
         for component in components:
             cells = component.cells()
             if not cells:
-                raise ValueError(f"mixture: component {component} holds no cell; give it ops, contexts and modes.")
+                raise ValueError(f"mixture: component {component} has no cells; give it ops, contexts and modes.")
             for cell in cells:
                 load_context(cell.context)
                 weights[cell] = weights.get(cell, 0.0) + component.weight / len(cells)

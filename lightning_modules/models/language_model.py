@@ -30,7 +30,7 @@ def _config(architecture: dict[str, Any]) -> PretrainedConfig:
     kind = architecture.pop("model_type", None)
     where = "`model.init_args.architecture`"
     if kind is None:
-        raise ValueError(f"{where} names no model_type; add e.g. `model_type: qwen2`.")
+        raise ValueError(f"{where} has no model_type; add e.g. `model_type: qwen2`.")
     try:
         known = AutoConfig.for_model(kind)
     except ValueError as err:
