@@ -103,7 +103,7 @@ def training(model: PreTrainedModel, batches: list[PackedBatch], before: bool) -
         optimizer.zero_grad()
 
     took = seconds(step, len(batches) - 1)
-    real = statistics.mean(float(batch.tokens) for batch in batches)
+    real = statistics.mean(float((batch.document_BT > 0).sum()) for batch in batches)
     return took, real, statistics.mean(float((batch.labels_BT != IGNORE).sum()) for batch in batches)
 
 
@@ -160,7 +160,7 @@ def measure(when: str, threads: int, start: Path) -> dict[str, Any]:
     model = AutoModelForCausalLM.from_pretrained(start)
     batches, data = list(data_of("pretrain", 12).train_dataloader()), data_of("grpo", 4)
     layers = matmul_parameters(model.config) - (head := model.config.hidden_size * model.config.vocab_size)
-    rate = product_rate(model, int(batches[0].tokens))
+    rate = product_rate(model, int((batches[0].document_BT > 0).sum()))
     tokenizer = data.tokenizer
     stop, pad = [tokenizer.convert_tokens_to_ids("</answer>"), tokenizer.eos_token_id], tokenizer.pad_token_id
     prompts, held_out = data.prompts(0).prompt_ids, [ids for batch in data.test_dataloader() for ids in batch.prompt_ids][::8]

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning import LightningDataModule, Trainer
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch.callbacks import Callback
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import LambdaLR
@@ -103,7 +104,7 @@ def bare(job: Job) -> tuple[float, float]:
     half = torch.autocast(job.device, torch.bfloat16) if job.precision == "bf16-mixed" else nullcontext()
     started = first = 0.0
     for number, batch in enumerate(job.batches):
-        batch = batch.to(torch.device(job.device))
+        batch = move_data_to_device(batch, torch.device(job.device))
         with half:
             mask = document_mask(batch.document_BT)
             logits = model(input_ids=batch.tokens_BT, position_ids=batch.position_BT, attention_mask=mask, use_cache=False).logits

@@ -1,4 +1,4 @@
-"""What models read."""
+"""Data of all stages."""
 
 import sys
 
@@ -7,5 +7,5 @@ from datamodules.reinforcement import PromptDataModule
 
 __all__ = ["MidtrainDataModule", "PretrainDataModule", "PromptDataModule"]
 
-# a class path of configs written before there were rooms
+# a class path of older configs
 sys.modules[f"{__name__}.midtraining"] = sys.modules[f"{__name__}.pretraining"]

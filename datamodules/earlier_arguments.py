@@ -1,4 +1,4 @@
-"""Arguments under the names that they had before settings were grouped: they still work, and say what to write instead."""
+"""Arguments under the names they had before settings were grouped: they still work, with a warning."""
 
 import warnings
 from collections.abc import Mapping
@@ -10,13 +10,13 @@ from typing import Any
 class EarlierArguments(type):
     """Metaclass of modules whose arguments moved into frozen settings.
 
-    earlier_arguments: earlier name -> "SETTINGS.FIELD". Settings may have the name of an argument that is now their field.
+    earlier_arguments: earlier name -> "SETTINGS.FIELD". The settings may now have the name of an earlier argument.
     """
 
     earlier_arguments: Mapping[str, str] = {}
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Build an instance, with earlier arguments put into the settings that they moved to."""
+        """Build an instance, with earlier arguments moved into their settings."""
         for name, place in cls.earlier_arguments.items():
             settings, field = place.split(".")
             if name in kwargs and is_earlier(name, kwargs[name], place):
@@ -27,12 +27,12 @@ class EarlierArguments(type):
 
 
 def is_earlier(name: str, value: object, place: str) -> bool:
-    """Whether an argument has its earlier meaning: always, unless settings have its name and it is no plain text."""
+    """Whether an argument has its earlier meaning: always, unless settings have its name and its value is not text."""
     return name != place.partition(".")[0] or isinstance(value, str)
 
 
 def deprecation(name: str, place: str) -> str:
-    """The line that says what to write instead."""
+    """The warning about an earlier argument."""
     settings, _, field = place.partition(".")
     return f"`{name}` is deprecated; write `{settings}: {{{field}: ...}}` instead."
 

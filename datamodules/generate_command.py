@@ -1,7 +1,7 @@
 """`python main.py generate`: write problems with gold solutions as JSONL, in the published schema.
 
-Rows are spread evenly over op x context x mode, cell by cell in turn, or drawn by a mixture. Row i is a function of the split,
-the seed and i: the same arguments give the same bytes, whatever the number of workers.
+Rows are spread evenly over op x context x mode, cell by cell in turn, or drawn by a mixture. Row i depends only on the split,
+the seed and i: the same arguments give the same bytes with any number of workers.
 """
 
 import json
@@ -21,8 +21,8 @@ from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import MODES, Cell, Component, Mixture, read_mixture
 from datamodules.problems.synthesis import SPLITS, Synthesis
 
-CHUNK = 256  # rows a worker makes at a time
-TRIED = 8  # examples of each cell
+CHUNK = 256  # rows per task of a worker
+TRIED = 8  # examples of each cell built before anything is written
 
 
 def parse_args(argv: list[str]) -> Namespace:
@@ -36,8 +36,12 @@ def parse_args(argv: list[str]) -> Namespace:
     parser.add_argument("--count", type=int, default=1000, help="rows in all (default: %(default)s)")
     parser.add_argument("--split", default="train", choices=list(SPLITS), help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other rows (default: %(default)s)")
-    parser.add_argument("--distractors", metavar="LOW-HIGH", help="quantities that the answer does not need")
-    parser.add_argument("--number-range", type=int, help="given numbers are 1 ... N-1 (default: 5)")
+    parser.add_argument(
+        "--distractors", metavar="LOW-HIGH", default="0-4", help="quantities that the answer does not need (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--number-range", type=int, default=GraphSpec.number_range, help="given numbers are 1 ... N-1 (default: %(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="file to write; a name ending in .gz or .zst is compressed")
     return parser.parse_args(argv)
@@ -53,8 +57,9 @@ def main(argv: list[str]) -> int:
     evenly = Component(args.ops, args.contexts.split(","), args.modes.split(","))
     mixture = Mixture(read_mixture(args.mixture) if args.mixture else [evenly])
     cells: list[Cell | None] = [None] if args.mixture else [*mixture.cells]
-    synthesis = Synthesis(mixture, graph_spec(args), seed=args.seed)
-    for cell, index in product(mixture.cells, range(TRIED)):  # one that cannot be built is an error before anything is written
+    graph = GraphSpec(number_range=args.number_range, distractors=parse_range(args.distractors))
+    synthesis = Synthesis(mixture, graph, seed=args.seed)
+    for cell, index in product(mixture.cells, range(TRIED)):
         synthesis.example(args.split, index, cell)
     with writing(args.out) as write:
         for text in track(_chunks(synthesis, args, cells), "generate", total=-(-args.count // CHUNK)):
@@ -63,18 +68,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def graph_spec(args: Namespace) -> GraphSpec:
-    """The shape of the graphs, as the options change it."""
-    changes = {}
-    if args.number_range is not None:
-        changes["number_range"] = args.number_range
-    if args.distractors is not None:
-        changes["distractors"] = parse_range(args.distractors)
-    return GraphSpec(**changes)
-
-
 def parse_range(text: str) -> tuple[int, int]:
-    """Read "0-4" or "3" as fewest and most.
+    """Read "0-4" or "3" as minimum and maximum.
 
     Raises:
         ValueError: not of that form.

@@ -25,11 +25,11 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
         batch_rows: int = 16, packing: Packing = Packing(), loss_on: Literal["all", "solution"] = "all",
         validation_batches: int = 4, workers: int = 0, **problems: Any,
     ) -> None:  # fmt: skip
-        """Choose how problems become rows.
+        """Set how problems become rows.
 
         Args:
-            mixture: which problems training sees, and how often: components whose weights sum to 1, the name of a preset, or a
-                YAML file of components. None: training reads `files`.
+            mixture: problems for training: components whose weights sum to 1, the name of a preset, or a YAML file of
+                components. None: training reads `files`.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
             row_length: tokens of a row.
             batch_rows: rows of a batch on each device.
@@ -63,8 +63,9 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
         return self._packed(windows, batches, self.drawn, workers=self.workers)
 
     def val_dataloader(self) -> list[Any]:
-        """Packed validation documents; with held-out problems also their gold documents, then the problems."""
-        source = self._open(self.files.validation) if self.files.validation else self.synthesis
+        """Packed validation documents and, with held-out problems, their gold documents and the problems."""
+        files = self.files
+        source = self._open(files.validation, files.bad_rows, self.read_row) if files.validation else self.synthesis
         loaders: list[Any] = []
         if source is not self.synthesis or self.synthesis.mixture is not None:
             loaders.append(self._packed(self._windows(source, "validation"), self.validation_batches, repeat=True))
@@ -79,7 +80,7 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
 
 
 class MidtrainDataModule(PretrainDataModule):
-    """PretrainDataModule with replay: `mixture` for the new problems and, apart from it, `replay` for a share of old ones."""
+    """PretrainDataModule with replay: `mixture` for new problems, and `replay` for a share of old ones."""
 
     def __init__(
         self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *,
@@ -97,7 +98,7 @@ class MidtrainDataModule(PretrainDataModule):
         if mixture is not None:
             mixture = with_replay(components_of(mixture), components_of(replay), replay_share)
         elif replay:
-            raise ValueError("`data.init_args.replay` goes with a `mixture`, not with rows of `files`; leave it out.")
+            raise ValueError("`data.init_args.replay` needs a `mixture`, not rows of `files`; set one, or leave out `replay`.")
         super().__init__(mixture, tokenizer, **settings)
 
 
@@ -105,7 +106,7 @@ def with_replay(mixture: Sequence[Component], replay: Sequence[Component], share
     """Scale two mixtures, each with weights that sum to 1, into one.
 
     Raises:
-        ValueError: a share outside [0, 1), or a share without problems to replay, or the other way round.
+        ValueError: a share outside [0, 1), a share without problems to replay, or the reverse.
     """
     if not 0 <= share < 1 or bool(replay) != (share > 0):
         raise ValueError(

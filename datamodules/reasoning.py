@@ -1,18 +1,18 @@
-"""What all data modules share: a tokenizer, endless synthetic examples, and held-out problems to evaluate on."""
+"""The base of all data modules: a tokenizer, endless synthetic examples, and held-out problems for evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
-from typing import Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from lightning import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
-from datamodules.files.jsonl import JsonlProblems
-from datamodules.files.row_source import Files, RowSource
+from datamodules.files.jsonl import to_example
+from datamodules.files.row_source import BadRows, Files, RowSource, to_solved
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
 from datamodules.problems.splits import canonical_hash
@@ -21,25 +21,25 @@ from datamodules.rows.documents import PromptBatch, encode, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts, ShareOf
 from datamodules.rows.tokenizer import load_tokenizer
 
-MEASURED = 128  # examples whose mean length is taken for that of their cell
-TRIES = 50  # draws per wanted problem before a band counts as too small
+MEASURED = 128  # examples that give the mean length of a cell
+TRIES = 50  # draws per problem before a band counts as too small
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Problems to evaluate on, the same for every stage: they are in the `validation` and `test` splits, never in `train`.
+    """Problems for evaluation, the same for every stage: from the `validation` and `test` splits, never from `train`.
 
     Args:
         bands: name -> operations ("2-4"); each gets `problems`.
-        contexts: that problems come from, evenly.
+        contexts: of the problems, evenly.
         modes: likewise.
-        problems: per band, for `test` and `predict`; all different, up to sentence order.
+        problems: per band, for `test` and `predict`; all distinct, up to sentence order.
         validation_problems: per band, for `validate` and during training.
         per_op: `problems` and `validation_problems` count for each number of operations of a band, not for the whole band.
         batch_size: problems sampled side by side.
-        files: JSONL files, folders or globs of problems to use instead of synthetic ones (see `jsonl`); `bands` only group them.
+        files: JSONL files, folders or globs of problems instead of synthetic ones (see `jsonl`); `bands` only group them.
         bad_rows: of `files`: "raise" at the first, or "skip" and count.
-        predict_split: split that `predict` reads; "train" to sample solutions that may be learned from.
+        predict_split: split that `predict` reads; "train" to sample solutions to learn from.
     """
 
     bands: Mapping[str, str] = field(default_factory=dict)
@@ -50,17 +50,16 @@ class HeldOut:
     per_op: bool = False
     batch_size: int = 64
     files: Sequence[str] = ()
-    bad_rows: Literal["raise", "skip"] = "raise"
+    bad_rows: BadRows = "raise"
     predict_split: Literal["train", "validation", "test"] = "test"
 
     def __post_init__(self) -> None:
-        """Refuse bands that cannot be read."""
         for ops in self.bands.values():
             parse_ops(ops)
 
 
 class Problem(NamedTuple):
-    """An example to evaluate on, and its number; a repeat keeps processes in step and is not counted."""
+    """An example and its number; a repeat keeps processes in step and is not counted."""
 
     index: int
     example: Example
@@ -70,7 +69,7 @@ class Problem(NamedTuple):
 class ReasoningDataModule(LightningDataModule):
     """Synthetic problems, or rows of files, for a language model. Subclasses say what training reads."""
 
-    row_source: type[RowSource] = RowSource  # how rows of `files` are read
+    read_row: ClassVar[Callable[[object, str, int], Any]] = staticmethod(to_solved)  # what training reads in a row of `files`
 
     def __init__(
         self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
@@ -80,37 +79,38 @@ class ReasoningDataModule(LightningDataModule):
         """Check the settings and open the tokenizer.
 
         Args:
-            mixture: which problems training sees, and how often: components whose weights sum to 1, the name of a preset, or a
-                YAML file of components. None: training reads `files`.
+            mixture: problems for training: components whose weights sum to 1, the name of a preset, or a YAML file of
+                components. None: training reads `files`.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
             share_of: whether weights are shares of the "examples" or of their "tokens".
             files: rows to train on instead of the mixture's problems.
             graph: the shape of the problems' graphs.
             random_letters: name steps by random letters (as published); false: A, B, C ... in order.
             seed: of the training data; held-out problems do not depend on it.
-            held_out: problems to evaluate on.
+            held_out: problems for evaluation.
         """
         super().__init__()
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer)
         if mixture is None and not files.train:
-            raise ValueError("nothing to train on: give `data.init_args.mixture`, or `data.init_args.files.train`.")
+            raise ValueError("nothing to train on: set `data.init_args.mixture`, or `data.init_args.files.train`.")
         shares = Mixture(components_of(mixture)) if mixture is not None else None
         self.synthesis = Synthesis(shares, graph, random_letters, seed)
         self.files, self.held_out = files, held_out
-        self.problems_digest = ""  # of the problems evaluated on; known once their loader is built
+        self.problems_digest = ""  # of the held-out problems; known once their loader is built
         self.held_out_synthesis = Synthesis(None, graph, random_letters, seed=0)
-        for cell in shares.cells if shares else ():  # fail now on a cell that cannot be built, not in the middle of a run
+        for cell in shares.cells if shares else ():  # a cell that cannot be built fails now, not in mid-run
             self.synthesis.example("train", 0, cell)
         if share_of == "tokens" and shares:
-            self.synthesis = replace(self.synthesis, mixture=shares.by_tokens(self._mean_tokens()))
-        self.rows = self._open(files.train) if files.train else None
+            tokens = self._mean_tokens()
+            examples = shares.reweighted({cell: weight / tokens[cell] for cell, weight in shares.weights.items()})
+            self.synthesis = replace(self.synthesis, mixture=examples)
+        self.rows = self._open(files.train, files.bad_rows, self.read_row) if files.train else None
         self.source = self.rows or self.synthesis
         cells, intended = (self.rows.cells, None) if self.rows else (shares.cells, shares.weights)
         self.drawn = MixtureCounts(cells, intended, share_of)
 
-    def _open(self, sources: Sequence[str]) -> RowSource:
-        """Rows of files as training reads them. Subclasses say what is read of a row."""
-        rows = self.row_source(sources, seed=self.synthesis.seed, bad_rows=self.files.bad_rows)
+    def _open(self, sources: Sequence[str], bad_rows: BadRows, read: Callable[[object, str, int], Any]) -> RowSource:
+        rows = RowSource(sources, seed=self.synthesis.seed, bad_rows=bad_rows, read=read)
         if rows.skipped:
             rank_zero_warn(f"{', '.join(map(str, sources))}: {rows.skipped} bad rows left out, {len(rows)} read.")
         return rows
@@ -130,7 +130,7 @@ class ReasoningDataModule(LightningDataModule):
 
     @property
     def labels(self) -> dict[str, list[str]]:
-        """Names of the contexts and modes that held-out problems may have."""
+        """Names of the contexts and modes of held-out problems."""
         contexts, modes = set(self.held_out.contexts), set(self.held_out.modes)
         if self.held_out.files:
             contexts = {example.cell.context for example in self._from_files}
@@ -144,21 +144,15 @@ class ReasoningDataModule(LightningDataModule):
 
     @cached_property
     def _from_files(self) -> list[Example]:
-        rows = JsonlProblems(self.held_out.files, bad_rows=self.held_out.bad_rows)
-        found = list(rows)
-        if rows.skipped:
-            rank_zero_warn(f"held_out.files: {rows.skipped} bad rows left out, {len(found)} problems read.")
-        if not found:
-            raise ValueError(f"held_out.files {list(self.held_out.files)} hold no problem.")
-        return found
+        return list(self._open(self.held_out.files, self.held_out.bad_rows, to_example))
 
     def held_out_examples(self, split: str, problems: int) -> list[Example]:
-        """`problems` different problems of `split` for each band, over its operations, contexts and modes in turn.
+        """`problems` distinct problems of `split` for each band, over its operations, contexts and modes in turn.
 
         Problems of files are returned as they are.
 
         Raises:
-            ValueError: a band has fewer different problems.
+            ValueError: a band has fewer distinct problems.
         """
         if self.held_out.files:
             return self._from_files
@@ -176,7 +170,7 @@ class ReasoningDataModule(LightningDataModule):
         return chosen
 
     def _different(self, split: str, ops: list[int], problems: int, seen: set[bytes]) -> list[Example]:
-        """Up to `problems` problems that are not in `seen`, cell by cell in turn; adds them to it."""
+        """Up to `problems` problems outside `seen`, cell by cell in turn; they are added to it."""
         cells = Mixture([Component(",".join(map(str, ops)), self.held_out.contexts, self.held_out.modes)]).cells
         found: list[Example] = []
         for index in range(problems * TRIES):
@@ -192,7 +186,7 @@ class ReasoningDataModule(LightningDataModule):
         items = [Problem(i, example) for i, example in enumerate(self.held_out_examples(split, problems))]
         self.problems_digest = blake2b(repr([(e.problem, e.question) for _, e, _ in items]).encode(), digest_size=8).hexdigest()
         world, count = self.trainer.world_size if self.trainer is not None else 1, len(items)
-        # the same number for each process, so that Lightning's sampler adds none; the repeats come last
+        # equally many for each process, so that Lightning's sampler adds none; repeats come last
         items += [Problem(i, items[i].example, repeat=True) for i in (j % count for j in range(-count % world))]
         return DataLoader(items, batch_size=self.held_out.batch_size, collate_fn=self._collate)
 

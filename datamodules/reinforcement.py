@@ -1,7 +1,7 @@
 """Data of reinforcement learning: problems in, experience out.
 
-The training loader samples by calling the module's `collect`; it is sized, so Lightning does not read ahead across an update,
-and a rollout comes from the weights that the last update left.
+The training loader samples by calling the module's `collect`; it is sized, so that Lightning does not read ahead and a rollout
+comes from the weights after the last update.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,32 +12,32 @@ from typing import Any, Protocol
 import torch
 from torch import distributed
 
-from datamodules.files.row_source import ProblemSource
+from datamodules.files.jsonl import to_example
 from datamodules.problems.mixture import Cell, Component
 from datamodules.reasoning import ReasoningDataModule
 from datamodules.rows.documents import PromptBatch, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts
 
-ATTEMPT = 1 << 40  # more problems than a run can ask for: those of later attempts begin beyond
+ATTEMPT = 1 << 40  # offset of the problem numbers of each attempt, more than a run can reach
 
 
 class Collector(Protocol):
-    """What the loader asks of a policy module."""
+    """The part of a policy module that the loader uses."""
 
     epochs: int
 
     def collect(self, prompts: PromptBatch, more: Callable[[int, int], PromptBatch]) -> list[Any]:
-        """Turn problems into minibatches of experience; `more` gives fresh ones by attempt (from 1) and number."""
+        """Turn problems into minibatches; `more` gives fresh problems by attempt (from 1) and count."""
 
     def restore(self, states: list[dict[str, Any]]) -> list[Any]:
-        """Turn what the `state_dict` of minibatches gave into minibatches."""
+        """Rebuild minibatches from their `state_dict`s."""
 
 
 class ExperienceLoader:
-    """Rolls out, then hands on the minibatches, once per epoch of the policy.
+    """Collects rollouts and yields their minibatches, once per epoch of the policy.
 
-    Its state is the number of problems asked and, within a rollout, its minibatches (those of every process) and how many of them
-    were used. `batches` minibatches make one pass.
+    Its state is the number of problems used and, within a rollout, its minibatches (of every process) and the number of those
+    used. `batches` minibatches make one pass.
     """
 
     def __init__(self, data: "PromptDataModule", policy: Collector, batches: int) -> None:
@@ -46,16 +46,14 @@ class ExperienceLoader:
         self.held: list[Any] = []
 
     def __len__(self) -> int:
-        """Minibatches of one pass."""
         return self.batches
 
     def __iter__(self) -> Iterator[Any]:
-        """Yield minibatches, from where the state says."""
         for _ in range(self.batches):
             if not self.held:
                 first = self.problems
                 self.problems += self.data.trainer.world_size * self.data.prompts_per_rollout
-                self.held = self.policy.collect(self.data.prompts(first), partial(self.data.more_prompts, first))
+                self.held = self.policy.collect(self.data.prompts(first), partial(self.data.prompts, first))
             batch = self.held[self.used % len(self.held)]
             self.used += 1
             if self.used == len(self.held) * self.policy.epochs:
@@ -63,7 +61,7 @@ class ExperienceLoader:
             yield batch
 
     def state_dict(self) -> dict[str, Any]:
-        """Problems asked by all processes, and what is left of the last rollout; every process must call it."""
+        """Problems used by all processes, and the rest of the last rollout; every process must call it."""
         held = [{k: v if v is None else v.cpu() for k, v in batch.state_dict().items()} for batch in self.held]
         everyones = [held]
         if held and distributed.is_available() and distributed.is_initialized():
@@ -75,7 +73,7 @@ class ExperienceLoader:
         """Resume with the next minibatch.
 
         Raises:
-            ValueError: the checkpoint is from within a rollout of another number of processes, or of an earlier version.
+            ValueError: the checkpoint is from mid-rollout with another number of processes, or from an earlier version.
         """
         if "problems" not in state:
             raise ValueError("the checkpoint is of an earlier version; start from its weights with `model.init_args.init_from`.")
@@ -95,38 +93,37 @@ class PromptDataModule(ReasoningDataModule):
     Between rollouts, a callback may narrow the mixture to some of its cells (`focus`); checkpoints keep the choice.
     """
 
-    row_source = ProblemSource
+    read_row = staticmethod(to_example)
 
     def __init__(
         self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, prompts_per_rollout: int = 16,
         **problems: Any,
     ) -> None:  # fmt: skip
-        """Choose how many problems a rollout has.
+        """Set the number of problems of a rollout.
 
         Args:
-            mixture: which problems the policy sees, and how often: components whose weights sum to 1, the name of a preset, or a
-                YAML file of components. None: those of `files`, whose text is the authority for their graphs.
+            mixture: problems for the policy: components whose weights sum to 1, the name of a preset, or a YAML file of
+                components. None: those of `files`, whose text is the authority for their graphs.
             tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
             prompts_per_rollout: B, problems of one rollout on each device.
             problems: `share_of`, `files`, `graph`, `random_letters`, `seed` and `held_out`; see ReasoningDataModule.
         """
         super().__init__(mixture, tokenizer, **problems)
-        if self.drawn.intended is not None:  # only prompts are drawn, so they are counted as examples, whatever shares are of
+        if self.drawn.intended is not None:  # only prompts are drawn, so shares are of examples
             self.drawn = MixtureCounts(self.synthesis.mixture.cells, self.synthesis.mixture.weights, "examples")
         self.prompts_per_rollout = prompts_per_rollout
         self.focused: tuple[Cell, ...] = ()
 
-    def prompts(self, first: int) -> PromptBatch:
-        """The problems of a rollout on this device; `first` is the number of the first on all devices."""
-        return self._problems(first, 0, self.prompts_per_rollout)
+    def prompts(self, first: int, attempt: int = 0, count: int | None = None) -> PromptBatch:
+        """Problems of a rollout that no other rollout, attempt or device gets.
 
-    def more_prompts(self, first: int, attempt: int, count: int) -> PromptBatch:
-        """`count` <= prompts_per_rollout problems that no other rollout, attempt (from 1) or device has; `first` as above."""
-        return self._problems(first, attempt, count)
-
-    def _problems(self, first: int, attempt: int, count: int) -> PromptBatch:
+        Args:
+            first: number of the rollout's first problem on all devices.
+            attempt: 0 for the rollout, from 1 on for problems that replace others.
+            count: at most `prompts_per_rollout`, the default.
+        """
         first += self.trainer.global_rank * self.prompts_per_rollout + attempt * ATTEMPT
-        numbers = list(range(first, first + count))
+        numbers = list(range(first, first + (self.prompts_per_rollout if count is None else count)))
         batch = encode_prompts([self.source.example("train", i) for i in numbers], numbers, self.tokenizer)
         self.drawn.add(
             torch.tensor([self.drawn.numbers[example.cell] for example in batch.examples]),
@@ -136,27 +133,27 @@ class PromptDataModule(ReasoningDataModule):
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells of the mixture, those that are not in focus too.
+        """All cells of the mixture, in focus or not.
 
         Raises:
             ValueError: the problems come from files.
         """
         if self.rows is not None:
-            raise ValueError("problems of files have no cells to choose from; give `data.init_args.mixture` instead of `files`.")
+            raise ValueError("problems of files have no cells to choose from; set `data.init_args.mixture` instead of `files`.")
         return self.synthesis.mixture.cells
 
     def focus(self, cells: Sequence[Cell]) -> None:
         """Draw the problems of future rollouts from these cells alone; every process must choose the same cells.
 
         Args:
-            cells: of the mixture, whose proportions stay; none: all of them.
+            cells: of the mixture, in unchanged proportions; none: all.
         """
         self.focused = tuple(cells)
         mixture = self.synthesis.mixture
         self.source = replace(self.synthesis, mixture=mixture.only(cells)) if cells else self.rows or self.synthesis
 
     def cell_problems(self, numbered: Sequence[tuple[Cell, int]]) -> PromptBatch:
-        """Training problems by cell and number within the cell; rollouts never get them."""
+        """Training problems by cell and number within it; rollouts never get them."""
         examples = [self.synthesis.example("train", index, cell) for cell, index in numbered]
         return encode_prompts(examples, [index for _, index in numbered], self.tokenizer)
 
@@ -165,7 +162,7 @@ class PromptDataModule(ReasoningDataModule):
         return {"focus": [astuple(cell) for cell in self.focused]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the focus if training resumes; an evaluation draws nothing from the mixture, which may be another."""
+        """Restore the focus if training resumes; evaluation draws nothing from the mixture, which may differ."""
         if self.trainer.training:
             self.focus([Cell(*cell) for cell in state["focus"]])
 

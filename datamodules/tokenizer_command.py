@@ -1,7 +1,7 @@
 """`python main.py tokenizer`: train a tokenizer on the text of a mixture and save it as a Hugging Face folder.
 
-Training looks at how often each piece of text occurs. These counts are saved beside the tokenizer (`words.json`), and training on
-them (`--words`) gives the same bytes again, whatever has become of the generator since.
+Training depends on how often each piece of text occurs. These counts are saved beside the tokenizer (`words.json`); training on
+them (`--words`) reproduces its bytes even after the generator has changed.
 """
 
 import json
@@ -53,15 +53,13 @@ def main(argv: list[str]) -> int:
 
 
 def count_words(args: Namespace) -> dict[str, Any]:
-    """The pieces of a mixture's text, and each number once more, so that it becomes a token.
+    """Count the pieces of a mixture's text; each number counts once more, so that it becomes a token.
 
     Raises:
         ValueError: a setting out of range, or a mixture that cannot be read.
     """
     if not -1 <= args.numbers <= 999:
-        raise ValueError(
-            f"tokenizer: --numbers {args.numbers}: longer numbers than 999 are cut up before training; give -1 to 999."
-        )
+        raise ValueError(f"tokenizer: --numbers {args.numbers}: numbers above 999 are split before training; give -1 to 999.")
     if args.examples < 1:
         raise ValueError(f"tokenizer: --examples {args.examples} must be at least 1.")
     mixture = Mixture(read_mixture(args.mixture) if args.mixture else [TEXT])
@@ -74,10 +72,10 @@ def count_words(args: Namespace) -> dict[str, Any]:
 
 
 def read_words(path: Path) -> dict[str, Any]:
-    """Read what a tokenizer was trained on.
+    """Read the counts of an earlier training.
 
     Raises:
-        ValueError: no such file, or not one that this command wrote.
+        ValueError: no such file, or one that this command did not write.
     """
     if not path.is_file():
         raise ValueError(f"tokenizer: --words {str(path)!r} does not exist.")
@@ -88,7 +86,7 @@ def read_words(path: Path) -> dict[str, Any]:
 
 
 def save(folder: Path, tokenizer: PreTrainedTokenizerFast, words: dict[str, Any]) -> None:
-    """Write the files under other names and rename them; `tokenizer.json`, by which a tokenizer is known, comes last."""
+    """Write the files under other names and rename them; `tokenizer.json`, which marks a tokenizer, comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".part") as part:
         (Path(part) / WORDS).write_text(json.dumps(words, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What learns."""
+"""Training stages."""
 
 import sys
 
@@ -10,7 +10,7 @@ from lightning_modules.pretrain import MidtrainModule, PretrainModule
 
 __all__ = ["DrGRPOModule", "GRPOModule", "GSPOModule", "MidtrainModule", "PPOModule", "PretrainModule", "RLOOModule"]
 
-# class paths of configs written before there were rooms
+# class paths of older configs
 _EARLIER = {
     "critic": critic, "midtrain": sys.modules[f"{__name__}.pretrain"], "ppo": sys.modules[f"{__name__}.policy.ppo"],
     **dict.fromkeys(("grpo", "dr_grpo", "gspo", "rloo"), grpo),

@@ -1,4 +1,4 @@
-"""Evaluation apart from any model: its settings, what is found about samples, and the summary.
+"""Evaluation without a model: settings, judged samples, and their summary.
 
 Not here: sampling and judging (stage.py), formulas (metrics/), files (callbacks/).
 """
@@ -37,9 +37,9 @@ class Evaluation:
     """How validation, test and prediction sample.
 
     Args:
-        samples: completions per problem.
+        samples: number of completions per problem.
         sampling: temperature and lengths.
-        seed: of the samples; the same weights, seed and batches give the same samples.
+        seed: of the samples; equal weights, seeds and batches give equal samples.
         likelihood: also measure the likelihood of gold solutions.
     """
 
@@ -49,20 +49,20 @@ class Evaluation:
     likelihood: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse an evaluation without samples."""
         if self.samples < 1:
-            raise ValueError(f"evaluation: samples={self.samples}; at least one completion per problem is needed.")
+            raise ValueError(f"evaluation: samples={self.samples} must be at least 1.")
 
 
 class Response(NamedTuple):
-    """What a model wrote after `<solution>`, its length in tokens, and whether it ended by itself."""
+    """Text of a model after `<solution>`, its length in tokens, and whether it ended by itself."""
 
     text: str
     tokens: int
     finished: bool
 
 
-Recall = Callable[[int], Sequence[Response] | None]  # index of a problem -> its responses, where they are kept
+Labels = Mapping[str, Sequence[str]]  # "context" and "mode" -> names, by their numbers in tables
+Recall = Callable[[int], Sequence[Response] | None]  # index of a problem -> its responses, if they are kept
 
 
 @dataclass(slots=True)
@@ -70,9 +70,9 @@ class Answered:
     """B problems with G judged responses each.
 
     examples, indices: the problems and their numbers within their split (length B).
-    answers: [B][G] what the model wrote.
-    reports: [B][G] what is true of it.
-    recalled: [B] whether the responses were at hand from an earlier, interrupted evaluation.
+    answers: [B][G] responses.
+    reports: [B][G] their verdicts.
+    recalled: [B] whether the responses come from an interrupted evaluation.
     """
 
     examples: list[Example]
@@ -87,15 +87,8 @@ class Answered:
         return [[answer.text for answer in group] for group in self.answers]
 
 
-class Labels(NamedTuple):
-    """Names of contexts and modes of the problems evaluated on; tables hold their numbers."""
-
-    context: Sequence[str]
-    mode: Sequence[str]
-
-
 class Judgements(nn.Module):
-    """What an evaluation has found so far; exact for any number of processes, since each problem is counted once."""
+    """Results of an evaluation so far; exact for any number of processes, since each problem is counted once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -120,8 +113,8 @@ class Judgements(nn.Module):
         """Add judged problems."""
         rows = []
         for example, index, answers, reports in zip(done.examples, done.indices, done.answers, done.reports, strict=True):
-            op, context = example.cell.op, labels.context.index(example.cell.context)
-            numbers = (index, op, context, labels.mode.index(example.cell.mode))
+            op, context = example.cell.op, labels["context"].index(example.cell.context)
+            numbers = (index, op, context, labels["mode"].index(example.cell.mode))
             rows.append(problem_row(numbers, reports, [a.tokens for a in answers], [a.finished for a in answers]))
             self.skills.update(example.graph, op, reports)
             accepted = {grader: [report for report in reports if grade(report, grader)] for grader in GRADERS}
@@ -138,13 +131,13 @@ class Judgements(nn.Module):
         self, bands: Mapping[str, Sequence[int]], labels: Labels, weighted: Mapping[str, Sequence[tuple[float, Sequence[int]]]],
         intervals: Intervals,
     ) -> dict[str, Any]:  # fmt: skip
-        """Everything as plain numbers; every process must call it.
+        """All results as plain numbers; every process must call it.
 
         Args:
             bands: name -> operations.
             labels: names of contexts and modes.
             weighted: name of a further band -> [(weight, operations)].
-            intervals: of the means.
+            intervals: settings of confidence intervals.
 
         Returns:
             `grades` (dimension -> name -> see `summarise`), `skills`, `likelihood` and `topology`; empty without problems.
@@ -154,7 +147,7 @@ class Judgements(nn.Module):
         sums_OCK2 = self.likelihood.compute().cpu()
         if not len(table_MC):
             return {}
-        groups = group_rows(table_MC, bands, weighted, labels._asdict())
+        groups = group_rows(table_MC, bands, weighted, labels)
         every = sorted({int(op) for op in groups["op"]})
         by = {"all": every, **bands}
         found = {
@@ -163,7 +156,7 @@ class Judgements(nn.Module):
                 for dimension, names in groups.items()
             },
             "skills": {name: summarise_skills(skills, pairs, ops) for name, ops in by.items()},
-            "topology": summarise_topology(rows_MF, labels.context),
+            "topology": summarise_topology(rows_MF, labels["context"]),
         }
         if sums_OCK2.any():
             ops = by | {f"op{op}": [op] for op in every}

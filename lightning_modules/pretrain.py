@@ -1,8 +1,8 @@
 """Pre-training and mid-training: next-token prediction on packed documents that do not see each other.
 
-The loss is the mean over the labels of the whole global batch, so that one process, several, and accumulated batches take the
-same step: each batch adds a sum, and gradients are divided by the number of labels when all of the step's are known.
-Not here: attention backends (attention.py), what is logged by band, context and kind of token (metrics/gold_loss.py).
+The loss is the mean over the labels of the global batch, so that one process, several, and accumulated batches take the same
+step: each batch adds a sum, and gradients are divided by the number of labels once all of the step's are known.
+Not here: attention backends (attention.py), losses by band, context and kind of token (metrics/gold_loss.py).
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torchmetrics import MeanMetric
@@ -22,29 +23,31 @@ from lightning_modules.models.attending import attending
 from lightning_modules.models.attention import SDPA, AttentionName, Backend, choose_backend, document_edges
 from lightning_modules.models.compute import countable, packed_counts
 from lightning_modules.models.flops import training_flops
-from lightning_modules.optimizers import AdamW, OptimizerFactory
-from lightning_modules.schedules import Cosine, Schedule
+from lightning_modules.optimizers import AdamW
+from lightning_modules.schedules import Cosine
 from lightning_modules.stage import StageModule
 
 
 class PretrainModule(StageModule):
     """minimise  mean_t [ - log pi(token_t+1 | tokens of its document up to t) + z_loss * (log Z_t)^2 ]  over labelled t."""
 
+    default_optimizer, default_schedule = AdamW(), Cosine()
+
     def __init__(
         self, architecture: dict[str, Any] | None = None, *, init_from: str | None = None, attention: AttentionName = "auto",
         document_mask: bool = True, z_loss: float = 0.0, compile: bool = False, **stage: Any,
     ) -> None:  # fmt: skip
-        """Choose how packed rows are computed.
+        """Choose the computation of packed rows.
 
         Args:
             architecture: `model_type` and keys of its transformers config.
             init_from: weights to start from, instead of `architecture`.
-            attention: backend of packed rows; auto: the first of flash_attention_2, varlen, flex_attention, documents, sdpa that
-                works.
+            attention: backend of packed rows; auto: the first of flash_attention_2, varlen, flex_attention, documents and sdpa
+                that works.
             document_mask: documents of a row do not see each other; false: they see earlier ones and positions run on, as in
                 the paper's training.
-            z_loss: weight of (log Z)^2, Z the softmax denominator, which keeps logits from drifting (arXiv:2204.02311).
-            compile: compile the loss (pays from a few hundred steps on; needs a C++ compiler on a CPU).
+            z_loss: weight of (log Z)^2, Z the softmax denominator; it keeps logits from drifting (arXiv:2204.02311).
+            compile: compile the loss (pays off after a few hundred steps; needs a C++ compiler on a CPU).
             stage: `optimizer` (default: AdamW), `schedule` (default: cosine) and `evaluation`; see StageModule.
         """
         super().__init__(architecture, init_from, **stage)
@@ -52,40 +55,29 @@ class PretrainModule(StageModule):
         self.compile_layers = compile
         self.backend: Backend = SDPA()
         self.sums: Callable[..., Tensor] = self._sums
-        self.per_batch = 0  # what sums are divided by until the number of labels of the step is known
-        # real tokens seen by all processes since the stage began; a buffer, so that it is saved and resumed
+        self.per_batch = 0  # divisor of sums until the number of labels of the step is known
+        # real tokens of all processes since the start of the stage; a buffer, so that it is saved and resumed
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
         self.validation_loss = MeanMetric()
 
-    @staticmethod
-    def default_optimizer() -> OptimizerFactory:
-        """AdamW with its defaults."""
-        return AdamW()
-
-    @staticmethod
-    def default_schedule() -> Schedule:
-        """A cosine."""
-        return Cosine()
-
     def configure_model(self) -> None:
-        """Build the language model and, where asked, compile the loss (or, of a sharded model, its layers)."""
+        """Build the language model and, if asked, compile the loss (or, if the model is sharded, its layers)."""
         super().configure_model()
         if self.compile_loss and self.device_mesh is None and self.sums == self._sums:
             self.sums = torch.compile(self._sums, dynamic=False)
 
     def setup(self, stage: str) -> None:
-        """Choose the attention backend, and allocate the counters of validation."""
+        """Choose the attention backend and allocate counters."""
         super().setup(stage)
         self.backend = choose_backend(
             self.attention, self.trainer.strategy.root_device, half="16" in str(self.trainer.precision),
             model=self.language_model, compiled=self.compile_loss,
         )  # fmt: skip
         self.step_sums = torch.zeros(4, dtype=torch.float64)
-        self.gold_loss = GoldLoss(len(self.labels.context), len(LABEL_KINDS))
-        self.flop_rates = self._flop_rates()
+        self.gold_loss = GoldLoss(len(self.labels["context"]), len(LABEL_KINDS))
 
     def on_before_batch_transfer(self, batch: PackedBatch | PromptBatch, dataloader_idx: int) -> PackedBatch | PromptBatch:
-        """Find the boundaries of documents while the batch is still on the CPU, so that the device need not wait."""
+        """Find the boundaries of documents while the batch is on the CPU, so that the device need not wait."""
         if isinstance(batch, PackedBatch):
             batch = batch if self.document_mask else batch.as_one_document()
             batch.edges_D = document_edges(batch.document_BT) if self.backend.needs_edges else None
@@ -110,9 +102,9 @@ class PretrainModule(StageModule):
             return function(batch.tokens_BT, batch.labels_BT, batch.position_BT, **where)
 
     @property
-    def _alone(self) -> bool:
-        """Whether a batch is all there is to a step."""
-        return self.trainer.world_size * self.trainer.accumulate_grad_batches == 1
+    def _parts(self) -> int:
+        """Batches of a step, on all processes."""
+        return self.trainer.world_size * self.trainer.accumulate_grad_batches
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> dict[str, Any]:
         """One packed batch; `optimizer_step` corrects the constant divisor of its loss."""
@@ -120,32 +112,19 @@ class PretrainModule(StageModule):
         nll, square, labels = sums_3
         tokens, attended = packed_counts(batch.position_BT, batch.document_BT)
         self.compute.add("update", (tokens, attended))
-        self.compute.add_nominal(batch.tokens_BT.numel())
+        self.compute.nominal_tokens += batch.tokens_BT.numel()
         self.step_sums = self.step_sums.to(self.device) + torch.cat([sums_3.detach().double(), tokens[None].double()])
         self.per_batch = self.per_batch or batch.labels_BT.numel()
-        loss = (nll + self.z_loss * square) / (labels.clamp(min=1) if self._alone else self.per_batch)
-        return {"loss": loss, "tokens": tokens, "flops": self._flops(tokens, attended)}
-
-    def _flop_rates(self) -> tuple[float, float] | None:
-        """FLOPs of a forward and a backward pass per token, and per token attended to; None where not known."""
-        config = self.language_model.config
-        if not countable(config):
-            return None
-        per_token = training_flops(config, tokens=1, context=0)
-        return per_token, training_flops(config, tokens=1, context=1) - per_token
-
-    def _flops(self, tokens: Tensor, attended: Tensor) -> Tensor | None:
-        """FLOPs of a step, from its tokens and the tokens they attended to."""
-        if self.flop_rates is None:
-            return None
-        per_token, per_attended = self.flop_rates
-        return tokens.double() * per_token + attended.double() * per_attended
+        loss = (nll + self.z_loss * square) / (labels.clamp(min=1) if self._parts == 1 else self.per_batch)
+        config, context = self.language_model.config, attended.double() / tokens.clamp(min=1)
+        flops = training_flops(config, tokens=tokens, context=context) if countable(config) else None
+        return {"loss": loss, "tokens": tokens, "flops": flops}
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:  # fmt: skip
-        """As Lightning does, with gradients divided by the labels of the global batch before anyone looks at them."""
+        """As Lightning does, with gradients divided by the labels of the global batch before they are used."""
 
         def closure() -> Any:
             output = optimizer_closure()
@@ -155,22 +134,20 @@ class PretrainModule(StageModule):
         super().optimizer_step(epoch, batch_idx, optimizer, closure)
 
     def _finish_sums(self) -> None:
-        """Add up the step's sums over processes, correct its gradients, and keep what is logged."""
+        """Add up the step's sums over processes, correct its gradients, and store its log."""
         nll, square, labels, tokens = self.trainer.strategy.reduce(self.step_sums.clone(), reduce_op="sum")
         labels = labels.clamp(min=1)
-        if not self._alone:
+        if self._parts > 1:
             # backward took the mean over processes and accumulated batches of sums / per_batch
-            parts = self.trainer.world_size * self.trainer.accumulate_grad_batches
-            factor = (parts * self.per_batch / labels).float()
-            for parameter in self.language_model.parameters():
-                if parameter.grad is not None:
-                    getattr(parameter.grad, "to_local", lambda g=parameter.grad: g)().mul_(factor)
+            factor = (self._parts * self.per_batch / labels).float()
+            for grad in (p.grad for p in self.language_model.parameters() if p.grad is not None):
+                (grad.to_local() if isinstance(grad, DTensor) else grad).mul_(factor)
         self.tokens_seen += tokens.long()
         self.step_log = {"train/loss": nll / labels} | ({"train/z_loss": square / labels} if self.z_loss else {})
         self.step_sums = torch.zeros_like(self.step_sums)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the first step and those that Lightning writes; `log` takes a millisecond, and the bar keeps what it has."""
+        """Log the first step and those that Lightning writes, as `log` takes a millisecond."""
         step = self.trainer.global_step + 1
         if step == 1 or step % self.trainer.log_every_n_steps == 0:
             self.log_dict(self.step_log, prog_bar=True)
@@ -178,9 +155,9 @@ class PretrainModule(StageModule):
             self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
     def validation_step(self, batch: PackedBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Loss on packed validation documents, on gold documents of held-out problems, or judged samples, by what is given."""
+        """Loss on packed validation documents or on gold documents of held-out problems; or judged samples, by kind of batch."""
         if isinstance(batch, PromptBatch):
-            return self.evaluate(batch, batch_idx)
+            return self.evaluate(batch)
         nll_N, _, labels_N = self._call(self._nll, batch)
         labelled_BT, count = batch.labels_BT != IGNORE, (labels_N != IGNORE).sum()
         if isinstance(batch, GoldBatch):
@@ -199,18 +176,18 @@ class PretrainModule(StageModule):
     def on_validation_epoch_end(self) -> None:
         """Log the loss on gold documents by band and context, and the perplexity of their solutions by kind of token."""
         if self.gold_loss.update_called:
-            table = gold_loss_table(self.gold_loss.compute(), self.trainer.datamodule.bands, self.labels.context, LABEL_KINDS)
+            table = gold_loss_table(self.gold_loss.compute(), self.trainer.datamodule.bands, self.labels["context"], LABEL_KINDS)
             self.log_dict({f"val/{name}": value for name, value in table.items()}, rank_zero_only=True)
 
 
 class MidtrainModule(PretrainModule):
-    """The objective of pre-training on narrowed data, from the weights of an earlier stage, with a fresh optimiser."""
+    """The objective of pre-training on narrower data, from the weights of an earlier stage, with a fresh optimiser."""
 
     def __init__(self, init_from: str, **settings: Any) -> None:
         """Start from `init_from`.
 
         Args:
             init_from: a Hugging Face folder, or a `.ckpt` of one of our modules.
-            settings: those of PretrainModule; there is no `architecture` to give.
+            settings: those of PretrainModule, without `architecture`.
         """
         super().__init__(None, init_from=init_from, **settings)

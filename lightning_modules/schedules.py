@@ -5,24 +5,24 @@ from math import cos, pi
 
 
 class Schedule(ABC):
-    """A factor in [0, 1] for each of `steps` updates: a linear warm-up, then what the subclass says.
+    """A factor in [0, 1] for each of `steps` updates: a linear warm-up, then `after_warmup`.
 
     Args:
         warmup: share of all steps with a rising rate.
         floor: factor at the end.
-        shared_steps: None: the schedule ends with the run, so each budget has its own. A number: all budgets share one schedule
-            of that many updates, and a shorter run stops on the way (the paper's mid-training, of 38,693).
+        shared_steps: None: the schedule ends with the run. A number: runs of any length share one schedule of that many updates,
+            and a shorter run stops before its end (the paper's mid-training, of 38,693).
     """
 
     def __init__(self, warmup: float = 0.0, floor: float = 0.0, shared_steps: int | None = None) -> None:
         if not (0 <= warmup < 1 and 0 <= floor <= 1):
             raise ValueError(f"schedule: warmup={warmup} must be in [0, 1) and floor={floor} in [0, 1].")
         if shared_steps is not None and shared_steps < 1:
-            raise ValueError(f"schedule: shared_steps={shared_steps} must be at least 1; leave it out for a schedule per budget.")
+            raise ValueError(f"schedule: shared_steps={shared_steps} must be at least 1; leave it out to end with the run.")
         self.warmup, self.floor, self.shared_steps = warmup, floor, shared_steps
 
     def __call__(self, step: int, steps: int) -> float:
-        """Return the factor of update `step`, from 0, out of the run's `steps`."""
+        """Return the factor of update `step` (from 0) of the run's `steps`."""
         steps = self.shared_steps or steps
         warm = self.warmup * steps
         if step < warm:
@@ -39,7 +39,7 @@ class Constant(Schedule):
     """The peak rate throughout."""
 
     def after_warmup(self, progress: float) -> float:
-        """1, always."""
+        """1."""
         return 1.0
 
 
@@ -68,5 +68,5 @@ class WSD(Schedule):
         self.decay = decay
 
     def after_warmup(self, progress: float) -> float:
-        """1 until the decay begins, then a line to 0."""
+        """1 until the decay starts, then linearly to 0."""
         return min(1.0, (1 - progress) / self.decay)

@@ -1,14 +1,14 @@
-"""What all stages share: a language model that is asked problems, and whose solutions are read and judged.
+"""The base of all stages: a language model whose solutions to problems are sampled and judged.
 
-Not here: how it learns (pretrain.py, policy/), formulas (formulas/), what is done with verdicts (callbacks/).
+Not here: how it learns (pretrain.py, policy/), formulas (formulas/), use of the verdicts (callbacks/).
 """
 
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from hashlib import blake2b
-from time import perf_counter
+from timeit import repeat
 from typing import Any
 
 import torch
@@ -18,35 +18,37 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from datamodules.problems.keyed import keyed_generator
 from datamodules.problems.synthesis import Example
 from datamodules.rows.documents import PromptBatch, encode
 from datamodules.rows.token_kinds import response_token_kinds
-from grammar import Report
 from grammar.checking.pool import judge
 from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response
 from lightning_modules.metrics import Intervals
 from lightning_modules.models.compute import ComputeMeter, ledger
 from lightning_modules.models.language_model import build_language_model, load_language_model
-from lightning_modules.models.sharding import gathered, shard
+from lightning_modules.models.sharding import gathered, shard, whole
 from lightning_modules.models.token_nll import token_nll
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
-from lightning_modules.rollout import Completions, Randomness, SamplingParams, keyed_generator, sample
+from lightning_modules.rollout import Completions, Randomness, SamplingParams, sample
 from lightning_modules.schedules import Schedule
 
 END_OF_ANSWER = "</answer>"
-SLOW = 2.0  # times as long as in float32: from here on bfloat16 on a CPU is advised against
+SLOW = 2.0  # slowdown of bfloat16 over float32 above which a CPU user is warned
 
 
 class StageModule(LightningModule):
     """A causal LM whose solutions can be sampled, verified and graded. Subclasses say how it learns."""
 
     compile_layers = False  # of a sharded model
+    default_optimizer: OptimizerFactory
+    default_schedule: Schedule
 
     def __init__(
         self, architecture: dict[str, Any] | None, init_from: str | None, *, optimizer: OptimizerFactory | None = None,
         schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(),
     ) -> None:  # fmt: skip
-        """Take the parts; the language model is built by `configure_model`.
+        """Store the parts; `configure_model` builds the language model.
 
         Args:
             architecture: see `build_language_model`; None: as in `init_from`.
@@ -57,23 +59,15 @@ class StageModule(LightningModule):
         """
         super().__init__()
         if (architecture is None) == (init_from is None):
-            raise ValueError("give the model either `architecture` (fresh weights) or `init_from` (weights of an earlier stage).")
+            raise ValueError(
+                "set either `architecture` (fresh weights) or `init_from` (weights of an earlier stage) of the model."
+            )
         self.architecture, self.init_from = architecture, init_from
-        self.optimizer, self.schedule = optimizer or self.default_optimizer(), schedule or self.default_schedule()
+        self.optimizer, self.schedule = optimizer or self.default_optimizer, schedule or self.default_schedule
         self.evaluation = evaluation
         self.language_model: PreTrainedModel | None = None
         self.judgements, self.compute = Judgements(), ComputeMeter()
-        self.recall: Recall = lambda index: None  # responses kept from an interrupted evaluation; set by who keeps them
-
-    @staticmethod
-    @abstractmethod
-    def default_optimizer() -> OptimizerFactory:
-        """The optimiser if none is given."""
-
-    @staticmethod
-    @abstractmethod
-    def default_schedule() -> Schedule:
-        """The schedule if none is given."""
+        self.recall: Recall = lambda index: None  # responses of an interrupted evaluation; set by a callback
 
     def configure_model(self) -> None:
         """Build or load the language model, once."""
@@ -96,17 +90,12 @@ class StageModule(LightningModule):
                 f"precision bf16-mixed: a product of matrices took {bf16_slowdown():.0f} times as long in bfloat16 as in float32 "
                 "on this CPU; set `trainer.precision` to 32-true."
             )
-        rows, ids = self.language_model_config["vocab_size"], len(self.tokenizer)
+        self.configure_model()
+        rows, ids = self.language_model.config.vocab_size, len(self.tokenizer)
         if ids > rows:
             raise ValueError(
                 f"the tokenizer has {ids} entries, the model {rows}; raise `model.init_args.architecture.vocab_size`."
             )
-
-    @property
-    def language_model_config(self) -> dict[str, Any]:
-        """The transformers config of the language model."""
-        self.configure_model()
-        return self.language_model.config.to_dict()
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -114,11 +103,11 @@ class StageModule(LightningModule):
         return self.trainer.datamodule.tokenizer
 
     def build_optimizer(self) -> Optimizer:
-        """The optimiser of all that learns."""
+        """The optimiser of all trained parameters."""
         return self.optimizer(self.language_model)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """One optimiser; its rates follow the schedule, a step being an update."""
+        """One optimiser; its rates follow the schedule, one step per update."""
         optimizer = self.build_optimizer()
         steps = self.trainer.max_steps
         if steps < 1:
@@ -129,7 +118,7 @@ class StageModule(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what a later stage needs to build the model (`init_from`), and optimiser states that any strategy takes over."""
+        """Save what a later stage needs to build the model (`init_from`), and optimiser states that any strategy can load."""
         checkpoint["language_model_config"] = self.language_model.config.to_dict()
         if self.device_mesh is None and checkpoint.get("optimizer_states"):
             states, (optimizer,) = checkpoint["optimizer_states"], self.trainer.optimizers
@@ -139,35 +128,38 @@ class StageModule(LightningModule):
         self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, generator: Randomness = None,
         *, share: bool = False,
     ) -> tuple[Completions, list[list[str]]]:  # fmt: skip
-        """Sample `group_size` completions to each of B prompts; also as [B][G] texts.
+        """Sample `group_size` completions of each of B prompts; also as [B][G] texts.
 
         share: see `rollout.sample`.
         """
-        tokenizer, model = self.tokenizer, self.language_model
+        tokenizer = self.tokenizer
         stop = [tokenizer.convert_tokens_to_ids(END_OF_ANSWER), tokenizer.eos_token_id]
-        was_training = model.training
-        model.eval()
-        with self.trainer.precision_plugin.forward_context():
+        with self._evaluating() as model:
             done = sample(
                 model, prompt_ids, group_size, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=generator,
                 share=share,
             )  # fmt: skip
-        model.train(was_training)
         texts = tokenizer.batch_decode(done.rows(), skip_special_tokens=False)
         return done, [texts[i : i + group_size] for i in range(0, len(texts), group_size)]
 
-    def judge(self, example: Example, responses: Sequence[str]) -> list[Report]:
-        """What is true of each response to a problem; equal ones are read once."""
-        return judge(example.graph, responses)
+    @contextmanager
+    def _evaluating(self) -> Iterator[PreTrainedModel]:
+        """The language model in evaluation mode, in the trainer's precision."""
+        model = self.language_model
+        was_training = model.training
+        model.eval()
+        with self.trainer.precision_plugin.forward_context():
+            yield model
+        model.train(was_training)
 
-    def evaluate(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
-        """Sample and judge; what is found adds up in `judgements`, and `rollout` in the outputs is for callbacks."""
+    def evaluate(self, batch: PromptBatch, batch_idx: int = 0, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Sample and judge; results accumulate in `judgements`, and `rollout` in the outputs is for callbacks."""
         count, found = len(batch.indices) - batch.repeats, self.judgements
         with found.timed("sampling"), gathered(self.language_model):
             answers, recalled = self._answers(batch)
         examples, answers = batch.examples[:count], answers[:count]
         with found.timed("verification"):
-            reports = [self.judge(e, [a.text for a in group]) for e, group in zip(examples, answers, strict=True)]
+            reports = [judge(e.graph, [a.text for a in group]) for e, group in zip(examples, answers, strict=True)]
         done = Answered(examples, batch.indices[:count], answers, reports, recalled[:count])
         with found.timed("statistics"):
             found.update(done, self.labels)
@@ -176,46 +168,46 @@ class StageModule(LightningModule):
                 self._measure_likelihood([example for example in examples if example.solution])
         return {"rollout": done}
 
+    validation_step = test_step = predict_step = evaluate
+
     def _answers(self, batch: PromptBatch) -> tuple[list[Sequence[Response]], list[bool]]:
-        """[B][n] responses, sampled where none are kept, and which were kept."""
+        """[B][n] responses, recalled or sampled, and which were recalled."""
         config = self.evaluation
-        kept = [self.recall(index) for index in batch.indices]
-        prompts = [ids for ids, known in zip(batch.prompt_ids, kept, strict=True) if known is None]
-        fresh: Iterator[list[Response]] = iter(())
-        if prompts:
-            unknown = [index for index, known in zip(batch.indices, kept, strict=True) if known is None]
-            generators = [keyed_generator(f"{config.seed}/{index}") for index in unknown]
+        answers = [self.recall(index) for index in batch.indices]
+        recalled = [answer is not None for answer in answers]
+        unknown = [b for b, known in enumerate(recalled) if not known]
+        if unknown:
+            generators = [keyed_generator(f"{config.seed}/{batch.indices[b]}") for b in unknown]
+            prompts = [batch.prompt_ids[b] for b in unknown]
             done, texts = self.complete(prompts, config.samples, config.sampling, generators, share=True)
             ends, lengths = (END_OF_ANSWER, self.tokenizer.eos_token), iter(done.length_N.tolist())
-            fresh = ([Response(text, next(lengths), text.endswith(ends)) for text in group] for group in texts)
-        return [next(fresh) if known is None else known for known in kept], [known is not None for known in kept]
+            for b, group in zip(unknown, texts, strict=True):
+                answers[b] = [Response(text, next(lengths), text.endswith(ends)) for text in group]
+        return answers, recalled
 
     def _measure_likelihood(self, examples: list[Example]) -> None:
-        """Add how likely the gold responses are, without their EOS."""
+        """Add the likelihood of the gold responses, without their EOS."""
         if not examples:
             return
-        documents, model = encode(examples, self.tokenizer), self.language_model
-        was_training = model.training
-        model.eval()
-        with self.trainer.precision_plugin.forward_context():
+        documents = encode(examples, self.tokenizer)
+        with self._evaluating() as model:
             nll = token_nll(model, [d.ids[:-1] for d in documents], [d.prompt_tokens for d in documents])
-        model.train(was_training)
         kinds = [response_token_kinds(example, self.tokenizer) for example in examples]
         self.judgements.add_likelihood(examples, nll, kinds)
 
     @property
     def labels(self) -> Labels:
         """Names of the contexts and modes of the held-out problems."""
-        return Labels(**self.trainer.datamodule.labels)
+        return self.trainer.datamodule.labels
 
     def summary(
         self, weighted: Mapping[str, Sequence[tuple[float, Sequence[int]]]], *, level: float = 0.95, resamples: int = 1000
     ) -> dict[str, Any]:
-        """All that the evaluation found, as plain numbers; every process must call it. See `Judgements.summary`.
+        """The results of the evaluation as plain numbers; every process must call it. See `Judgements.summary`.
 
         Args:
             weighted: name of a further band -> [(weight, operations)], weights summing to 1.
-            level: share of the confidence intervals that cover the truth.
+            level: coverage of the confidence intervals.
             resamples: bootstrap draws of problems; 0: no intervals.
         """
         if not self.trainer.datamodule.evaluates:
@@ -223,16 +215,15 @@ class StageModule(LightningModule):
         return self.judgements.summary(self.trainer.datamodule.bands, self.labels, weighted, Intervals(level, resamples))
 
     def identity(self) -> dict[str, Any]:
-        """What the samples of an evaluation depend on: its settings, the problems, the weights. Every process must ask."""
+        """What samples of an evaluation depend on: its settings, the problems, the weights. Every process must call it."""
         digest = blake2b(digest_size=8)
         for parameter in self.language_model.parameters():
-            whole = getattr(parameter, "full_tensor", lambda p=parameter: p)()  # of a sharded one every process has a part
-            digest.update(whole.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+            digest.update(whole(parameter).detach().cpu().contiguous().view(torch.uint8).numpy().data)
         settings, data = asdict(self.evaluation), self.trainer.datamodule
         return {"evaluation": settings, "problems": data.problems_digest, "weights": digest.hexdigest()}
 
     def ledger(self, sums: Mapping[str, Any]) -> dict[str, Any]:
-        """What training cost, from the sums of what was run (`ComputeMeter.state`)."""
+        """The cost of training, from its sums (`ComputeMeter.state`)."""
         return ledger(sums, self.language_model.config)
 
     def _forget(self) -> None:
@@ -240,35 +231,18 @@ class StageModule(LightningModule):
 
     on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = _forget
 
-    def validation_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Judge samples; see `evaluate`."""
-        return self.evaluate(batch, batch_idx)
-
-    def test_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Judge samples; see `evaluate`."""
-        return self.evaluate(batch, batch_idx)
-
-    def predict_step(self, batch: PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Judge samples; see `evaluate`."""
-        return self.evaluate(batch, batch_idx)
-
 
 @cache
 def bf16_slowdown() -> float:
-    """How many times as long as in float32 a product of matrices takes in bfloat16 on this CPU; measured once, in a second.
+    """The time of a matrix product in bfloat16 over that in float32 on this CPU; measured once, in a second.
 
-    It depends on the CPU's units, on the libraries and on what holds them back.
+    It depends on the CPU and on the libraries.
     """
     return _seconds(torch.bfloat16) / _seconds(torch.float32)
 
 
 def _seconds(dtype: torch.dtype) -> float:
-    """Of the fastest of four products of a small model's size."""
+    """Time of the fastest of four products of a small model's size."""
     tokens, weights = torch.ones(1024, 128, dtype=dtype), torch.ones(128, 512, dtype=dtype)
-    times = []
     with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-        for _ in range(4):
-            started = perf_counter()
-            torch.mm(tokens, weights)
-            times.append(perf_counter() - started)
-    return min(times)
+        return min(repeat(lambda: torch.mm(tokens, weights), number=1, repeat=4))

@@ -86,7 +86,7 @@ def test_a_ledger_sums_phases_and_counts_updates_three_times():
     for _ in range(2):
         meter.add("rollout", (torch.tensor(10), torch.tensor(50)))
         meter.add("update", (torch.tensor(10), torch.tensor(50)))
-    meter.add_nominal(100)
+    meter.nominal_tokens += 100
     config = build_language_model(TINY).config
     found = ledger(meter.state(), config)
     once = forward_flops(config, tokens=20, context=5)

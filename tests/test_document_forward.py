@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from datamodules.rows.documents import IGNORE
 from lightning_modules.models.attending import attending
 from lightning_modules.models.attention import SDPA, Documents, choose_backend
-from lightning_modules.models.document_forward import SIZES, Layout, attend_within_documents
+from lightning_modules.models.document_forward import SIZES, attend_within_documents, document_places
 from lightning_modules.models.language_model import build_language_model, disable_dropout
 from tests_support import TINY
 
@@ -90,13 +90,13 @@ def test_a_batch_of_padding_alone_passes():
 
 
 def test_the_layout_holds_every_token_of_a_document_once_in_order():
-    layout = Layout.of(DOCUMENT)
-    assert layout.sizes == ((1, 1), (2, 5), (2, 7), (1, 16), (1, 22))
-    assert sorted(layout.place_F.tolist()) == (DOCUMENT.flatten() > 0).nonzero().flatten().tolist()
+    place_F, sizes = document_places(DOCUMENT)
+    assert sizes == ((1, 1), (2, 5), (2, 7), (1, 16), (1, 22))
+    assert sorted(place_F.tolist()) == (DOCUMENT.flatten() > 0).nonzero().flatten().tolist()
     start = 0
-    for count, length in layout.sizes:
+    for count, length in sizes:
         for _ in range(count):
-            assert POSITION.flatten()[layout.place_F[start : start + length]].tolist() == [*range(length)]
+            assert POSITION.flatten()[place_F[start : start + length]].tolist() == [*range(length)]
             start += length
 
 

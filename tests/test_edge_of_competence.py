@@ -125,7 +125,7 @@ def test_probes_use_fresh_training_problems_and_are_paid_for(start, tmp_path):
 
 
 def test_a_cell_without_weight_is_not_trained_on_though_it_is_probed(start, tmp_path):
-    with pytest.raises(ValueError, match="no weight to share"):
+    with pytest.raises(ValueError, match="have no weight"):
         train(tmp_path, start, edge(), kind=OnlySix)
 
 

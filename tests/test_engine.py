@@ -150,7 +150,7 @@ def test_places_are_filled_again(engine, sharp_model, prompts):
 
 
 def test_soft_caps_and_sinks_are_refused():
-    with pytest.raises(ValueError, match=r"no \['softcap'\].*engine: transformers"):
+    with pytest.raises(ValueError, match=r"support \['softcap'\].*engine: transformers"):
         attend_in_slots(None, *torch.zeros(3, 1, 1, 1, 4), None, softcap=30.0)
 
 
@@ -172,9 +172,9 @@ def test_other_models_with_full_attention_work(engine, model_type):
 def test_attention_that_the_native_engine_does_not_know_is_refused():
     strange = {
         "sliding_attention": small("mistral", sliding_window=4, layer_types=["sliding_attention"] * 2),
-        "an attention of its own": small("llama"),
+        "a special attention": small("llama"),
     }
-    strange["an attention of its own"]._supports_attention_backend = False
+    strange["a special attention"]._supports_attention_backend = False
     for what, model in strange.items():
         with pytest.raises(ValueError, match=f"{what}.*engine: transformers"):
             sample(model, [[5, 6]], 2, SamplingParams(max_new_tokens=4), stop_ids=[], pad_id=1)

@@ -10,7 +10,8 @@ import zstandard
 
 import main
 from datamodules import MidtrainDataModule, PromptDataModule
-from datamodules.files.jsonl import JsonlProblems, to_row
+from datamodules.files.jsonl import to_example, to_row
+from datamodules.files.row_source import RowSource
 from datamodules.problems.mixture import PRESETS, Cell, Component, Mixture, read_mixture
 from datamodules.problems.splits import canonical_hash
 from datamodules.problems.synthesis import Synthesis
@@ -27,13 +28,17 @@ def examples():
     return [synthesis.example("train", i) for i in range(20)]
 
 
+def problems_of(sources, bad_rows="raise"):
+    return RowSource(sources, bad_rows=bad_rows, read=to_example)
+
+
 def lines_of(examples):
     return "".join(json.dumps(to_row(example)) + "\n" for example in examples)
 
 
 def test_rows_written_are_read_back(tmp_path, examples):
     (tmp_path / "rows.jsonl").write_text(lines_of(examples))
-    read = list(JsonlProblems([tmp_path / "rows.jsonl"]))
+    read = list(problems_of([tmp_path / "rows.jsonl"]))
     assert read == examples  # graphs are not compared by ==
     assert [canonical_hash(e.graph) for e in read] == [canonical_hash(e.graph) for e in examples]
 
@@ -49,7 +54,7 @@ def test_rows_of_a_context_of_ones_own_say_what_it_computes_modulo(tmp_path):
         if name == "without":
             assert {row.pop("modulus") for row in rows} == {7}
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        read[name] = [example.graph.answer for example in JsonlProblems([tmp_path / f"{name}.jsonl"])]
+        read[name] = [example.graph.answer for example in problems_of([tmp_path / f"{name}.jsonl"])]
     assert read["with"] == answers != read["without"]
     assert "modulus" not in to_row(replace(synthesis, mixture=Mixture([Component("3", ["garden"])])).example("train", 0))
 
@@ -58,7 +63,7 @@ def test_a_solution_in_other_words_is_left_out(tmp_path, examples):
     rows = [to_row(example) for example in examples[:2]]
     rows[1]["solution"] = "First I add them up. Answer: 3."
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert [example.solution for example in JsonlProblems([tmp_path])] == [examples[0].solution, ""]
+    assert [example.solution for example in problems_of([tmp_path])] == [examples[0].solution, ""]
 
 
 def test_folders_globs_and_compressed_files_are_read(tmp_path, examples):
@@ -68,9 +73,9 @@ def test_folders_globs_and_compressed_files_are_read(tmp_path, examples):
     (tmp_path / "deep/b.jsonl.gz").write_bytes(gzip.compress(text))
     (tmp_path / "deep/c.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(text))
     (tmp_path / "notes.txt").write_text("not for us")
-    assert len(list(JsonlProblems([tmp_path]))) == 9
-    assert len(list(JsonlProblems([str(tmp_path / "**/*.gz")]))) == 3
-    assert len(list(JsonlProblems([tmp_path, tmp_path / "a.jsonl"]))) == 9  # no file twice
+    assert len(list(problems_of([tmp_path]))) == 9
+    assert len(list(problems_of([str(tmp_path / "**/*.gz")]))) == 3
+    assert len(list(problems_of([tmp_path, tmp_path / "a.jsonl"]))) == 9  # no file twice
 
 
 @pytest.mark.parametrize(
@@ -87,15 +92,15 @@ def test_folders_globs_and_compressed_files_are_read(tmp_path, examples):
 def test_a_bad_row_is_named_or_counted(tmp_path, examples, bad):
     (tmp_path / "rows.jsonl").write_text(lines_of(examples[:2]) + bad + "\n" + lines_of(examples[2:3]))
     with pytest.raises(ValueError, match=r"rows\.jsonl, line 3: "):
-        list(JsonlProblems([tmp_path]))
-    rows = JsonlProblems([tmp_path], bad_rows="skip")
+        list(problems_of([tmp_path]))
+    rows = problems_of([tmp_path], bad_rows="skip")
     assert len(list(rows)) == 3
     assert rows.skipped == 1
 
 
 def test_a_source_without_files_is_refused(tmp_path):
     with pytest.raises(ValueError, match="names no file"):
-        JsonlProblems([tmp_path / "nowhere"])
+        problems_of([tmp_path / "nowhere"])
 
 
 @pytest.mark.parametrize("name", yaml.safe_load(PRESETS.read_text()))
@@ -122,7 +127,7 @@ GARDEN = "- {ops: 2, contexts: [garden], "
     [
         ("ops: 3", "list of components"), (GARDEN + "wieght: 1}", "keys"), ("- {ops: 2}", "keys"), ("[", "is not YAML"),
         ("- {ops: 2, contexts: null}", r"contexts: \[garden\]"), (GARDEN + "modes: 3}", r"modes: \[normalforward\]"),
-        (GARDEN + "weight: half}", "'half' of ops 2 is no number"),
+        (GARDEN + "weight: half}", "'half' of ops 2 is not a number"),
     ],
 )  # fmt: skip
 def test_a_bad_mixture_file_is_refused(tmp_path, text, message):
@@ -172,7 +177,7 @@ def test_generate_makes_each_cell_once_however_often_it_is_named(tmp_path):
 def test_generate_compresses_by_the_name_of_its_file(tmp_path):
     for name in ("rows.jsonl", "rows.jsonl.gz", "rows.jsonl.zst"):
         assert main.main([*GENERATE, "--count", "5", "--out", str(tmp_path / name)]) == 0
-    read = [list(JsonlProblems([path])) for path in sorted(tmp_path.iterdir())]
+    read = [list(problems_of([path])) for path in sorted(tmp_path.iterdir())]
     assert read[0] == read[1] == read[2]
     assert len((tmp_path / "rows.jsonl.zst").read_bytes()) < len((tmp_path / "rows.jsonl").read_bytes()) / 2
 
@@ -212,11 +217,11 @@ def test_a_file_that_breaks_off_is_named(tmp_path, examples, ending, compress):
     text = lines_of(examples).encode()
     path = tmp_path / f"rows.jsonl.{ending}"
     path.write_bytes(compress(text) + compress(text))  # two frames, as `cat` makes
-    assert len(list(JsonlProblems([tmp_path]))) == 40
+    assert len(list(problems_of([tmp_path]))) == 40
     for cut in (10, len(compress(text)) // 2, len(compress(text)) + 30):
         path.write_bytes((compress(text) + compress(text))[:cut])
         with pytest.raises(ValueError, match=rf"rows\.jsonl\.{ending}, after line \d+: cannot be read"):
-            list(JsonlProblems([tmp_path], bad_rows="skip"))
+            list(problems_of([tmp_path], bad_rows="skip"))
 
 
 def test_generate_wants_a_file(tmp_path, capsys):

@@ -89,10 +89,10 @@ def test_fresh_problems_are_those_of_no_other_rollout(start, tmp_path):
     data = problems()
     data.trainer = Trainer(accelerator="cpu", logger=False, default_root_dir=tmp_path)
     data.setup("fit")
-    asked = [data.prompts(4 * r) for r in range(3)] + [data.more_prompts(4 * r, a, 4) for r in range(3) for a in (1, 2)]
+    asked = [data.prompts(4 * r) for r in range(3)] + [data.prompts(4 * r, a, 4) for r in range(3) for a in (1, 2)]
     indices = [i for batch in asked for i in batch.indices]
     assert len(set(indices)) == len(indices) == 36
-    assert data.more_prompts(4, 2, 2).prompt_ids == data.more_prompts(4, 2, 4).prompt_ids[:2]
+    assert data.prompts(4, 2, 2).prompt_ids == data.prompts(4, 2, 4).prompt_ids[:2]
 
 
 def test_a_run_that_goes_on_with_other_processes_asks_fresh_problems(start, tmp_path):

@@ -127,7 +127,7 @@ def test_validation_measures_loss_by_band_and_context_and_perplexity_by_kind(tmp
         PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=2, held_out=HELD_OUT),
     )
     run = trainer(tmp_path, limit_val_batches=1.0)
-    module.evaluate = lambda batch, batch_idx: {}  # sampling is not what is tested here
+    module.evaluate = lambda batch: {}  # sampling is not what is tested here
     metrics = run.validate(module, data, verbose=False)
     logged = {k: v for m in metrics for k, v in m.items()}
     sums = {}

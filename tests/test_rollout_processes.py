@@ -11,9 +11,10 @@ from processes import run
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
 
+from datamodules.problems.keyed import keyed_generator
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.models.sharding import gathered, shard
-from lightning_modules.rollout import SamplingParams, keyed_generator, sample
+from lightning_modules.rollout import SamplingParams, sample
 from tests_support import TINY
 
 PROMPTS = {0: [[5, 6, 7], [8, 9]], 1: [[11, 12, 13, 14, 15, 16, 17]]}

@@ -8,8 +8,8 @@ from lightning import Trainer
 
 import main
 from datamodules import MidtrainDataModule, PretrainDataModule, PromptDataModule
-from datamodules.files.jsonl import to_row
-from datamodules.files.row_source import Files, ProblemSource, RowSource
+from datamodules.files.jsonl import to_example, to_row
+from datamodules.files.row_source import Files, RowSource
 from datamodules.problems.mixture import Cell, Component, Mixture
 from datamodules.problems.splits import canonical_hash
 from datamodules.problems.synthesis import Synthesis
@@ -86,7 +86,7 @@ def test_a_bad_row_is_named_or_counted(tmp_path, folder, row, message):
 
 def test_files_without_a_row_or_a_misspelt_choice_are_refused(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n[]\n")
-    with pytest.raises(ValueError, match=r"empty\.jsonl.*no row that can be used; 1 were skipped"):
+    with pytest.raises(ValueError, match=r"empty\.jsonl.*no usable row; 1 were skipped"):
         RowSource([tmp_path], bad_rows="skip")
     with pytest.raises(ValueError, match="bad_rows 'ignore' is unknown"):
         RowSource([tmp_path], bad_rows="ignore")
@@ -99,7 +99,7 @@ def test_files_without_a_row_or_a_misspelt_choice_are_refused(tmp_path):
 
 
 def test_problems_of_rows_have_the_graphs_of_their_texts(folder, examples):
-    source = ProblemSource([folder], seed=0)
+    source = RowSource([folder], seed=0, read=to_example)
     found = {problem.id: problem for problem in (source.example("train", i) for i in range(13))}
     for example in examples:
         assert canonical_hash(found[example.id].graph) == canonical_hash(example.graph)

@@ -12,8 +12,8 @@ from lightning_modules.rollout.sampling import draw
     [
         ([], {}, "at least one prompt"),
         ([[5], []], {}, "a token in each"),
-        ([[5]], {"limits": [3, 9]}, "limits must lie in 1..max_new_tokens = 8"),
-        ([[5]], {"limits": [0, 2]}, "limits must lie"),
+        ([[5]], {"limits": [3, 9]}, "limits must be in 1..max_new_tokens = 8"),
+        ([[5]], {"limits": [0, 2]}, "limits must be"),
         ([[5]], {"limits": [2]}, "one limit for each completion"),
         ([[5], [6]], {"generator": [torch.Generator()]}, "one generator for each prompt"),
     ],

@@ -1,90 +1,33 @@
 """Problems as JSONL rows in the published schema: problem, question, solution, op, id, template, mode, length, d.
 
-Other rows are read as well: `problem` and `question` suffice; `modulus` is for your own contexts that compute modulo something.
+Other rows are read too: `problem` and `question` suffice; `modulus` is for contexts of your own with modular arithmetic.
 The problem's text is the authority; if it determines no answer, the gold solution is.
 """
 
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
-from datamodules.files.line_files import find_files, lines_of
 from datamodules.problems.context import context_names, load_context
 from datamodules.problems.mixture import MODES, Cell
 from datamodules.problems.synthesis import Example
 from grammar import parse_trace
 from grammar.judge import authority
 
-BadRows = Literal["raise", "skip"]
-
 
 def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
-    """Write an example as a row; `depth` is the published `d`."""
-    cell = example.cell
-    return {
+    """The row of an example; `depth` is the published `d`."""
+    cell, modulus = example.cell, example.graph.modulus
+    row = {
         "problem": example.problem, "question": example.question, "solution": example.solution, "op": cell.op, "id": example.id,
-        "template": cell.context, "mode": cell.mode, "length": "zero_context", "d": depth, **own_modulus(example),
+        "template": cell.context, "mode": cell.mode, "length": "zero_context", "d": depth,
     }  # fmt: skip
-
-
-def own_modulus(example: Example) -> dict[str, int]:
-    """The column `modulus`, for a context that readers do not know by name."""
-    modulus = example.graph.modulus
-    return {} if modulus is None or example.cell.context in context_names() else {"modulus": modulus}
-
-
-def check_bad_rows(word: str) -> None:
-    """Refuse an unknown way to treat bad rows.
-
-    Raises:
-        ValueError: says which there are.
-    """
-    if word not in get_args(BadRows):
-        raise ValueError(f"bad_rows {word!r} is unknown; choose from {list(get_args(BadRows))}.")
-
-
-class JsonlProblems:
-    """The problems of JSONL files, in order; iterating reads them, `skipped` then counts the bad rows left out."""
-
-    def __init__(self, sources: Sequence[str | Path], *, bad_rows: BadRows = "raise") -> None:
-        """Name the files.
-
-        Args:
-            sources: see `find_files`.
-            bad_rows: "raise" at the first row that is no problem, or "skip" and count.
-
-        Raises:
-            ValueError: a source that names no file, or another word for `bad_rows`.
-        """
-        check_bad_rows(bad_rows)
-        self.files, self.bad_rows, self.skipped = find_files(sources), bad_rows, 0
-
-    def __iter__(self) -> Iterator[Example]:
-        """Read.
-
-        Raises:
-            ValueError: a bad row under "raise"; names file and line.
-        """
-        self.skipped = 0
-        for path in self.files:
-            for number, line in lines_of(path):
-                if not line.strip():
-                    continue
-                try:
-                    example = to_example(json.loads(line), path.name.split(".")[0], number)
-                except ValueError as err:
-                    if self.bad_rows == "raise":
-                        raise ValueError(f"{path}, line {number}: {err}") from err
-                    self.skipped += 1
-                else:
-                    yield example
+    # readers know the modulus of a shipped context by its name
+    return row if modulus is None or cell.context in context_names() else row | {"modulus": modulus}
 
 
 def to_example(row: object, stem: str, number: int) -> Example:
     """Read a row; without `template` and `id`, its context is `stem` and its id holds the line number.
 
-    A solution that is not in the language is left out: nothing can be measured on it.
+    A solution that is not in the language is left out, as nothing can be measured on it.
 
     Raises:
         ValueError: not a row with a problem, a field of the wrong type, or a problem that determines no answer.

@@ -1,4 +1,4 @@
-"""Files of lines: found by folders and globs, read plain or compressed, and written whole or not at all."""
+"""Files of lines: found by folders and globs, read plain or compressed, written whole or not at all."""
 
 import gzip
 import os
@@ -15,7 +15,7 @@ CHUNK = 1 << 20  # bytes decompressed at a time
 
 
 def find_files(sources: Iterable[str | Path]) -> list[Path]:
-    """Files named by paths, folders (all their `.jsonl`, `.jsonl.gz`, `.jsonl.zst`, at any depth) and globs, each once.
+    """Files named by paths, folders (every `.jsonl`, `.jsonl.gz` and `.jsonl.zst` at any depth) and globs, each once.
 
     Raises:
         ValueError: a source that names no file.
@@ -37,10 +37,10 @@ def is_compressed(path: Path) -> bool:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Numbered lines, decompressed, with their ends; blank ones are among them.
+    """Numbered lines, decompressed, with line ends; blank lines included.
 
     Raises:
-        ValueError: a file that cannot be read to its end; names the last line that could.
+        ValueError: a file that cannot be read to its end; names the last line read.
     """
     number = 0
     try:
@@ -52,7 +52,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def _zstd_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines of all frames; the library's own reader takes a truncated file for a complete one."""
+    """Lines of all frames; the library's reader takes a truncated file for a complete one."""
     rest, reader, inside = b"", zstandard.ZstdDecompressor().decompressobj(), False
     while chunk := file.read(CHUNK):
         while chunk:
@@ -69,7 +69,7 @@ def _zstd_lines(file: BinaryIO) -> Iterator[bytes]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[Callable[[str], object]]:
-    """Give a function that writes text to `path`, compressed where its name ends so; the file appears whole or not at all."""
+    """Give a function that writes text to `path`, compressed if its ending says so; the file appears whole or not at all."""
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -1,6 +1,6 @@
 """Rows of JSONL files as examples by number: `example(split, index)`, in endless passes, each in another order.
 
-Files are read once to find and check their rows; after that a row is read from disk on demand. Rows of compressed files stay in
+Files are read once to find and check their rows; then rows are read from disk on demand. Rows of compressed files stay in
 memory, decompressed.
 """
 
@@ -10,18 +10,18 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
-from datamodules.files.jsonl import BadRows, check_bad_rows, to_example
 from datamodules.files.line_files import find_files, is_compressed, lines_of
+from datamodules.problems.keyed import keyed_generator
 from datamodules.problems.mixture import MODES, Cell
-from datamodules.problems.synthesis import GOLD_ANSWER, Example, TrainingText
+from datamodules.problems.synthesis import GOLD_ANSWER, TrainingText
 from grammar import parse_problem
 
+BadRows = Literal["raise", "skip"]
 _ANSWERED = re.compile(rf"{GOLD_ANSWER}-?\d+\.\s*$")
 
 
@@ -31,7 +31,7 @@ class Files:
 
     Args:
         train: files, folders or globs. Each row is read once before any is read again.
-        validation: likewise, for the validation loss; without them it is measured on the mixture, if there is one.
+        validation: likewise, for the validation loss; without them it is measured on the mixture, if any.
         bad_rows: "raise" at the first, or "skip" and count.
     """
 
@@ -72,7 +72,7 @@ def to_solved(row: object, stem: str, number: int) -> Solved:
 
 
 class RowSource:
-    """The rows of files, endlessly."""
+    """The rows of files, in order by iteration, or endlessly by number; `skipped` counts the bad rows left out."""
 
     def __init__(
         self, sources: Sequence[str | Path], *, seed: int = 0, bad_rows: BadRows = "raise",
@@ -84,12 +84,13 @@ class RowSource:
             sources: files, folders or globs.
             seed: of the order.
             bad_rows: "raise" at the first row that `read` refuses, or "skip" and count (`skipped`).
-            read: turns a row into an example; `to_solved`, or `to_example` if its graph is needed too.
+            read: turns a row into an example; `to_solved`, or `to_example` if its graph is also needed.
 
         Raises:
-            ValueError: a source that names no file, a bad row under "raise", or no row at all.
+            ValueError: a source that names no file, a bad row under "raise", no row at all, or an unknown `bad_rows`.
         """
-        check_bad_rows(bad_rows)
+        if bad_rows not in get_args(BadRows):
+            raise ValueError(f"bad_rows {bad_rows!r} is unknown; choose from {list(get_args(BadRows))}.")
         self.files, self.seed, self.read, self.skipped = find_files(sources), seed, read, 0
         self.held: dict[int, bytearray] = {}  # number of a compressed file -> its rows
         self.places = array("q")  # of each row: file, line, first byte, bytes
@@ -104,11 +105,10 @@ class RowSource:
                         raise ValueError(f"{path}, line {line}: {err}") from err
                     self.skipped += 1
         if not self.places:
-            raise ValueError(f"{[str(file) for file in self.files]} hold no row that can be used; {self.skipped} were skipped.")
+            raise ValueError(f"{[str(file) for file in self.files]} hold no usable row; {self.skipped} were skipped.")
         self.cells = sorted(cells, key=lambda cell: (cell.op, cell.context, cell.mode))
 
     def __len__(self) -> int:
-        """Rows."""
         return len(self.places) // 4
 
     def _rows(self, file: int) -> Iterator[tuple[int, int, bytes]]:
@@ -125,9 +125,14 @@ class RowSource:
     def _example(self, file: int, line: int, text: bytes) -> Any:
         return self.read(json.loads(text), self.files[file].name.split(".")[0], line)
 
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._row, range(len(self)))
+
     def example(self, split: str, index: int) -> Any:
         """Row number `index` of endless passes, each in another order."""
-        row = int(_order(self.seed, index // len(self), len(self))[index % len(self)])
+        return self._row(int(_order(self.seed, index // len(self), len(self))[index % len(self)]))
+
+    def _row(self, row: int) -> Any:
         file, line, start, size = self.places[4 * row : 4 * row + 4]
         if file in self.held:
             return self._example(file, line, self.held[file][start : start + size])
@@ -136,19 +141,7 @@ class RowSource:
             return self._example(file, line, opened.read(size))
 
 
-class ProblemSource(RowSource):
-    """Rows as problems to be solved: with the graph that their text describes, and a solution only where they have one."""
-
-    def __init__(self, sources: Sequence[str | Path], *, seed: int = 0, bad_rows: BadRows = "raise") -> None:
-        super().__init__(sources, seed=seed, bad_rows=bad_rows, read=to_example)
-
-    def example(self, split: str, index: int) -> Example:
-        """Row number `index` of endless passes, each in another order."""
-        return super().example(split, index)
-
-
 @lru_cache(maxsize=4)
 def _order(seed: int, times: int, rows: int) -> torch.Tensor:
     """The order of rows in pass number `times`."""
-    key = int.from_bytes(blake2b(f"{seed}/{times}".encode(), digest_size=7).digest(), "big")
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(key))
+    return torch.randperm(rows, generator=keyed_generator(f"{seed}/{times}"))

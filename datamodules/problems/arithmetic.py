@@ -1,8 +1,8 @@
-"""Numbers for a plan: leaves, constants and operators, chosen leaves first, so that every value stays in bounds.
+"""Numbers for a structure: leaves, constants and operators, filled in from the leaves up, so that every value stays in bounds.
 
-A definition is drawn at random while its value stays small; otherwise the smallest of its variants is taken, and operands that
-are used elsewhere too may be replaced by small ones. In reverse mode every value is a number and a form in the unknown: the
-number at the unknown's true value, and the form's slope.
+A definition is drawn at random as long as its value is small; otherwise the smallest of its variants is taken, and operands that
+are also used elsewhere may be replaced by small ones. In reverse mode a value is a linear form in the unknown, kept as its number
+at the unknown's true value and its slope.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,7 +22,7 @@ SOFT = 8  # values beyond max_value / SOFT are avoided if there is a choice
 
 
 class Value(NamedTuple):
-    """A number; in reverse mode one that depends on the unknown by `slope`."""
+    """A number, and in reverse mode how fast it grows with the unknown."""
 
     number: int
     slope: int = 0
@@ -38,12 +38,12 @@ class Variant(NamedTuple):
     value: Value
 
 
-class Numbers:
+class Arithmetic:
     """Fills in definitions one by one, parents first.
 
-    values:   name -> its value, of all that is filled in.
-    uses:     name -> references to it; kept up to date.
-    unknown:  the quantity that stays open, and its true value; None in a forward problem.
+    values:   name -> value, of everything filled in.
+    uses:     name -> number of references to it; kept up to date.
+    unknown:  name and true value of the unknown; None in a forward problem.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Numbers:
         return best
 
     def _smaller_parents(self, draft: Draft) -> tuple[str, ...]:
-        """The parents, with small quantities instead of those that others use too; one that holds the unknown stays."""
+        """The parents, with those that are also used elsewhere replaced by small quantities; one that holds the unknown stays."""
         parents, values = list(draft.parents), self.values
         drawn = {self._small[int(self.rng.random() * len(self._small))] for _ in range(SMALL_TRIED if self._small else 0)}
         small = [name for name in sorted(drawn) if name not in parents and self.uses[name] < self.spec.fan_out]
@@ -161,7 +161,7 @@ class Numbers:
                 yield rule, scale, constant, parents
 
     def _scaled(self, rule: str, scale: str | None, constant: int | None, parents: tuple[str, ...]) -> Value | None:
-        """The value of a definition; None if it, or what it scales, is out of bounds."""
+        """The value of a definition; None if it, or the value it scales, is out of bounds."""
         inner = self._valued(rule, parents)
         if not self._within(inner):
             return None
@@ -187,7 +187,7 @@ class Numbers:
         return Value(number if self.modulus is None else number % self.modulus, slope)
 
     def _computed(self, rule: str, parents: tuple[str, ...]) -> Value:
-        """The value of a form that is not plain; one that is never within bounds if it is not linear in the unknown."""
+        """The value of a form that is not plain; 0, which is out of bounds, if it is not linear in the unknown."""
         unknown = self.unknown[1] if self.unknown is not None else 0
         values = [self.values[parent] for parent in parents]
         code = FORMS[rule].compute([number - slope * unknown + slope * X for number, slope in values], None)
@@ -212,7 +212,7 @@ class Numbers:
         return max(number, abs(slope), abs(number - slope * self.unknown[1])) if slope else number
 
     def _within(self, value: Value) -> bool:
-        """Whether a value may stand: 1 ... max_value, and in reverse mode its slope and constant no larger."""
+        """Whether a value is in 1 ... max_value, and in reverse mode its slope and constant are no larger."""
         if self.modulus is not None:
             return True
         number, slope = value

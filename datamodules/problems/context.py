@@ -24,20 +24,20 @@ class Context:
     """The vocabulary of one context. A problem draws from one group of items and, if there are places, one of places;
     further groups join only if it needs more names.
 
-    What a context names decides what is asked: "How many ITEM does PLACE have?", or without places "How many ITEM are
+    The words decide the questions: "How many ITEM does PLACE have?", or without places "How many ITEM are
     there?"; "What is the total number of NOUN in PLACE?"; "What is the average number of PARTS per ITEM in PLACE?" and
     "What is the total number of ALL_PARTS in PLACE?".
 
     name:      the file's stem.
     items:     groups of countable things; a quantity is `ITEM in PLACE`, or the bare `ITEM` without places.
     places:    groups of places; empty means bare names and no totals.
-    noun:      what a total counts ("adult animals"): `total number of NOUN in PLACE`; None exactly when `places` is empty.
-    parts:     what averages count ("newborn children"): `average number of PARTS per ITEM in PLACE`; None: no depth 3.
-    all_parts: what their totals count ("newborn animal children"); it holds all words of `parts`, and `noun` does not.
+    noun:      unit of a total ("adult animals"): `total number of NOUN in PLACE`; None exactly when `places` is empty.
+    parts:     unit of averages ("newborn children"): `average number of PARTS per ITEM in PLACE`; None: no depth 3.
+    all_parts: unit of their totals ("newborn animal children"); it holds all words of `parts`, and `noun` does not.
     modulus:   every number is taken modulo this, which is at least 2; None: plain integers.
 
     Raises:
-        ValueError: for words that cannot dress a graph, or that a sentence could not be cut into again.
+        ValueError: words that cannot name quantities, or that the grammar would read otherwise.
     """
 
     name: str
@@ -49,11 +49,10 @@ class Context:
     modulus: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse words that cannot name quantities."""
         if not self.items or not all(self.items):
             raise self._wrong("`items` needs at least one non-empty group")
         if not all(self.places):
-            raise self._wrong("`places` holds an empty group; leave it out")
+            raise self._wrong("`places` has an empty group; remove it")
         if bool(self.places) != (self.noun is not None):
             raise self._wrong("`noun` and `places` go together; give both or neither")
         if (self.parts is None) != (self.all_parts is None) or (self.parts is not None and not self.places):
@@ -63,7 +62,7 @@ class Context:
         for groups in (self.items, self.places):
             words = list(chain.from_iterable(groups))
             if twice := {word for word in words if words.count(word) > 1}:
-                raise self._wrong(f"{sorted(twice)} stand twice; a word may stand in one group once")
+                raise self._wrong(f"{sorted(twice)} occur twice; use each word once")
         self._check_parts()
         for name, said in self._sample():
             self._check_name(name, said)
@@ -72,7 +71,6 @@ class Context:
         return ValueError(f"context {self.name!r}: {message}.")
 
     def _check_parts(self) -> None:
-        """What a total counts is told by its words: see `Graph.total`."""
         if self.parts is None:
             return
         words = set(self.parts.split())
@@ -80,7 +78,7 @@ class Context:
             raise self._wrong(f"`all_parts` must hold every word of `parts` ({self.parts!r}), and `noun` must not")
 
     def _sample(self) -> Iterator[tuple[str, Name]]:
-        """Names in which each word stands in each of its roles, and what the grammar should read in them."""
+        """Names that use each word in each of its roles, and how the grammar should read them."""
         items, places = list(chain.from_iterable(self.items)), list(chain.from_iterable(self.places))
         pairs = [(item, places[i % len(places)] if places else "") for i, item in enumerate(items)]
         pairs += [(items[i % len(items)], place) for i, place in enumerate(places)]
@@ -112,7 +110,7 @@ class Context:
 
 
 def context_names() -> list[str]:
-    """Return the names of all contexts at hand, sorted."""
+    """Return the names of all contexts, sorted."""
     return sorted(path.stem for path in CONTEXT_FOLDER.glob("*.yaml"))
 
 
@@ -121,7 +119,7 @@ def load_context(name: str) -> Context:
     """Read and check `contexts/<name>.yaml`; `name` may also be the path of a YAML file elsewhere.
 
     Raises:
-        ValueError: no such context, text that is not YAML, a key that is none of Context's fields, or words of the wrong shape.
+        ValueError: no such context, invalid YAML, a key that is not a field of Context, or words of the wrong shape.
     """
     path = Path(name) if name.endswith(".yaml") else CONTEXT_FOLDER / f"{name}.yaml"
     if not path.is_file():

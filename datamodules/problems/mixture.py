@@ -1,4 +1,4 @@
-"""A mixture: weights over operations x contexts x modes, checked when it is built.
+"""A mixture: weights over operations x contexts x modes, checked at construction.
 
 Not here: drawing the problem of a cell (`synthesis.py`).
 """
@@ -17,13 +17,13 @@ import yaml
 
 from datamodules.problems.context import load_context
 
-MODES = ("normalforward", "forwardreverse")  # the question asks for what the sentences lead to; for an unknown among them
+MODES = ("normalforward", "forwardreverse")  # the question asks for a computed quantity; for an unknown
 PRESETS = Path(__file__).parents[1] / "mixtures.yaml"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One kind of problem: what a mixture gives weight to."""
+    """One kind of problem, the unit of a mixture."""
 
     op: int
     context: str
@@ -46,13 +46,12 @@ class Component:
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse a weight or a mode that no mixture can hold."""
         for key, example in (("contexts", "garden"), ("modes", MODES[0])):
             names = getattr(self, key)
             if not isinstance(names, Sequence) or isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise ValueError(f"mixture: {key}={names!r} is no list of names; write e.g. {key}: [{example}].")
+                raise ValueError(f"mixture: {key}={names!r} is not a list of names; write e.g. {key}: [{example}].")
         if not isinstance(self.weight, int | float):
-            raise ValueError(f"mixture: weight {self.weight!r} of ops {self.ops} is no number; write e.g. weight: 0.5.")
+            raise ValueError(f"mixture: weight {self.weight!r} of ops {self.ops} is not a number; write e.g. weight: 0.5.")
         if self.weight < 0:
             raise ValueError(f"mixture: weight {self.weight} of ops {self.ops} is negative; set it to 0 or more.")
         for mode in self.modes:
@@ -92,45 +91,32 @@ class Mixture:
         """
         total = sum(component.weight for component in components)
         if not isclose(total, 1.0, abs_tol=1e-6):
-            raise ValueError(f"mixture: weights sum to {total:g}, not 1; mend `data.init_args.mixture`.")
+            raise ValueError(f"mixture: weights sum to {total:g}, not 1; correct `data.init_args.mixture`.")
         weights: dict[Cell, float] = {}
         for component in components:
             cells = component.cells()
             if not cells:
-                raise ValueError(f"mixture: component {component} holds no cell; give it ops, contexts and modes.")
+                raise ValueError(f"mixture: component {component} has no cells; give it ops, contexts and modes.")
             for cell in cells:
                 load_context(cell.context)
                 weights[cell] = weights.get(cell, 0.0) + component.weight / len(cells)
         self.weights = weights
-        self._cells = list(weights)
+        self.cells = list(weights)  # in the order of the components
         self._cumulative = list(accumulate(weights.values()))
 
     def draw(self, rng: Random) -> Cell:
         """Pick a cell by weight."""
-        return self._cells[min(bisect(self._cumulative, rng.random() * self._cumulative[-1]), len(self._cells) - 1)]
-
-    @property
-    def cells(self) -> list[Cell]:
-        """The cells, in the order of the components."""
-        return self._cells
-
-    def by_tokens(self, tokens: Mapping[Cell, float]) -> Self:
-        """The mixture of examples whose tokens have this mixture's shares.
-
-        Args:
-            tokens: mean length of an example of each cell.
-        """
-        return self.reweighted({cell: weight / tokens[cell] for cell, weight in self.weights.items()})
+        return self.cells[min(bisect(self._cumulative, rng.random() * self._cumulative[-1]), len(self.cells) - 1)]
 
     def only(self, cells: Collection[Cell]) -> Self:
         """The mixture of these cells alone, in the proportions of their weights.
 
         Raises:
-            ValueError: a cell that the mixture does not hold, or none of them has weight.
+            ValueError: a cell outside the mixture, or no cell with weight.
         """
         strangers = [cell for cell in cells if cell not in self.weights]
         if strangers or not any(self.weights[cell] for cell in cells):
-            raise ValueError(f"mixture: no weight to share between {list(cells)}; {strangers} are none of its cells.")
+            raise ValueError(f"mixture: {list(cells)} have no weight, and {strangers} are not in it; name cells of it.")
         return self.reweighted({cell: weight for cell, weight in self.weights.items() if cell in cells})
 
     def reweighted(self, weights: Mapping[Cell, float]) -> Self:
@@ -140,15 +126,15 @@ class Mixture:
 
 
 def components_of(mixture: str | Sequence[Component]) -> Sequence[Component]:
-    """Components as they are, or those of a preset or file by its name (`read_mixture`)."""
+    """Components as given, or those of a preset or file (`read_mixture`)."""
     return read_mixture(mixture) if isinstance(mixture, str) else mixture
 
 
 def read_mixture(source: str | Path) -> list[Component]:
-    """Read components: those of a preset (`mixtures.yaml`) by its name, or a YAML file with a list of them.
+    """Read the components of a preset (in `mixtures.yaml`), or of a YAML file that lists them.
 
     Raises:
-        ValueError: neither a preset nor a file, or an entry that is no component.
+        ValueError: neither a preset nor a file, or an entry that is not a component.
     """
     presets, path = yaml.safe_load(PRESETS.read_text(encoding="utf-8")), Path(source)
     if str(source) in presets:

@@ -1,11 +1,11 @@
-"""Which split a problem may stand in: a partition of hashes of problems, so that what is held out is never trained on.
+"""Assigns each problem to one split by a hash, so that held-out problems are never trained on.
 
-Two hashes. `canonical_hash` ignores the order of sentences. `structure_hash` ignores names too: problems that say the same of
-quantities with other names share it, so that look-alikes are in one split. That needs a cell with many structures, or a split
-would have few kinds of problems or none; `names_count` says which cells are too small for it.
+`canonical_hash` ignores the order of sentences. `structure_hash` also ignores names, so that problems which differ only in names
+are in one split. In a cell with few structures a split would then have few kinds of problems or none; `names_count` says which
+cells are too small.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import blake2b
@@ -29,12 +29,12 @@ def canonical_hash(graph: Graph) -> bytes:
 def structure_hash(graph: Graph) -> bytes:
     """Digest of a problem that depends neither on the order of its sentences, nor on that of summands, nor on names.
 
-    Each quantity is marked by its definition and the marks of its parents, then by that and the marks of what it is used
-    for. Equal problems up to renaming have equal digests; others hardly ever do.
+    Each quantity is marked by its definition and the marks of its parents, then by that and the marks of its users. Problems
+    equal up to renaming have equal digests; others almost never do.
     """
     quantities, undefined = graph.quantities, _digest(b"undefined")
     marks = dict.fromkeys(graph.undefined, undefined)
-    users: dict[str, list[bytes]] = {}
+    users: defaultdict[str, list[bytes]] = defaultdict(list)
     for name in graph.sorted_names:
         quantity = quantities[name]
         parents = [marks[parent] for parent in quantity.parents]
@@ -45,11 +45,8 @@ def structure_hash(graph: Graph) -> bytes:
         said = f"{quantity.rule} {quantity.scale} {quantity.constant} "
         mark = marks[name] = _digest(said.encode() + b"".join(parents))
         for parent in quantity.parents:
-            if parent in users:
-                users[parent].append(mark)
-            else:
-                users[parent] = [mark]
-    whole = {name: mark + b"<" + b"".join(sorted(users[name])) if name in users else mark + b"<" for name, mark in marks.items()}
+            users[parent].append(mark)
+    whole = {name: mark + b"<" + b"".join(sorted(users[name])) for name, mark in marks.items()}
     known = [whole.get(s.name, b"") + str(s.constant).encode() for s in graph.restated]
     asked = whole.get(graph.question, b"") + str(graph.modulus).encode()
     return _digest(b"|".join((*sorted(whole.values()), b"known", *sorted(known), b"asked", asked)))
@@ -60,7 +57,7 @@ def _digest(said: bytes) -> bytes:
 
 
 def split_of(digest: bytes) -> str:
-    """The only split that a problem with this hash may be in."""
+    """The split of the problems with this hash."""
     point, edge = int.from_bytes(digest, "big") / 2**64, 0.0
     for split, share in SPLITS.items():
         edge += share
@@ -71,10 +68,10 @@ def split_of(digest: bytes) -> str:
 
 @lru_cache(maxsize=4096)
 def names_count(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> bool:
-    """Whether a cell is so small that problems which differ only in names count as different, so may be in two splits.
+    """Whether a cell is so small that problems which differ only in names count as different and may be in two splits.
 
-    That is the case if `structures` finds fewer than ENOUGH_STRUCTURES. It finds at least as many as there are: a cell that has
-    enough always ignores names; one that has nearly enough may ignore them too.
+    That is, `structures` gives less than ENOUGH_STRUCTURES. As it is an upper bound, a cell with enough structures always ignores
+    names, and one with nearly enough may.
     """
     return structures(op, context, spec, reverse=reverse) < ENOUGH_STRUCTURES
 
@@ -82,9 +79,8 @@ def names_count(op: int, context: Context, spec: GraphSpec, *, reverse: bool) ->
 def structures(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> int:
     """An upper bound on the problems of a cell, up to names and the order of sentences; at most ENOUGH_STRUCTURES.
 
-    Counts all ways to put definitions one after the other, each referring to earlier ones, that spend `op` operations and
-    leave one quantity unused; then all ways to add distractors. The same problem is counted once for each order that its
-    definitions can stand in, so the number is an upper bound.
+    Counts the sequences of definitions, each referring to earlier ones, that spend `op` operations and leave one quantity
+    unused; then the ways to add distractors. A problem is counted once for each order of its definitions, hence the bound.
     """
     leaf = context.modulus or spec.number_range - 1
     unknowns = spec.unknown_range[1] - spec.unknown_range[0] + 1
@@ -106,7 +102,7 @@ def structures(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> 
 
 
 def _definitions(nodes: int, unused: int, leaf: int, context: Context, spec: GraphSpec) -> Iterable[tuple[int, int, int]]:
-    """What one more definition may be: (its operations, quantities unused then, choices)."""
+    """The possible next definitions: (their operations, quantities then unused, choices)."""
     yield 1, unused + 1, leaf
     for terms in range(1, MAX_TOTAL + 1):
         for fresh in range(max(0, terms - nodes + unused), min(terms, unused) + 1):

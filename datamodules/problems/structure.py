@@ -1,14 +1,15 @@
 """The structure of a problem without its numbers, grown from the goal towards the leaves.
 
-A quantity that is waiting for its definition may only refer to quantities that are waiting too, or are new. So the graph is
-acyclic, and the goal needs every quantity. `need` counts the fewest operations that the waiting quantities cost; a
-move is allowed while the budget covers it. A total fixes what its place holds when it is mentioned; the items it sums wait
-until it is defined. Every move takes constant time.
+A quantity may refer only to quantities that also wait for a definition, or to new ones. So the graph is acyclic, and the goal
+needs every quantity. `need` is the minimum of operations that the waiting quantities cost; a move is allowed if the budget
+covers it. A total fixes the items of its place when it is mentioned; they wait until it is defined. Every move takes constant
+time.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
+from typing import Self
 
 from datamodules.problems.context import Context
 from datamodules.problems.graph_spec import GraphSpec, OutOfRoom
@@ -17,12 +18,12 @@ from grammar.problem.quantity import Rule
 
 @dataclass(slots=True, eq=False)
 class Place:
-    """What one place holds so far.
+    """The names in use at one place.
 
-    name:     "" where the context has no places.
+    name:     "" if the context has no places.
     counts:   item -> name of its count.   averages: item -> name of its average.
-    sealed:   kinds ("count", "average") that are complete: a total is mentioned that sums them all.
-    touched:  some quantity of it is defined already, so that a total of it could close a cycle.
+    sealed:   kinds ("count", "average") that are complete, because a total sums them all.
+    touched:  some quantity of it is defined, so that a total of it could close a cycle.
     """
 
     name: str
@@ -40,7 +41,7 @@ class Vocabulary:
     """Hands out names, each once."""
 
     def __init__(self, context: Context, rng: Random, *, depth: int, wanted: int) -> None:
-        """Choose one group of items and one of places, and more until there are `wanted` names or no groups left."""
+        """Choose a group of items and one of places, then more until `wanted` names exist or no group is left."""
         self.context, self.rng = context, rng
         kinds = ("count", "average") if depth == 3 else ("count",)
         items, places = _Groups(context.items, rng), _Groups(context.places or (("",),), rng)
@@ -53,14 +54,14 @@ class Vocabulary:
         self._fresh = [(kind, item, place) for place in self.places for kind in kinds for item in self.items]
 
     def __len__(self) -> int:
-        """About how many names are left."""
+        """Approximate number of names left."""
         return len(self._fresh)
 
     def anywhere(self) -> str:
-        """Take any count or average whose place is not complete.
+        """Take a random count or average of a place that is not complete.
 
         Raises:
-            OutOfRoom: there is none.
+            OutOfRoom: none is left.
         """
         fresh, rng = self._fresh, self.rng
         while fresh:
@@ -72,7 +73,7 @@ class Vocabulary:
         raise OutOfRoom
 
     def take(self, kind: str, item: str, place: Place) -> str:
-        """Take this one."""
+        """Take the name of a given count or average."""
         name = f"{item} in {place.name}" if place.name else item
         if kind == "average":
             name = f"average number of {self.context.parts} per {name}"
@@ -81,18 +82,18 @@ class Vocabulary:
         return name
 
     def free_items(self, place: Place) -> list[str]:
-        """Items that have neither count nor average in this place, in random order."""
+        """Items without count or average at this place, in random order."""
         free = [item for item in self.items if item not in place.counts and item not in place.averages]
         self.rng.shuffle(free)
         return free
 
     def total(self, kind: str, place: Place) -> str:
-        """What the total of a place's counts, or of its products of counts and averages, is called."""
+        """The name of the total of a place's counts, or of its products of counts and averages."""
         return f"total number of {self.context.noun if kind == 'count' else self.context.all_parts} in {place.name}"
 
 
 class _Groups:
-    """Words of one group drawn at random, to which further groups may be added."""
+    """Words of a random group; further groups may be added."""
 
     def __init__(self, groups: Sequence[tuple[str, ...]], rng: Random) -> None:
         self._left = list(groups)
@@ -108,10 +109,10 @@ class _Groups:
         return False
 
 
-MAX_TERMS = 4  # operands of any other definition, a constant among them
 MAX_TOTAL = 5  # operands of a total in the published data
-LEAF_FACTORS = 0.5  # the same chance as GraphSpec.early_leaves for factors of products, which must stay small
-CROWDED = 1.6  # operations per name left from which on definitions are made as long as can be
+MAX_TERMS = 4  # operands of any other definition, a constant included
+LEAF_FACTORS = 0.5  # GraphSpec.early_leaves for factors of products, which must stay small
+CROWDED = 1.6  # operations per name left above which definitions are as long as possible
 _TOTAL_SIZES = (0.33, 0.78, 0.97)  # chances of at most 1, 2, 3 operands, else 4 (published data)
 _TERMS = (0.52, 0.91)  # chances of at most 2, 3 operands if more than one, else 4 (published data)
 _PLACES_TRIED = 3
@@ -119,7 +120,7 @@ _PLACES_TRIED = 3
 
 @dataclass(slots=True)
 class Draft:
-    """A definition without numbers. `scaled`: it gets a constant. A sum of two may yet become a difference."""
+    """A definition without numbers. `scaled`: it gets a constant. A sum of two may still become a difference."""
 
     name: str
     rule: Rule
@@ -140,12 +141,12 @@ class Bag:
         self._at: dict[str, int] = {}
 
     def add(self, name: str) -> None:
-        """Put in."""
+        """Add an element."""
         self._at[name] = len(self.items)
         self.items.append(name)
 
     def discard(self, name: str) -> None:
-        """Take out, if it is in."""
+        """Remove an element, if present."""
         at = self._at.pop(name, None)
         if at is None:
             return
@@ -155,33 +156,33 @@ class Bag:
             self._at[last] = at
 
     def draw(self, rng: Random) -> str:
-        """Any element; it stays in."""
+        """A random element, which stays."""
         return self.items[int(rng.random() * len(self.items))]
 
 
-class Plan:
+class Structure:
     """Definitions in the order goal first, leaves last.
 
-    drafts: what is defined so far.   uses: name -> references to it.
+    drafts: the definitions so far.   uses: name -> number of references to it.
     """
 
     def __init__(self, op: int, context: Context, spec: GraphSpec, rng: Random, *, names: int) -> None:
         self.vocabulary = Vocabulary(context, rng, depth=spec.depth, wanted=names)
         self.budget, self.spec, self.rng = op, spec, rng
         self.placed = bool(context.places)
-        self.waiting, self.ready = Bag(), Bag()  # named but not defined; those of them that no waiting total sums
+        self.waiting, self.ready = Bag(), Bag()  # named but not defined; those not summed by a waiting total
         self.holds: dict[str, int] = {}  # name -> waiting totals that sum it
-        self.parts: dict[str, tuple[str, ...]] = {}  # total -> what it sums
-        self.factors: set[str] = set()  # what products are made of
+        self.parts: dict[str, tuple[str, ...]] = {}  # total -> its summands
+        self.factors: set[str] = set()  # operands of products
         self.uses: dict[str, int] = {}
         self.drafts: list[Draft] = []
         self.need = 0
 
-    def grow(self, chance_of_total: float) -> "Plan":
+    def grow(self, chance_of_total: float) -> Self:
         """Define waiting quantities until the budget is spent.
 
         Raises:
-            OutOfRoom: names ran out before.
+            OutOfRoom: names run out first.
         """
         if not (self.placed and self.rng.random() < chance_of_total and self._new_total(self.budget)):
             self._new_item()
@@ -197,7 +198,7 @@ class Plan:
             raise OutOfRoom
         return self
 
-    # --- naming: each new quantity raises `need` by what it costs at the least
+    # --- naming: each new quantity raises `need` by its minimal cost
 
     def _wait(self, name: str, cost: int) -> str:
         self.need += cost
@@ -223,7 +224,7 @@ class Plan:
         return None
 
     def _items_to_sum(self, kind: str, place: Place, room: int) -> list[str]:
-        """The items a total sums: those the place has, and new ones as chance and `room` allow; empty if none fit."""
+        """The items a total sums: those of the place, and new ones as chance and `room` allow; empty if none fit."""
         held = [*place.of(kind)]
         ceiling = self.spec.fan_out
         if any(self.uses[name] >= ceiling for item in held for name in self._summed(item, kind, place)):
@@ -241,7 +242,7 @@ class Plan:
         return chosen if chosen and len(chosen) <= MAX_TOTAL and self._cost(kind, place, chosen) <= room else []
 
     def _summed(self, item: str, kind: str, place: Place) -> list[str]:
-        """The names at hand that the total's summand for `item` is made of."""
+        """The names in use that make up the total's summand for `item`."""
         kinds = ("count", "average") if kind == "average" else ("count",)
         return [place.of(k)[item] for k in kinds if item in place.of(k)]
 
@@ -250,14 +251,14 @@ class Plan:
         return 1 + sum(draw >= edge for edge in _TOTAL_SIZES)
 
     def _cost(self, kind: str, place: Place, items: list[str]) -> int:
-        """Fewest operations of the total and of the quantities that it adds."""
+        """Minimum of operations for the total and the quantities that it adds."""
         new = sum(item not in place.of(kind) for item in items)
         if kind == "count":
             return len(items) + new
         return 2 * len(items) + new + sum(item not in place.counts for item in items)
 
     def _mention(self, kind: str, place: Place, items: list[str]) -> str:
-        """Name the total and what it sums; its parts wait for it."""
+        """Name the total and its parts, which wait for it."""
         parts: list[str] = []
         for item in items:
             for each in ("count", "average") if kind == "average" else ("count",):
@@ -289,7 +290,7 @@ class Plan:
         self.drafts.append(Draft(name, rule, parts))
 
     def _define_item(self, name: str) -> None:
-        """Give `name` a definition; `slack` is what the budget holds beyond the bare need."""
+        """Give `name` a definition; `slack` is the budget beyond `need`."""
         self.need -= 1
         self.vocabulary.place_of[name].touched = True
         slack = self.budget - 1 - self.need
@@ -310,21 +311,21 @@ class Plan:
         self.drafts.append(Draft(name, rule_of(tuple(parents)), tuple(parents), scaled))
 
     def _is_leaf(self, name: str, slack: int, *, crowded: bool) -> bool:
-        """Whether a quantity becomes a leaf by choice; one of those waiting can take what the budget has left."""
+        """Whether a quantity becomes a leaf by choice, so that another spends the rest of the budget."""
         if not slack:
             return not self.waiting.items or self.rng.random() >= self.spec.end_copies
         chance = LEAF_FACTORS if name in self.factors else self.spec.early_leaves
         return bool(self.waiting.items) and not crowded and self.rng.random() < chance
 
     def draw_terms(self) -> int:
-        """How many operands a definition is to have."""
+        """Draw the number of operands of a definition."""
         if self.rng.random() < self.spec.copies:
             return 1
         draw = self.rng.random()
         return 2 + sum(draw >= edge for edge in _TERMS)
 
     def _refer(self, room: int, parents: list[str], *, crowded: bool) -> bool:
-        """Add an operand to a definition; false if there is none."""
+        """Add an operand to a definition; false if none is available."""
         operand = self._operand(room, parents, crowded=crowded)
         if operand is None:
             return False
@@ -346,7 +347,7 @@ class Plan:
         return self._new_item() if len(self.vocabulary) or not waits else self._known(taken)
 
     def _known(self, taken: list[str]) -> str | None:
-        """A waiting quantity that is not among `taken` and may be referred to once more, if one of a few draws gives it."""
+        """A waiting quantity outside `taken` with references to spare; None if a few draws find none."""
         for _ in range(4):
             name = self.waiting.draw(self.rng)
             if name not in taken and self.uses[name] < self.spec.fan_out:

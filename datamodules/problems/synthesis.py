@@ -1,15 +1,15 @@
 """Example = f(split, seed, index): random access to endless data, without state and without a corpus.
 
-No problem is in two splits, whatever the order of its sentences and, in large cells, its names (`splits.py`).
-Gold solutions are checked against their problem text, one in a hundred here, every one in the tests.
+No problem is in two splits, up to the order of its sentences and, in large cells, its names (`splits.py`).
+One gold solution in a hundred is checked against its problem text; tests check every one.
 """
 
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from random import Random
 
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import Drawn, GraphSpec
+from datamodules.problems.keyed import keyed_random
 from datamodules.problems.mixture import MODES, Cell, Mixture
 from datamodules.problems.sampler import sample_graph
 from datamodules.problems.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
@@ -21,35 +21,36 @@ GOLD_ANSWER = " Answer: "  # before the number that ends a gold solution
 
 
 class TrainingText:
-    """What has a `problem`, a `question` and a `solution`, in the training format."""
+    """A problem with its solution, in the training format."""
 
     __slots__ = ()
     problem: str
     question: str
     solution: str
+    cell: Cell
 
     @property
     def prompt(self) -> str:
-        """What a model is given: everything up to and including `<solution>`."""
+        """The input of a model: everything up to and including `<solution>`."""
         return f"{QUESTION[0]} {self.problem.strip()} {self.question} {QUESTION[1]} {SOLUTION[0]}"
 
     @property
     def response(self) -> str:
-        """What a model should write after the prompt; EOS follows. The solution's `Answer: N.` moves into the answer tag."""
+        """The text to learn after the prompt; EOS follows. The solution's `Answer: N.` moves into the answer tag."""
         steps, _, answer = self.solution.strip().rpartition(GOLD_ANSWER)
         return f" {steps} {SOLUTION[1]} {ANSWER[0]} {answer.removesuffix('.')} {ANSWER[1]}"
 
 
-REDRAWS = 2000  # problems drawn before a cell is said to have none in a split
+REDRAWS = 2000  # draws before a cell is said to have no problem in a split
 CHECK_EVERY = 100
 REVERSE = MODES[1]
-SINGLES = 52  # one-letter variables; in reverse mode x and X are none
+SINGLES = 52  # one-letter variables; in reverse mode without x and X
 _VARIABLES = {reverse: tuple(variables(reverse=reverse)) for reverse in (False, True)}
 
 
 @dataclass(frozen=True, slots=True)
 class Example(TrainingText):
-    """One problem with its gold solution; `graph` is what the problem says."""
+    """A problem with its gold solution, and the graph that it states."""
 
     id: str
     problem: str
@@ -64,7 +65,7 @@ class Synthesis:
     """The endless data of a mixture.
 
     Args:
-        mixture: which cells, how often; None if every example is asked for by its cell.
+        mixture: probabilities of cells; None if every call of `example` names its cell.
         graph: the shape of the graphs.
         random_letters: name steps by random letters, as the published data does; false: A, B, C ... in order.
         seed: another seed, other examples.
@@ -76,15 +77,14 @@ class Synthesis:
     seed: int = 0
 
     def example(self, split: str, index: int, cell: Cell | None = None) -> Example:
-        """Return example number `index` of `split`, from `cell` or else from a cell drawn by the mixture.
+        """Return example number `index` of `split`, from `cell` or from one drawn by the mixture.
 
         Raises:
             ValueError: an unknown split, or a cell that cannot be built or has no problem in the split.
         """
         if split not in SPLITS:
             raise ValueError(f"split {split!r} is unknown; choose one of {list(SPLITS)}.")
-        where = cell or "mixture"
-        rng = Random(blake2b(f"{split}/{self.seed}/{index}/{where}".encode(), digest_size=16).digest())
+        rng = keyed_random(f"{split}/{self.seed}/{index}/{cell or 'mixture'}")
         cell = cell or self.mixture.draw(rng)
         context, reverse = load_context(cell.context), cell.mode == REVERSE
         key = canonical_hash if names_count(cell.op, context, self.graph, reverse=reverse) else structure_hash
@@ -111,7 +111,7 @@ class Synthesis:
 
 
 def shuffled_letters(count: int, rng: Random, *, reverse: bool) -> list[str]:
-    """`count` variables in random order: one letter each while those last, then two."""
+    """`count` variables in random order: single letters first, then pairs."""
     names = _VARIABLES[reverse]
     singles = SINGLES - 2 * reverse
     letters = rng.sample(names[:singles], min(count, singles))
@@ -119,7 +119,7 @@ def shuffled_letters(count: int, rng: Random, *, reverse: bool) -> list[str]:
 
 
 def check_gold(example: Example) -> None:
-    """Hold an example to the grammar: its text alone must give its op and accept its solution. A failure is our bug."""
+    """Check an example by the grammar: its text alone must give its op and accept its solution. A failure is our bug."""
     graph = parse_problem(example.problem, example.question, modulus=example.graph.modulus)
     report = verify(parse_trace(example.solution), graph)
     assert graph.well_posed, f"{example.id}: the text determines no answer: {graph.why_not}"

@@ -1,17 +1,17 @@
-"""Documents and prompts as token ids: an example written in the training format (`TrainingText`), EOS after.
+"""Documents and prompts as token ids: an example in the training format (`TrainingText`), then EOS.
 
 Not here: which documents share a row (`windows.py`).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Protocol, Self
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from datamodules.problems.synthesis import Example
+from datamodules.problems.synthesis import Example, TrainingText
 
 IGNORE = -100  # label of a position that carries no loss (torch.nn.functional.cross_entropy's default)
 
@@ -23,7 +23,7 @@ class PackedBatch:
     """Rows of whole documents.
 
     tokens_BT:    int64 ids; padding at the end of a row.
-    labels_BT:    the id that position t should predict (already shifted), or IGNORE.
+    labels_BT:    the id to predict at position t (already shifted), or IGNORE.
     document_BT:  number of the document a token belongs to, from 1 within its row; 0 is padding.
     position_BT:  position within the document, from 0.
     edges_D:      starts of documents in the flattened rows, for attention backends that need them; else None.
@@ -35,18 +35,13 @@ class PackedBatch:
     position_BT: Tensor
     edges_D: Tensor | None = None
 
-    def to(self, device: torch.device, **kwargs: bool) -> Self:
-        """Move every tensor, as Lightning's transfer asks."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{name: None if v is None else v.to(device, **kwargs) for name, v in values.items()})
-
     def rows(self, low: int, high: int) -> Self:
         """Rows `low` ... `high - 1`, without copying."""
         return type(self)(*(getattr(self, name)[low:high] for name in _ROWWISE))
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """The rows of several, one after the other."""
+        """The rows of several batches in sequence."""
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in _ROWWISE))
 
     def as_one_document(self) -> Self:
@@ -54,17 +49,12 @@ class PackedBatch:
         position_BT = torch.arange(self.position_BT.shape[1], device=self.position_BT.device).expand_as(self.position_BT)
         return replace(self, document_BT=(self.document_BT > 0).long(), position_BT=position_BT)
 
-    @property
-    def tokens(self) -> Tensor:
-        """Number of real tokens, padding left out."""
-        return (self.document_BT > 0).sum()
-
 
 @dataclass(slots=True)
 class PromptBatch:
     """B problems to sample solutions for; `indices` number them within their split.
 
-    repeats: how many at the end are another process's problems, which keep processes in step and must not be counted.
+    repeats: number of problems at the end that belong to another process: they keep processes in step and are not counted.
     """
 
     examples: list[Example]
@@ -77,18 +67,6 @@ class PromptBatch:
         return self
 
 
-class Text(Protocol):
-    """What a document is made of; an `Example` is one."""
-
-    @property
-    def prompt(self) -> str:
-        """What a model is given."""
-
-    @property
-    def response(self) -> str:
-        """What it should write."""
-
-
 @dataclass(frozen=True, slots=True)
 class Document:
     """Token ids of prompt, response and EOS; the first `prompt_tokens` of them are the prompt."""
@@ -97,8 +75,8 @@ class Document:
     prompt_tokens: int
 
 
-def encode(texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase) -> list[Document]:
-    """Tokenize texts. Special tokens bound both parts, so each can be tokenized by itself."""
+def encode(texts: Sequence[TrainingText], tokenizer: PreTrainedTokenizerBase) -> list[Document]:
+    """Tokenize texts. Special tokens bound both parts, so each can be tokenized separately."""
     ids = token_ids([text.prompt for text in texts] + [text.response for text in texts], tokenizer)
     end = tokenizer.eos_token_id
     return [Document([*p, *r, end], len(p)) for p, r in zip(ids[: len(texts)], ids[len(texts) :], strict=True)]

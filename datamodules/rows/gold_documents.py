@@ -1,4 +1,4 @@
-"""Held-out problems with their gold solutions as packed documents, each token labelled: operations, context, kind.
+"""Held-out problems with gold solutions as packed documents; each token is labelled by operations, context and kind.
 
 Not here: the loss by these labels (`lightning_modules/metrics/gold_loss.py`), sampling solutions (`reasoning.py`).
 """
@@ -20,7 +20,7 @@ LABEL_KINDS = (*TOKEN_KINDS, "prompt")
 
 @dataclass(slots=True, kw_only=True)
 class GoldBatch(PackedBatch):
-    """Packed documents whose positions are labelled by what they predict.
+    """Packed documents; each position is labelled by the token that it predicts.
 
     op_BT:      operations of the problem.
     context_BT: number of its context.
@@ -32,16 +32,8 @@ class GoldBatch(PackedBatch):
     kind_BT: Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class _Labelled:
-    document: Document
-    op: int
-    context: int
-    kinds: list[int]
-
-
 class GoldDocuments:
-    """A loader of GoldBatches; every process gets the same number, filled up with empty rows."""
+    """A loader of GoldBatches; every process gets the same number, padded with empty rows."""
 
     def __init__(
         self, examples: Sequence[Example], contexts: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, row_length: int,
@@ -53,54 +45,49 @@ class GoldDocuments:
             examples: problems; those without a gold solution are left out.
             contexts: names of their contexts, by number.
             tokenizer: turns them into ids.
-            row_length: tokens of a row; longer where a document needs it.
+            row_length: tokens of a row; more if a document needs it.
             batch_rows: rows of a batch.
             solution_only: only tokens after the prompt carry a loss.
             rank: number of this process.
-            world: how many there are.
+            world: number of processes.
         """
         examples = [example for example in examples if example.solution]
         documents = encode(examples, tokenizer)
-        labelled = [
-            _Labelled(d, e.cell.op, contexts.index(e.cell.context), _label_kinds(e, d, tokenizer))
+        labels = [
+            torch.tensor([(e.cell.op, contexts.index(e.cell.context), kind) for kind in _label_kinds(e, d, tokenizer)])
             for e, d in zip(examples, documents, strict=True)
         ]
         self.row_length = max([row_length, *(len(d.ids) for d in documents)])
         self.pad_id, self.solution_only = tokenizer.pad_token_id, solution_only
-        rows = [[labelled[i] for i in row] for row in pack([len(d.ids) for d in documents], self.row_length)]
+        rows = [[(documents[i], labels[i]) for i in row] for row in pack([len(d.ids) for d in documents], self.row_length)]
         rows += [[] for _ in range(-len(rows) % (world * batch_rows))]
         own = rows[rank::world]
         self.batches = [self._collate(own[i : i + batch_rows]) for i in range(0, len(own), batch_rows)]
 
     def __iter__(self) -> Iterator[GoldBatch]:
-        """Yield the batches."""
         return iter(self.batches)
 
     def __len__(self) -> int:
-        """Number of batches."""
         return len(self.batches)
 
-    def _collate(self, rows: Sequence[Sequence[_Labelled]]) -> GoldBatch:
-        documents = [[item.document for item in row] for row in rows]
+    def _collate(self, rows: Sequence[Sequence[tuple[Document, Tensor]]]) -> GoldBatch:
+        documents = [[document for document, _ in row] for row in rows]
         packed = collate(documents, self.row_length, self.pad_id, solution_only=self.solution_only)
-
-        def lay(name: str) -> Tensor:
-            columns = [[v for item in row for v in _spread(item, name)] for row in rows]
-            return torch.tensor([values + [0] * (self.row_length - len(values)) for values in columns])
-
+        label_BT3 = torch.zeros(len(rows), self.row_length, 3, dtype=torch.int64)
+        for r, row in enumerate(rows):
+            start = 0
+            for _, label_L3 in row:
+                label_BT3[r, start : start + len(label_L3)] = label_L3
+                start += len(label_L3)
+        op_BT, context_BT, kind_BT = label_BT3.unbind(-1)
         return GoldBatch(
             tokens_BT=packed.tokens_BT, labels_BT=packed.labels_BT, document_BT=packed.document_BT,
-            position_BT=packed.position_BT, op_BT=lay("op"), context_BT=lay("context"), kind_BT=lay("kinds"),
+            position_BT=packed.position_BT, op_BT=op_BT, context_BT=context_BT, kind_BT=kind_BT,
         )  # fmt: skip
 
 
-def _spread(item: _Labelled, name: str) -> list[int]:
-    value = getattr(item, name)
-    return value if isinstance(value, list) else [value] * len(item.document.ids)
-
-
 def _label_kinds(example: Example, document: Document, tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Kind of the token that each position predicts; EOS is fixed wording, and the last position predicts nothing."""
+    """The kind of token that each position predicts; EOS is fixed wording, and the last position predicts nothing."""
     prompt, other = LABEL_KINDS.index("prompt"), LABEL_KINDS.index("other")
     response = [LABEL_KINDS.index(kind) for kind in response_token_kinds(example, tokenizer)]
     kinds = [prompt] * document.prompt_tokens + response + [other]

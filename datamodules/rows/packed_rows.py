@@ -1,8 +1,8 @@
-"""A loader of packed rows: which process reads which row, in how many workers, and where to resume.
+"""A loader of packed rows: which process reads which row, with how many workers, and where to resume.
 
-The rows of all windows, one after the other, are one sequence. A global batch is its next `batch_rows * world` rows, and
-process r takes the r-th `batch_rows` of them: any number of processes reads the same global batches. The state is one integer,
-the place of the next global batch, which depends on neither processes nor workers, so both may change when a run is resumed.
+The rows of all windows form one sequence. A global batch is its next `batch_rows * world` rows, of which process r takes the
+r-th `batch_rows`: any number of processes reads the same global batches. The state is one integer, the place of the next global
+batch. It depends on neither processes nor workers, so both may change when a run resumes.
 """
 
 import os
@@ -21,7 +21,7 @@ MOST_ROWS = 1 << 20  # more than a window can have: place = window * MOST_ROWS +
 
 
 class PackedRows:
-    """PackedBatches of `batch_rows` rows; sized, so that Lightning does not read ahead."""
+    """Batches of `batch_rows` packed rows; sized, so that Lightning does not read ahead."""
 
     def __init__(
         self, windows: Windows, *, batch_rows: int, batches: int, repeat: bool = False, rank: int = 0, world: int = 1,
@@ -30,21 +30,20 @@ class PackedRows:
         """Start at the first row.
 
         Args:
-            windows: where rows come from.
+            windows: the source of rows.
             batch_rows: B, rows of a batch.
-            batches: of one pass.
-            repeat: start each pass at the first row; false: continue where the last pass stopped.
+            batches: number of batches in a pass.
+            repeat: start each pass at the first row; false: continue after the last pass.
             rank: number of this process.
-            world: how many there are.
-            workers: processes that prepare windows ahead of time; 0: this one prepares them when they are due.
-            drawn: counts what is handed out.
+            world: number of processes.
+            workers: processes that prepare windows ahead of time; 0: this process prepares them on demand.
+            drawn: counts the documents of the batches.
         """
         self.windows, self.batch_rows, self.batches, self.repeat = windows, batch_rows, batches, repeat
         self.rank, self.world, self.workers, self.drawn = rank, world, workers, drawn
         self.position = 0
 
     def __len__(self) -> int:
-        """Batches of one pass."""
         return self.batches
 
     def state_dict(self) -> dict[str, int]:
@@ -52,11 +51,10 @@ class PackedRows:
         return {"position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Resume from there."""
+        """Resume from that position."""
         self.position = state["position"]
 
     def __iter__(self) -> Iterator[PackedBatch]:
-        """Yield batches from the current position."""
         if self.repeat:
             self.position = 0
         for parts, end in islice(self._global_batches(*divmod(self.position, MOST_ROWS)), self.batches):
@@ -66,10 +64,10 @@ class PackedRows:
             yield PackedBatch.joined([window.batch.rows(low, high) for window, low, high in parts])
 
     def _global_batches(self, window: int, row: int) -> Iterator[tuple[list[tuple[Window, int, int]], int]]:
-        """For each global batch, what this process takes of it (window, first row, one past the last), and where it ends."""
+        """For each global batch, the parts of this process (window, first row, one past the last), and where the batch ends."""
         step, skip = self.batch_rows * self.world, self.batch_rows * self.rank
         parts: list[tuple[Window, int, int]] = []
-        begin, at = -row, 0  # numbers within the sequence: of the window's first row, of the next row
+        begin, at = -row, 0  # places in the sequence: of the window's first row, of the next row
         for number, rows, loaded in self._walk(window, row):
             while at < begin + rows:
                 base = at - at % step
@@ -85,12 +83,12 @@ class PackedRows:
             begin += rows
 
     def _walk(self, window: int, row: int) -> Iterator[tuple[int, int, Window | None]]:
-        """Windows from number `window` on, and their rows; windows of which this process needs no row are skipped."""
+        """Numbers, rows and windows from `window` on; a window of which this process needs no row is None."""
         sampler = (number for number, needed in self._needed(window, row) if needed)
-        # a separate generator: else the loader would draw from torch's, on which training depends
+        # a separate generator, as training depends on the draws from torch's
         loader = DataLoader(
-            self.windows, batch_size=None, sampler=sampler, num_workers=self.workers, collate_fn=_unchanged,
-            worker_init_fn=_start_worker, generator=torch.Generator(),
+            self.windows, batch_size=None, sampler=sampler, num_workers=self.workers, worker_init_fn=_start_worker,
+            generator=torch.Generator(),
         )  # fmt: skip
         made, dropped = iter(loader), 0
         for number, needed in self._needed(window, row):
@@ -102,7 +100,7 @@ class PackedRows:
             yield number, len(loaded.batch.tokens_BT) if loaded is not None else self.windows.rows, loaded
 
     def _needed(self, window: int, row: int) -> Iterator[tuple[int, bool]]:
-        """Window numbers, and whether this process needs rows of them; all are needed if their number of rows is unknown."""
+        """Window numbers, and whether this process needs rows of them; it needs all whose number of rows is unknown."""
         step, skip, rows = self.batch_rows * self.world, self.batch_rows * self.rank, self.windows.rows
         for number in count(window):
             if rows is None:
@@ -119,10 +117,6 @@ def _counts(window: Window, low: int, high: int) -> tuple[Tensor, Tensor]:
     row_D, cell_D, tokens_D = window.placed.unbind(1)
     here_D = (row_D >= low) & (row_D < high)
     return cell_D[here_D], tokens_D[here_D]
-
-
-def _unchanged(window: Window) -> Window:
-    return window
 
 
 def _start_worker(worker: int) -> None:

@@ -1,12 +1,12 @@
-"""What kind of thing each token of a gold solution is: a name, a letter, an operand or a result.
+"""The kind of each token of a gold solution: name, letter, operand or result.
 
 A step "Define roses as C; so C = A + B = 7 + 8 = 15." says by kind:
-    name     "roses": what is worked out now
+    name     "roses": the quantity of the step
     letter   "C", where it is declared and where it is computed: an arbitrary choice
-    operand  "A + B" and "7 + 8": what it is computed from, signs included
+    operand  "A + B" and "7 + 8": the terms of the computation, signs included
     result   "15": the last side of a chain, the number of a leaf ("so C = 5"), and the answer
-Everything else is fixed wording ("other"). In the equation's solution (reverse) what is known and what is divided are
-operands, simplified equations and the solution are results.
+Everything else is fixed wording ("other"). In the solution of the equation (reverse mode), the known equation and the division
+are operands; simplified equations and the solution are results.
 """
 
 import re
@@ -22,7 +22,7 @@ from grammar.reading.trace import ReverseEnding, Statement, Step
 TokenKind = Literal["name", "letter", "operand", "result", "other"]
 TOKEN_KINDS: tuple[TokenKind, ...] = get_args(TokenKind)
 
-_ENDING: tuple[tuple[TokenKind, str], ...] = (  # kind -> what stands between these words of an ending
+_ENDING: tuple[tuple[TokenKind, str], ...] = (  # the kind of the text between these words of an ending
     ("operand", r"We know (.*?), so we have"),
     ("operand", r"so we have (.*?) and we solve it"),
     ("result", r"Simplifying the equation: (.*?)\."),
@@ -34,7 +34,7 @@ _ENDING: tuple[tuple[TokenKind, str], ...] = (  # kind -> what stands between th
 
 
 class KindSpan(NamedTuple):
-    """Characters `start` ... `end` (excluded) of a text, and what kind of thing they are."""
+    """Characters `start` ... `end` (excluded) of a text, and their kind."""
 
     start: int
     end: int
@@ -45,8 +45,8 @@ def kind_spans(text: str, trace: Trace) -> list[KindSpan]:
     """Spans of a solution that are not fixed wording, in the order of the text.
 
     Args:
-        text:  the solution, as it was read.
-        trace: what was read; its places are those of `text`.
+        text:  the solution.
+        trace: its parse; places are those in `text`.
 
     Raises:
         TraceSyntaxError: the trace is not well formed.
@@ -91,7 +91,7 @@ def _ending(text: str, ending: ReverseEnding) -> Iterator[KindSpan]:
 
 
 def kinds_of_tokens(spans: Sequence[KindSpan], offsets: Sequence[tuple[int, int]]) -> list[TokenKind]:
-    """The kind of each token: that of the span which holds its last character (a token may begin with a blank).
+    """The kind of each token: that of the span with its last character (a token may start with a blank).
 
     Args:
         spans:   in the order of the text, not overlapping.
@@ -108,7 +108,7 @@ def kinds_of_tokens(spans: Sequence[KindSpan], offsets: Sequence[tuple[int, int]
 
 
 def response_token_kinds(example: Example, tokenizer: PreTrainedTokenizerBase) -> list[TokenKind]:
-    """The kind of each token of an example's gold response, in the order of its ids; EOS, which follows, is not among them."""
+    """The kind of each token of an example's gold response, in the order of its ids, without EOS."""
     text = example.response
     assert text.endswith(ANSWER[1])
     offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]

@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer, trained on our own text by the `tokenizers` library, kept as a Hugging Face folder."""
+"""A byte-level BPE tokenizer, trained on our text by the `tokenizers` library and kept as a Hugging Face folder."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -14,12 +14,12 @@ SPECIAL_TOKENS = (
 # A word with its space, up to three digits with theirs, or a run of signs.
 PIECES = r" ?\p{L}+| ?\d{1,3}| ?[^\s\p{L}\d]+|\s"
 TAGS = SPECIAL_TOKENS[4:]
-CHUNK = 1000  # repetitions of a piece that are trained on at a time
+CHUNK = 1000  # repetitions of a piece given to training at a time
 SHIPPED = Path(__file__).parents[1] / "tokenizers"
 
 
 def count_pieces(texts: Iterable[str]) -> Counter[str]:
-    """Count the pieces of texts, tags left out: all that training looks at."""
+    """Count the pieces of texts without tags: all that training depends on."""
     split, counts = pre_tokenizers.Split(Regex(PIECES), behavior="isolated"), Counter()
     for text in texts:
         for tag in TAGS:
@@ -29,11 +29,11 @@ def count_pieces(texts: Iterable[str]) -> Counter[str]:
 
 
 def train_tokenizer(counts: Mapping[str, int], vocab_size: int) -> PreTrainedTokenizerFast:
-    """Train a tokenizer; the same counts give the same tokenizer, in whatever order they come.
+    """Train a tokenizer; it depends on the counts, not on their order.
 
     Args:
-        counts: how often each piece stands in the text (`count_pieces`).
-        vocab_size: entries at most; special tokens and the 256 bytes are among them.
+        counts: of each piece in the text (`count_pieces`).
+        vocab_size: maximum of entries, including special tokens and the 256 bytes.
     """
     tokenizer = Tokenizer(models.BPE(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -47,10 +47,13 @@ def train_tokenizer(counts: Mapping[str, int], vocab_size: int) -> PreTrainedTok
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
     )
-    # a line break is a piece of its own, so the pieces stay apart
+    # a line break is a separate piece, so the pieces stay apart
     lines = (f"{piece}\n" * min(CHUNK, n - at) for piece, n in counts.items() for at in range(0, n, CHUNK))
     tokenizer.train_from_iterator(lines, trainer=trainer)
-    return _wrap(tokenizer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", bos_token="[BOS]", eos_token="[EOS]",
+        clean_up_tokenization_spaces=False,
+    )  # fmt: skip
 
 
 def check_numbers(tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
@@ -65,13 +68,6 @@ def check_numbers(tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
             raise ValueError(
                 f"{len(vocabulary)} entries have no room for {number} as one token; raise --vocab-size or lower --numbers."
             )
-
-
-def _wrap(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", bos_token="[BOS]", eos_token="[EOS]",
-        clean_up_tokenization_spaces=False,
-    )  # fmt: skip
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:

@@ -1,16 +1,14 @@
 """Windows: documents packed together, a function of (source, split, number of the window) alone.
 
-Synthetic documents are endless: each window has its own document numbers and draws until ROWS rows are full, so that row r of
-window w needs no other window, and processes need not prepare each other's rows. Documents that no longer fit are not used. Rows
-of files are finite: each window packs the next `documents` of them into as many rows as it takes.
+Synthetic documents are endless: each window has its own range of document numbers and draws until ROWS rows are full. So a row
+depends on no other window, and processes need not prepare each other's rows. Documents that no longer fit are discarded. Rows of
+files are finite: each window packs the next `documents` of them into as many rows as needed.
 Not here: which process reads which row, and when (`packed_rows.py`).
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
-from random import Random
 from typing import Literal, Protocol
 
 import torch
@@ -18,8 +16,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from datamodules.problems.keyed import keyed_random
 from datamodules.problems.mixture import Cell
-from datamodules.rows.documents import Document, PackedBatch, Text, collate, encode
+from datamodules.problems.synthesis import TrainingText
+from datamodules.rows.documents import Document, PackedBatch, collate, encode
+
+ROWS = 32  # of a synthetic window: more pack better, fewer let more processes share the work
+STRIDE = 1 << 20  # document numbers reserved for a synthetic window, far more than it can hold
+MOST_DROPPED = 1000  # documents dropped in a row before giving up
+NONE_FITS = "no document fits a row of {} tokens; raise `row_length`, or train on shorter problems."
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,10 @@ def pack(lengths: Sequence[int], row_length: int, *, fit: str = "best") -> list[
     Args:
         lengths: tokens of each document.
         row_length: tokens of a row.
-        fit: which row a document goes to.
+        fit: "best" or "first".
 
     Returns:
-        Rows of document indices; every document stands in exactly one row.
+        Rows of document indices; every document is in exactly one row.
 
     Raises:
         ValueError: a document longer than a row.
@@ -91,10 +96,10 @@ def _first_fit(order: list[int], lengths: Sequence[int], row_length: int) -> lis
 
 
 def pack_first(lengths: Sequence[int], row_length: int, rows: int, *, fit: str = "best") -> list[list[int]]:
-    """Pack as many of the first documents as `rows` rows hold; those after them are left out.
+    """Pack the longest prefix of the documents that fits `rows` rows.
 
     Returns:
-        `rows` rows of document indices, empty ones where documents are too few.
+        `rows` rows of document indices; the last are empty if documents are too few.
     """
     for kept in range(len(lengths), -1, -1):
         packed = pack(lengths[:kept], row_length, fit=fit)
@@ -103,28 +108,14 @@ def pack_first(lengths: Sequence[int], row_length: int, rows: int, *, fit: str =
     return packed + [[] for _ in range(rows - len(packed))]
 
 
-ROWS = 32  # of a synthetic window: more pack better, fewer let more processes share the work
-STRIDE = 1 << 20  # document numbers reserved for a synthetic window, far more than it can hold
-MOST_DROPPED = 1000  # documents dropped before one fits, after which none is expected to
-NONE_FITS = "no document fits a row of {} tokens; raise `row_length`, or train on shorter problems."
-
-
-class CellText(Text, Protocol):
-    """A text that knows its cell."""
-
-    @property
-    def cell(self) -> Cell:
-        """What kind of problem it is."""
-
-
 class Source(Protocol):
-    """Where documents come from: `Synthesis`, or rows of files."""
+    """A source of documents: `Synthesis`, or rows of files."""
 
     @property
     def seed(self) -> int:
         """Another seed, other documents or another order."""
 
-    def example(self, split: str, index: int) -> CellText:
+    def example(self, split: str, index: int) -> TrainingText:
         """Document number `index` of `split`."""
 
 
@@ -132,9 +123,9 @@ class Source(Protocol):
 class Window:
     """Rows packed together.
 
-    batch:   all of them.
-    placed:  int64 [documents, 3], for each its row, the number of its cell, its tokens.
-    dropped: documents left out because they are longer than a row.
+    batch:   the rows.
+    placed:  int64 [documents, 3]: row, number of the cell, tokens.
+    dropped: number of documents left out because they are longer than a row.
     """
 
     batch: PackedBatch
@@ -155,10 +146,10 @@ class Windows(Dataset):
             source: of documents.
             split: of the data.
             tokenizer: turns them into ids.
-            cells: those that documents may have, in the order in which they are numbered.
+            cells: those of the documents, in the order of their numbers.
             row_length: T, tokens of a row.
             solution_only: only tokens after the prompt carry a loss.
-            documents: of each window; None: as many as fill ROWS rows, for a source without end.
+            documents: in each window; None: as many as fill ROWS rows, for an endless source.
             packing: how documents become rows.
         """
         self.source, self.split, self.tokenizer, self.documents = source, split, tokenizer, documents
@@ -167,11 +158,10 @@ class Windows(Dataset):
 
     @property
     def rows(self) -> int | None:
-        """Rows of every window; None where they differ."""
+        """Rows of every window; None if they differ."""
         return ROWS if self.documents is None else None
 
     def __getitem__(self, number: int) -> Window:
-        """Draw, tokenize and pack."""
         if self.documents is None:
             drawn, taken = self._fill(number * STRIDE)
             rows = pack_first([len(d.ids) for d, _ in drawn], self.row_length, ROWS, fit=self.packing.fit)
@@ -179,14 +169,14 @@ class Windows(Dataset):
             drawn, taken = self._read(number * self.documents, self.documents), self.documents
             rows = pack([len(d.ids) for d, _ in drawn], self.row_length, fit=self.packing.fit)
         # packing puts the longest first: shuffle the rows, so that batches are alike
-        Random(blake2b(f"{self.split}/{self.source.seed}/{number}".encode(), digest_size=16).digest()).shuffle(rows)
+        keyed_random(f"{self.split}/{self.source.seed}/{number}").shuffle(rows)
         laid = [[drawn[i][0] for i in row] for row in rows]
         batch = collate(laid, self.row_length, self.tokenizer.pad_token_id, solution_only=self.solution_only)
         placed = [(r, drawn[i][1], len(drawn[i][0].ids)) for r, row in enumerate(rows) for i in row]
         return Window(batch, torch.tensor(placed, dtype=torch.int64).reshape(-1, 3), taken - len(drawn))
 
     def _fill(self, first: int) -> tuple[list[tuple[Document, int]], int]:
-        """The fewest documents from number `first` on with more tokens than the rows hold, and how many were read."""
+        """Documents from number `first` on until they have more tokens than the rows hold, and the number of those read."""
         drawn: list[tuple[Document, int]] = []
         taken, tokens, capacity = 0, 0, ROWS * self.row_length
         while tokens <= capacity:
@@ -204,7 +194,7 @@ class Windows(Dataset):
         return drawn, taken
 
     def _read(self, first: int, count: int) -> list[tuple[Document, int]]:
-        """Documents `first` ... `first + count - 1` and the numbers of their cells, without those to be dropped."""
+        """Documents `first` ... `first + count - 1` and the numbers of their cells; those to be dropped are omitted."""
         texts = [self.source.example(self.split, index) for index in range(first, first + count)]
         cells = [self.numbers[text.cell] for text in texts]
         read = zip(encode(texts, self.tokenizer), cells, strict=True)

@@ -1,11 +1,6 @@
 """Formulas of reinforcement learning as pure functions: tensors in, tensors out."""
 
-from lightning_modules.formulas.advantages import (
-    centred_advantages,
-    group_advantages,
-    leave_one_out_advantages,
-    step_advantages,
-)
+from lightning_modules.formulas.advantages import centred_advantages, group_advantages, leave_one_out_advantages, step_advantages
 from lightning_modules.formulas.kl import adapted_weight, kl_k1, kl_k2, kl_k3, with_kl_gradient
 from lightning_modules.formulas.means import constant_length_mean, sequence_mean, token_mean
 from lightning_modules.formulas.returns import (

@@ -40,7 +40,7 @@ def centred_advantages(rewards_BG: Tensor) -> Tensor:
             f"group advantages: expected rewards [B, G>=2], got {tuple(rewards_BG.shape)}; "
             "raise `model.init_args.group.size` to at least 2."
         )
-    # subtract the first reward: equal rewards then give exactly 0, whatever the rounding of a mean
+    # subtract the first reward: equal rewards then give exactly 0, without the rounding of a mean
     shifted_BG = (rewards_BG - rewards_BG[:, :1]).detach()
     return shifted_BG - shifted_BG.mean(dim=1, keepdim=True)
 
@@ -66,8 +66,8 @@ def step_advantages(
 ) -> Tensor:
     """A_t = sum over steps j that end at or after t of discount^(j - j(t)) (r_j - mean) / (std + eps).
 
-    Mean and std are those of all steps of the group; j(t) is the step that token t is in. With discount 1 these are the
-    advantages of process supervision in GRPO (arXiv:2402.03300, 4.1.3); with 0 a token gets those of its own step alone.
+    Mean and std are over all steps of the group; j(t) is the step of token t. With discount 1 these are the advantages of process
+    supervision in GRPO (arXiv:2402.03300, 4.1.3); with 0 a token gets that of its own step alone.
 
     Args:
         reward_BGT: [B, G, T] rewards of steps, at their last tokens.
@@ -80,7 +80,7 @@ def step_advantages(
         [B, G, T], no gradient; 0 after the last step.
     """
     reward_BGT = reward_BGT.detach()
-    # subtract the highest reward: equal rewards then give exactly 0, whatever the rounding of a mean
+    # subtract the highest reward: equal rewards then give exactly 0, without the rounding of a mean
     highest_B11 = reward_BGT.masked_fill(~ends_BGT, -torch.inf).amax(dim=(1, 2), keepdim=True)
     shifted_BGT = torch.where(ends_BGT, reward_BGT - highest_B11, 0.0)
     count_B11 = ends_BGT.sum(dim=(1, 2), keepdim=True)

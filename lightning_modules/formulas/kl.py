@@ -1,8 +1,8 @@
 """Estimators of KL(pi || ref) from tokens sampled by pi (joschu.net/blog/kl-approx.html).
 
-Value and gradient differ. With x ~ pi, the mean of k1 and of k3 is the KL; that of k2 is not, but the mean gradient of k2 is the
-gradient of the KL, while that of k1 is 0 and that of k3 belongs to KL(ref || pi). In a reward only the value matters, in a loss
-only the gradient: `with_kl_gradient` gives any estimator the right one.
+Value and gradient differ. For x ~ pi, k1 and k3 have the KL as their mean and k2 does not; but the mean gradient of k2 is that of
+the KL, whereas that of k1 is 0 and that of k3 is that of KL(ref || pi). A reward uses only the value, a loss only the gradient:
+`with_kl_gradient` gives any estimator the right one.
 Estimators map log pi and log ref of the sampled tokens, [N, T] nats, to [N, T] nats.
 """
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def kl_k1(logp_NT: Tensor, logp_ref_NT: Tensor) -> Tensor:
-    """log(pi / ref): unbiased, of either sign; its gradient has mean 0, so it is useless in a loss by itself."""
+    """log(pi / ref): unbiased, of either sign; its gradient has mean 0, so it has no use in a loss by itself."""
     return logp_NT - logp_ref_NT
 
 
@@ -41,13 +41,13 @@ def with_kl_gradient(kl_NT: Tensor, logp_NT: Tensor, logp_ref_NT: Tensor) -> Ten
 
 
 def adapted_weight(weight: float, kl: float, *, target: float, gain: float = 0.1) -> float:
-    """Compute beta (1 + gain clip(kl / target - 1, -0.2, 0.2)): more when the policy strays (arXiv:1909.08593, 2.2).
+    """Compute beta (1 + gain clip(kl / target - 1, -0.2, 0.2)), larger if the policy strays (arXiv:1909.08593, 2.2).
 
     Args:
         weight: current beta.
         kl: measured, nats.
         target: intended, nats, above 0.
-        gain: how fast the weight follows.
+        gain: how fast the weight adapts.
 
     Returns:
         The next beta.

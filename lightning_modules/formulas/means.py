@@ -1,7 +1,7 @@
-"""Masked means: how a loss reduces [N, T] terms to one number.
+"""Masked means: the reductions of [N, T] terms to the scalar loss.
 
-If a batch is one of several whose gradients are averaged, the caller gives the divisor: that of all of them over their number.
-The mean of the parts is then the mean of the whole, whatever the sizes of the parts.
+If gradients of several batches are averaged, the caller gives the divisor: that of all batches over their number. The mean of
+the parts is then the mean of the whole, for parts of any size.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Advantages against a critic's values, the critic's loss, and how well its values explain returns."""
+"""Advantages relative to a critic's values, the critic's loss, and how well its values explain returns."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,14 @@ def generalised_advantages(
     """A_t = sum_l (discount decay)^l delta_(t+l), delta_t = r_t + discount V_(t+1) - V_t (GAE, arXiv:1506.02438, eq. 16).
 
     Args:
-        reward_NT: [N, T] what each sampled token earns.
-        value_NT: [N, T] expected return before each sampled token; nothing is expected after the last.
-        mask_NT: [N, T] bool, true at sampled tokens, which follow each other without a gap.
+        reward_NT: [N, T] reward of each sampled token.
+        value_NT: [N, T] expected return before each sampled token; 0 after the last.
+        mask_NT: [N, T] bool, true at sampled tokens, which are contiguous.
         discount: of later rewards.
         decay: lambda; 0: one step of lookahead, 1: all steps.
 
     Returns:
-        [N, T], 0 outside the mask, no gradient; their sum with the values is the return to regress on.
+        [N, T], 0 outside the mask, no gradient; advantage plus value is the target of the critic.
     """
     reward_NT, value_NT = reward_NT.detach(), value_NT.detach()
     advantage_NT = torch.zeros_like(value_NT)
@@ -40,7 +40,7 @@ def clipped_value_loss(value_NT: Tensor, value_old_NT: Tensor, return_NT: Tensor
         value_NT: [N, T] with gradient.
         value_old_NT: [N, T] at the rollout.
         return_NT: [N, T] targets.
-        clip: reward units; None: plain squares.
+        clip: reward units; None: no clipping.
 
     Returns:
         [N, T], to be minimised.
@@ -53,13 +53,13 @@ def clipped_value_loss(value_NT: Tensor, value_old_NT: Tensor, return_NT: Tensor
 
 
 def moments(terms_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    """[3] count, sum and sum of squares of the terms in the mask, float64; those of several batches add up."""
+    """[3] count, sum and sum of squares of the terms in the mask, float64; additive over batches."""
     kept = torch.where(mask_NT, terms_NT, 0.0).double()
     return torch.stack([mask_NT.sum().double(), kept.sum(), kept.square().sum()])
 
 
 def mean_and_variance(moments_3: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population variance from `moments`; a common factor cancels."""
+    """Mean and population variance from `moments`, up to a common factor."""
     count, total, squares = moments_3
     mean = total / count
     return mean, (squares / count - mean.square()).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Importance ratios pi / pi_old, as logarithms, and the clipped policy-gradient surrogate made of them."""
+"""Importance ratios pi / pi_old, as logarithms, and the clipped policy-gradient surrogate."""
 
 import torch
 from torch import Tensor
@@ -35,8 +35,8 @@ def sequence_log_ratio(logp_NT: Tensor, logp_old_NT: Tensor, mask_NT: Tensor) ->
 def sequence_token_log_ratio(logp_NT: Tensor, logp_old_NT: Tensor, mask_NT: Tensor) -> Tensor:
     """Compute log s_nt = sg(log s_n) + log pi(y_nt) - sg(log pi(y_nt)) (GSPO-token, arXiv:2507.18071, eq. 14).
 
-    The value is that of `sequence_log_ratio`, and so is the gradient if all tokens of a completion have one advantage; if they
-    differ, each token is weighted by its own.
+    The value is that of `sequence_log_ratio`, and so is the gradient if the tokens of a completion share one advantage; otherwise
+    each token is weighted by its own.
 
     Args:
         logp_NT: [N, T] log pi of the sampled tokens, nats, with gradient.

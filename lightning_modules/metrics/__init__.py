@@ -1,4 +1,4 @@
-"""Measurements: functions of samples, and torchmetrics that collect their inputs."""
+"""Functions of samples, and torchmetrics that collect their inputs."""
 
 from lightning_modules.metrics.bootstrap import Estimate, estimate_means
 from lightning_modules.metrics.gold_loss import GoldLoss, gold_loss_table, mean_loss, summarise_likelihood

@@ -27,24 +27,23 @@ def estimate_means(
 ) -> list[Estimate]:
     """Estimate the mean of each column, sum over strata of weight times the mean of the stratum's problems.
 
-    Values are assumed to lie within 0 and 1. If all values are 0 (or all 1) no resample differs; the interval then ends where so
-    many equal values would still occur with probability `1 - level` (for 0 of 30 problems: 0.095).
+    Values must be within 0 and 1. If all are 0 (or all 1), no resample differs; the interval then ends at the mean for which as
+    many equal values occur with probability `1 - level` (for 0 of 30 problems: 0.095).
 
     Args:
         strata: (weight, [M, C] values); weights sum to 1. nan: the problem does not count in that column.
-        level: share of intervals that cover the truth.
-        resamples: bootstrap draws; 0 leaves the intervals nan.
+        level: coverage of the intervals.
+        resamples: bootstrap draws; 0: intervals are nan.
         seed: of the draws.
 
     Returns:
         One estimate for each of C columns, nan if a stratum has no problem.
     """
-    columns = strata[0][1].shape[1]
     valid = [~values.isnan() for _, values in strata]
     if all(bool(v.all()) for v in valid):
         return _estimate(strata, level, resamples, seed)
     result = []
-    for c in range(columns):  # columns on different problems are resampled separately
+    for c in range(strata[0][1].shape[1]):  # columns on different problems are resampled separately
         kept = [(w, values[v[:, c], c : c + 1]) for (w, values), v in zip(strata, valid, strict=True)]
         result += _estimate(kept, level, resamples, seed)
     return result
@@ -56,7 +55,7 @@ def _estimate(strata: Sequence[tuple[float, Tensor]], level: float, resamples: i
         return [Estimate(*[float("nan")] * 4, problems)] * columns
     strata = [(weight, values.double().cpu()) for weight, values in strata]
     mean_C = sum(weight * values.mean(dim=0) for weight, values in strata)
-    # influence of each problem on the estimate: the empirical influence function of a mean
+    # the empirical influence function of a mean
     influence_MC = torch.cat([weight * (values - values.mean(dim=0)) / len(values) for weight, values in strata])
     corrected = torch.cat([torch.full((len(v), 1), (len(v) / max(1, len(v) - 1)) ** 0.5, dtype=torch.float64) for _, v in strata])
     error_C = (influence_MC * corrected).square().sum(dim=0).sqrt()

@@ -1,4 +1,4 @@
-"""Loss on gold documents by operations, context and kind of token: sums, from which every mean and perplexity follows."""
+"""Loss on gold documents by operations, context and kind of token: sums that give every mean and perplexity."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from lightning_modules.metrics.problem_table import MOST_OPS
 
 
 class GoldLoss(Metric):
-    """Sums of nats and of tokens; over several processes they add up.
+    """Sums of nats and of tokens, also over processes.
 
     Args:
-        contexts: how many contexts are told apart.
-        kinds: how many kinds of tokens are.
+        contexts: number of contexts.
+        kinds: number of kinds of tokens.
     """
 
     full_state_update = False
@@ -35,7 +35,7 @@ class GoldLoss(Metric):
 
 
 def mean_loss(sums_OCK2: Tensor, ops: Sequence[int], *, context: int | None = None, kind: int | None = None) -> float | None:
-    """Nats per token over problems of `ops` operations, of one context and one kind of token if given; None without tokens."""
+    """Nats per token over problems of `ops` operations, in one context and of one kind of token if given; None if no tokens."""
     sums = sums_OCK2[list(ops)]
     sums = sums if context is None else sums[:, context : context + 1]
     sums = sums if kind is None else sums[:, :, kind : kind + 1]
@@ -46,7 +46,7 @@ def mean_loss(sums_OCK2: Tensor, ops: Sequence[int], *, context: int | None = No
 def gold_loss_table(
     sums_OCK2: Tensor, bands: dict[str, list[int]], contexts: Sequence[str], kinds: Sequence[str]
 ) -> dict[str, float]:
-    """What validation logs: `loss/BAND`, `loss/BAND/CONTEXT` in nats per token, `perplexity/KIND/BAND` of solution tokens.
+    """Validation log: `loss/BAND`, `loss/BAND/CONTEXT` in nats per token, `perplexity/KIND/BAND` of solution tokens.
 
     Args:
         sums_OCK2: see GoldLoss.

@@ -8,7 +8,7 @@ def pass_at_k(correct_N: Tensor, *, n: int | Tensor, k: int) -> Tensor:
     """P(at least one of k draws without replacement passes) = 1 - C(n-c, k) / C(n, k).
 
     Args:
-        correct_N: [N] int, how many of the n samples of each problem passed.
+        correct_N: [N] int, number of the n samples of each problem that passed.
         n: samples per problem; [N] int if it varies.
         k: draws.
 
@@ -28,5 +28,5 @@ def pass_at_k(correct_N: Tensor, *, n: int | Tensor, k: int) -> Tensor:
 
 
 def powers_of_two(n: int) -> list[int]:
-    """1, 2, 4 ... up to n, and n itself: the values of k that are reported."""
+    """1, 2, 4 ... up to n, and n: the reported values of k."""
     return sorted({2**i for i in range(n.bit_length()) if 2**i <= n} | {n})

@@ -1,6 +1,6 @@
 """One row of counts per problem, from which every summary is computed.
 
-Rows rather than sums: confidence intervals resample problems, and several processes only have to join their rows.
+These are rows, not sums, as confidence intervals resample problems; processes only join their rows.
 """
 
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ COLUMNS = (
     "index", "op", "context", "mode", "samples", *GRADERS, "process_accuracy", "tokens", "finished",
     *(f"error/{kind}" for kind in ERROR_KINDS), *(f"node/{status}" for status in NODE_STATUSES),
 )  # fmt: skip
-MOST_OPS = 512  # sums by number of operations hold problems below this
+MOST_OPS = 512  # bound on the operations of a problem in sums by operations
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 
 
 def problem_row(
     labels: tuple[int, int, int, int], reports: Sequence[Report], tokens: Sequence[int], finished: Sequence[bool]
 ) -> list[float]:
-    """Count what is true of the samples of one problem.
+    """Count the verdicts on the samples of one problem.
 
     Args:
         labels: index, op, number of the context, number of the mode.
@@ -50,7 +50,7 @@ def problem_row(
 
 
 class JoinedRows(Metric):
-    """A table to which each process adds rows; `compute` gives the rows of all. A process without rows takes part too.
+    """A table to which each process adds rows, if any; `compute` gives the rows of all.
 
     Args:
         columns: width of the table.
@@ -66,7 +66,7 @@ class JoinedRows(Metric):
         self.reset()
 
     def reset(self) -> None:
-        """Drop all rows; an empty table of the right width stays, so that processes can gather it."""
+        """Drop all rows but an empty table, so that processes without rows can gather."""
         super().reset()
         self.rows.append(torch.zeros(0, self.columns, dtype=self.kind, device=self.device))
 
@@ -90,6 +90,6 @@ class ProblemTable(JoinedRows):
         self.add(torch.tensor(rows, dtype=torch.float64))
 
     def compute(self) -> Tensor:
-        """[M, C] rows of all problems, in the order of their index."""
+        """[M, C] rows of all problems, by index."""
         rows_MC = super().compute()
         return rows_MC[rows_MC[:, PLACE["index"]].argsort()]

@@ -1,8 +1,8 @@
-"""Which operations a model masters, one at a time and composed, to tell learned skills from learned compositions.
+"""Accuracy of operations, single and composed, to tell learned skills from learned compositions.
 
-A step is a trial of its skill only if the quantities that it needs are right: a wrong step is then a failure at this operation,
-not an earlier error carried on. A composition is a step and a step that it reads: a trial if everything else that the two need is
-right, a success if both are right. If composing costs nothing extra, its accuracy is the product of the two accuracies.
+A step is a trial of its skill only if the quantities that it needs are right, so that a wrong step is a failure at this operation
+and not an earlier error carried on. A composition is a step and a step that it reads: a trial if everything else that the two
+need is right, a success if both are right. If composing adds no difficulty, its accuracy is the product of the two accuracies.
 """
 
 from collections import Counter
@@ -17,11 +17,11 @@ from grammar import Graph, Report
 from grammar.problem.forms import SKILLS
 from lightning_modules.metrics.problem_table import MOST_OPS
 
-Trial = tuple[tuple[int, ...], bool]  # a skill, or two that are composed, as indices into SKILLS; whether it succeeded
+Trial = tuple[tuple[int, ...], bool]  # indices into SKILLS of a skill, or of two composed; success
 
 
 def trials(graph: Graph, report: Report) -> list[Trial]:
-    """Every skill and every composition that a solution tried with right inputs.
+    """Every skill and composition that a solution tried with right inputs.
 
     A missing step is not a trial. The equation of a reverse problem is tried if every step is right.
     """
@@ -63,7 +63,7 @@ class SkillAccuracy(Metric):
         """Add the samples of one problem."""
         kinds: Counter = Counter()
         example: dict[Any, Report] = {}
-        for report in reports:  # few patterns of verdicts repeat in the many samples of a problem
+        for report in reports:  # the samples of a problem have few patterns of verdicts
             key = (report.nodes, _solved(report))
             kinds[key] += 1
             example[key] = report
@@ -76,12 +76,12 @@ class SkillAccuracy(Metric):
         self.pairs_OSS2[op] += pairs.to(self.device)
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """[O, S, 2] and [O, S, S, 2] trials and successes; in a pair, the skill that is read comes first."""
+        """[O, S, 2] and [O, S, S, 2] trials and successes; the first skill of a pair is the one that is read."""
         return self.skills_OS2, self.pairs_OSS2
 
 
 def summarise_skills(skills_OS2: Tensor, pairs_OSS2: Tensor, ops: Sequence[int]) -> dict[str, dict[str, Mapping[str, float]]]:
-    """Accuracy of skills and compositions on problems of `ops` operations, if there was any trial.
+    """Accuracy of the skills and compositions tried on problems of `ops` operations.
 
     Returns:
         `atomic`: skill -> trials, accuracy. `composed`: "A > B", B reading what A computes -> trials, accuracy, and `expected`,

@@ -1,11 +1,12 @@
 """Similarity of the structures of solved problems between contexts, without names and numbers (arXiv:2512.07783, Figure 5).
 
-The paper gives no formula. Here a graph is represented by its Weisfeiler-Lehman features (Shervashidze et al., 2011): counts of
+The paper gives no formula. Here, a graph is represented by its Weisfeiler-Lehman features (Shervashidze et al., 2011): counts of
 its neighbourhoods of up to `ROUNDS` steps. The similarity of two graphs is the cosine of their counts; that of context B to
 context A at some number of operations is the mean over B's graphs of the highest similarity to a graph of A.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from typing import Any
 from zlib import crc32
 
@@ -18,19 +19,19 @@ from lightning_modules.metrics.problem_table import JoinedRows
 
 ROUNDS = 3
 FEATURES = 512  # hash buckets in which neighbourhoods are counted
-SOURCES = ("gold", "answer", "executable")  # which graphs: of all problems; of samples that a grader accepts
-PER_PROBLEM = 4  # accepted samples of a problem whose structure is read, at most
+SOURCES = ("gold", "answer", "executable")  # graphs of all problems; of the samples that a grader accepts
+PER_PROBLEM = 4  # maximum of accepted samples of a problem whose structure is read
 
 Parents = Mapping[str, Sequence[str]]
 
 
 def parents_of_problem(graph: Graph) -> Parents:
-    """Name -> its parents, for the quantities of a gold solution."""
+    """Name -> parents, for the quantities of a gold solution."""
     return {name: graph.quantities[name].parents for name in graph.order}
 
 
 def parents_of_solution(report: Report, modulus: int | None) -> Parents | None:
-    """Name -> its parents, as a solution defines them; None if it is not well formed."""
+    """Name -> parents, as a solution defines them; None if it is not well formed."""
     try:
         graph = graph_of(report.trace, modulus=modulus)
     except ValueError:  # a right answer may follow steps that no problem can state
@@ -65,7 +66,7 @@ class TopologyRows(JoinedRows):
         super().__init__(3 + FEATURES, torch.float32)
 
     def update(self, graph: Graph, op: int, context: int, accepted: Mapping[str, Sequence[Report]]) -> None:
-        """Add a problem, and of its samples the first few that each grader in `SOURCES` accepts."""
+        """Add a problem and the first few of its samples that each grader in `SOURCES` accepts."""
         found = [(0, features(parents_of_problem(graph)))]
         for source, grader in enumerate(SOURCES[1:], start=1):
             seen: set[str] = set()
@@ -79,7 +80,7 @@ class TopologyRows(JoinedRows):
 
 
 def similarity(a_MF: Tensor, b_NF: Tensor) -> float:
-    """Mean over b's graphs of the cosine with the most similar graph of a; nan without graphs."""
+    """Mean over b's graphs of the cosine with the most similar graph of a; nan if there are none."""
     if not len(a_MF) or not len(b_NF):
         return float("nan")
     normed = [rows / rows.norm(dim=1, keepdim=True) for rows in (a_MF, b_NF)]
@@ -87,17 +88,14 @@ def similarity(a_MF: Tensor, b_NF: Tensor) -> float:
 
 
 def summarise_topology(rows_MF: Tensor, contexts: Sequence[str]) -> dict[str, Any]:
-    """Source -> "B to A" -> op -> similarity, number of B's graphs; for every two contexts."""
+    """Source -> "B to A" -> op -> similarity, number of B's graphs; for all pairs of contexts."""
     source_M, op_M, context_M = rows_MF[:, 0], rows_MF[:, 1], rows_MF[:, 2]
     result: dict[str, Any] = {}
     for s, source in enumerate(SOURCES):
-        for a, reference in enumerate(contexts):
-            for b, other in enumerate(contexts):
-                if a == b:
-                    continue
-                for op in op_M.unique().tolist():
-                    of = [rows_MF[(source_M == s) & (op_M == op) & (context_M == c), 3:] for c in (a, b)]
-                    if len(of[0]) and len(of[1]):
-                        value = {"similarity": similarity(*of), "graphs": len(of[1])}
-                        result.setdefault(source, {}).setdefault(f"{other} to {reference}", {})[str(int(op))] = value
+        for (a, reference), (b, other) in permutations(enumerate(contexts), 2):
+            for op in op_M.unique().tolist():
+                of = [rows_MF[(source_M == s) & (op_M == op) & (context_M == c), 3:] for c in (a, b)]
+                if len(of[0]) and len(of[1]):
+                    value = {"similarity": similarity(*of), "graphs": len(of[1])}
+                    result.setdefault(source, {}).setdefault(f"{other} to {reference}", {})[str(int(op))] = value
     return result

@@ -20,19 +20,16 @@ class Intervals:
     """Settings of confidence intervals.
 
     Args:
-        level: share of intervals that cover the true mean over problems.
+        level: coverage of the intervals.
         resamples: bootstrap draws of problems; 0: no intervals.
-        seed: of the draws.
     """
 
     level: float = 0.95
     resamples: int = 1000
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a level outside (0, 1) and negative resamples."""
         if not 0 < self.level < 1 or self.resamples < 0:
-            raise ValueError(f"{self}: level must lie between 0 and 1, resamples must not be negative.")
+            raise ValueError(f"{self}: level must be between 0 and 1, resamples at least 0.")
 
 
 def group_rows(
@@ -41,33 +38,31 @@ def group_rows(
     """Cut a table into groups: dimension -> name -> [(weight, [m] row numbers)].
 
     Args:
-        table_MC: see `ProblemTable`.
+        table_MC: see `ProblemTable`; on the CPU.
         bands: name -> operations; dimension "band".
         weighted: name -> [(weight, operations)], weights summing to 1; also in dimension "band".
         labels: "context" and "mode" -> their names, by number.
     """
     op_M = table_MC[:, PLACE["op"]].long()
 
-    def where(mask_M: Tensor) -> list[tuple[float, Tensor]]:
-        return [(1.0, mask_M.nonzero().flatten())]
+    def where(mask_M: Tensor, weight: float = 1.0) -> tuple[float, Tensor]:
+        return weight, mask_M.nonzero().flatten()
 
-    def of_ops(ops: Sequence[int]) -> Tensor:
-        return torch.isin(op_M, torch.tensor(list(ops), device=op_M.device))
-
-    groups = {"all": {"all": where(torch.ones_like(op_M, dtype=torch.bool))}}
-    groups["band"] = {name: where(of_ops(ops)) for name, ops in bands.items()}
-    groups["band"] |= {
-        name: [(weight, of_ops(ops).nonzero().flatten()) for weight, ops in strata] for name, strata in weighted.items()
+    strata = {name: [(1.0, ops)] for name, ops in bands.items()} | weighted
+    groups = {
+        "all": {"all": [where(torch.ones_like(op_M))]},
+        "band": {
+            name: [where(torch.isin(op_M, torch.tensor(list(ops))), weight) for weight, ops in parts]
+            for name, parts in strata.items()
+        },
+        "op": {str(op): [where(op_M == op)] for op in op_M.unique().tolist()},
     }
-    groups["op"] = {str(op): where(op_M == op) for op in op_M.unique().tolist()}
     for dimension in ("context", "mode"):
         number_M = table_MC[:, PLACE[dimension]].long()
-        groups[dimension] = {name: where(number_M == i) for i, name in enumerate(labels[dimension]) if (number_M == i).any()}
+        groups[dimension] = {name: [where(number_M == i)] for i, name in enumerate(labels[dimension]) if (number_M == i).any()}
     cell_M3 = table_MC[:, [PLACE["op"], PLACE["context"], PLACE["mode"]]].long()
     groups["cell"] = {
-        f"{op}/{labels['context'][c]}/{labels['mode'][m]}": where(
-            (cell_M3 == torch.tensor([op, c, m], device=op_M.device)).all(1)
-        )
+        f"{op}/{labels['context'][c]}/{labels['mode'][m]}": [where((cell_M3 == torch.tensor([op, c, m])).all(1))]
         for op, c, m in cell_M3.unique(dim=0).tolist()
     }
     return groups
@@ -93,7 +88,7 @@ def summarise(table_MC: Tensor, strata: Sequence[tuple[float, Tensor]], interval
         return {"problems": 0, "samples": 0}
     columns = [(grader, k) for grader in GRADERS for k in powers_of_two(int(samples.max()))]
     values = [(weight, _values(part, columns)) for weight, part in parts]
-    estimates = estimate_means(values, level=intervals.level, resamples=intervals.resamples, seed=intervals.seed)
+    estimates = estimate_means(values, level=intervals.level, resamples=intervals.resamples)
     result: dict[str, Any] = {"problems": len(everything), "samples": int(samples.sum())}
     for (grader, k), estimate in zip(columns, estimates, strict=False):
         result.setdefault(grader, {})[f"pass@{k}"] = estimate._asdict()
@@ -112,7 +107,7 @@ def summarise(table_MC: Tensor, strata: Sequence[tuple[float, Tensor]], interval
 
 
 def _values(part_MC: Tensor, columns: Sequence[tuple[str, int]]) -> Tensor:
-    """[m, number of columns + 1]: pass@k of each problem under each grader, then its process accuracy."""
+    """[m, columns + 1]: pass@k of each problem under each grader, then its process accuracy."""
     n_M = part_MC[:, PLACE["samples"]]
     most = int(n_M.max()) if len(n_M) else 0
     found = [

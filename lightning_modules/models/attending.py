@@ -1,4 +1,4 @@
-"""How a model of `transformers` is made to attend by a function of ours, and which models can be."""
+"""Makes a model of `transformers` attend by a function of this project, and says which models can."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 @contextmanager
 def attending(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Make `model` attend by the registered function `name`; its own attention comes back afterwards."""
+    """Make `model` attend by the registered function `name`, then restore its attention."""
     own = model.config._attn_implementation
     model.config._attn_implementation = name
     try:
@@ -18,13 +18,13 @@ def attending(model: PreTrainedModel, name: str) -> Iterator[None]:
 
 
 def unknown_attention(model: PreTrainedModel) -> str | None:
-    """What keeps a model from attending by a function of ours; None: nothing."""
+    """Why a model cannot attend by a function of this project; None: it can."""
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
     if kinds:
         return f"layers of {sorted(kinds)}"
-    return None if model._supports_attention_backend else "an attention of its own"
+    return None if model._supports_attention_backend else "a special attention"
 
 
 def changed_attention(arguments: Mapping[str, object]) -> list[str]:
-    """Arguments of an attention function that change what it computes in ways that ours do not know."""
+    """Arguments of an attention function that change its result in ways the project's functions do not support."""
     return [name for name in ("softcap", "s_aux") if arguments.get(name) is not None]

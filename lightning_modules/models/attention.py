@@ -1,12 +1,12 @@
-"""Attention within documents: packed documents do not see each other, whatever computes attention.
+"""Attention within documents, by any of several backends: packed documents do not see each other.
 
-A backend tells `transformers` where documents end. All give the same logits; they differ in what they need and cost:
+A backend tells `transformers` where documents end. All give the same logits; they differ in requirements and cost:
     sdpa               a [B, 1, T, T] mask; runs everywhere, in any precision
-    documents          only documents and labels, no mask and no padding (document_forward.py); shapes change with each batch
+    documents          computes neither padding nor unlabelled logits (document_forward.py); shapes change with each batch
     flex_attention     a block mask; blocks between documents are skipped; GPU (on a CPU forward only)
     varlen             document boundaries, for torch.nn.attention.varlen (PyTorch 2.10 or later); GPU, 16 bit
     flash_attention_2  the same boundaries, for the `flash-attn` package; GPU, 16 bit
-Not here: what is learned from the logits (pretrain.py), sampling, which has other masks (rollout/).
+Not here: the loss (pretrain.py), sampling, which has other masks (rollout/).
 """
 
 from abc import ABC, abstractmethod
@@ -30,7 +30,7 @@ def document_mask(document_BT: Tensor) -> Tensor:
     """Let a token see only earlier tokens of its document.
 
     Args:
-        document_BT: [B, T] document numbers; 0 is padding, which sees itself and other padding.
+        document_BT: [B, T] document numbers; 0 is padding, which sees padding only.
 
     Returns:
         [B, 1, T, T] bool, true where the query (third axis) may look at the key (last axis).
@@ -40,13 +40,13 @@ def document_mask(document_BT: Tensor) -> Tensor:
 
 
 def document_edges(document_BT: Tensor) -> Tensor:
-    """Where documents begin in the flattened rows, and where the last one ends; a row's padding counts as a document.
+    """Starts of documents in the flattened rows, and the end of the last; a row's padding counts as a document.
 
     Args:
         document_BT: [B, T] document numbers.
 
     Returns:
-        int32 [D], rising from 0 to B*T; the end is repeated (documents without tokens) up to a multiple of EDGES_MULTIPLE.
+        int32 [D], rising from 0 to B*T; the end is repeated (as empty documents) up to a multiple of EDGES_MULTIPLE.
     """
     first_BT = torch.ones_like(document_BT, dtype=torch.bool)
     first_BT[:, 1:] = document_BT[:, 1:] != document_BT[:, :-1]
@@ -64,12 +64,12 @@ class Backend(ABC):
 
     @abstractmethod
     def arguments(self, document_BT: Tensor, edges_D: Tensor | None) -> dict[str, Any]:
-        """Further arguments of `logits`; `edges_D`: see `document_edges`, if `needs_edges`."""
+        """Further arguments of `logits`; `edges_D`, if `needs_edges`, is from `document_edges`."""
 
     def logits(
         self, model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any
     ) -> tuple[Tensor, Tensor]:
-        """[N, V] logits and the [N] labels they are to predict, in the order of the rows; N = B T, or those with a label."""
+        """[N, V] logits and [N] labels, in the order of the rows; N = B T, or the number of labels."""
         logits_BTV = model(input_ids=tokens_BT, position_ids=position_BT, use_cache=False, **where).logits
         return logits_BTV.flatten(0, 1), labels_BT.flatten()
 
@@ -85,7 +85,7 @@ class SDPA(Backend):
 
 
 class Documents(Backend):
-    """The documents of each length as one batch; padding is left out, and so are logits without a label."""
+    """The documents of each length as one batch, without padding and without logits of unlabelled positions."""
 
     name = DOCUMENTS
 
@@ -122,13 +122,13 @@ class Flash(Backend):
     needs_edges = True
 
     def arguments(self, document_BT: Tensor, edges_D: Tensor | None) -> dict[str, Any]:
-        """The boundaries. The longest document is taken to be a row, which costs nothing and waits for nothing."""
+        """The boundaries. The longest document counts as a whole row, which costs nothing and needs no synchronisation."""
         longest = document_BT.shape[1]
         return {"cu_seq_lens_q": edges_D, "cu_seq_lens_k": edges_D, "max_length_q": longest, "max_length_k": longest}
 
 
 class Varlen(Flash):
-    """The same by PyTorch's own kernels, registered with transformers."""
+    """The same by PyTorch's kernels."""
 
     name = "varlen"
 
@@ -140,10 +140,10 @@ def varlen_attention(
     """Causal attention within documents, as an attention function of `transformers`; shapes [B, heads, T, head size].
 
     Raises:
-        ValueError: a mask or a cache, or no boundaries: this backend is for packed training rows only.
+        ValueError: a mask or no boundaries, as this backend is for packed training rows only.
     """
     if cu_seq_lens_q is None or attention_mask is not None:
-        raise ValueError("attention `varlen` needs document boundaries and no mask; use `sdpa` outside of packed training rows.")
+        raise ValueError("attention `varlen` needs document boundaries and no mask; use `sdpa` outside packed training rows.")
     from torch.nn.attention.varlen import varlen_attn
 
     rows, heads, length, size = query_BHTE.shape
@@ -182,7 +182,7 @@ def why_not_documents(model: PreTrainedModel, *, compiled: bool) -> str | None:
     if compiled:
         return "its shapes change from batch to batch, and each would be compiled; leave out `compile`"
     if what := unknown_attention(model):
-        return f"it knows full attention only, and {model.config.model_type} has {what}"
+        return f"it supports full attention only, and {model.config.model_type} has {what}"
     return "the model attends to a sliding window" if getattr(model.config, "sliding_window", None) else None
 
 
@@ -193,13 +193,13 @@ def choose_backend(
 
     Args:
         name: of a backend, or "auto".
-        device: that trains.
-        half: whether it computes in 16 bit.
-        model: that is trained; None: any.
+        device: of training.
+        half: whether training is in 16 bit.
+        model: the model to train; None: any.
         compiled: whether the loss is compiled.
 
     Raises:
-        ValueError: the backend asked for does not work here.
+        ValueError: the backend does not work here.
     """
     reasons = {other: missing(other, device, half=half) for other in PREFERRED}
     if model is not None:

@@ -1,11 +1,11 @@
-"""What learning costs, as it was run and by the paper's nominal formula, so that stages and arms are compared at equal cost.
+"""Cost of training, measured and by the paper's nominal formula, so that stages and arms are compared at equal cost.
 
-As run: real tokens (no padding) that went through a model, phase by phase, and what they attended to; FLOPs are linear in both.
-Sampling counts all tokens of all completions, and each prompt once. What an engine saves by sharing prefixes, or spends on
-passing a prompt again, does not count: policies are charged for what they wrote, not for how.
-Nominal (arXiv:2512.07783, section 5): 6 P T for T tokens of supervised training, and for RL (8 + 2g) P N r L, which as supervised
-tokens is T_RL = (4/3 + g/3) N r L, (5/3) N r L with a reference; every completion is taken to be L tokens long, prompt included.
-N counts the problems that a policy learns from: groups that `resample` replaces, and further epochs, add nothing.
+Measured: real tokens (no padding) that pass through a model in each phase, and the tokens they attend to; FLOPs are linear in
+both. Sampling counts all tokens of all completions, and each prompt once: an engine that shares prefixes or repeats a prompt
+costs the same.
+Nominal (arXiv:2512.07783, section 5): 6 P T for T tokens of supervised training, and (8 + 2g) P N r L for RL, or in supervised
+tokens T_RL = (4/3 + g/3) N r L, (5/3) N r L with a reference; every completion counts as L tokens, prompt included. N is the
+number of problems that a policy learns from: groups that `resample` replaces, and further epochs, add nothing.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,12 +22,12 @@ PASSES = {"update": 3, "critic update": 3}  # forward, and backward for activati
 
 
 def nominal_rl_tokens(prompts: float, rollouts: int, length: int, *, reference: bool = True) -> float:
-    """T_RL = (4/3 + g/3) N r L: the supervised training tokens that cost as much as RL on `prompts` problems.
+    """T_RL = (4/3 + g/3) N r L: the supervised tokens that cost as much as RL on `prompts` problems.
 
     Args:
         prompts: N.
         rollouts: r, completions per prompt.
-        length: L, tokens of prompt and completion together.
+        length: L, tokens of prompt and completion.
         reference: g, whether a reference model scores each completion.
     """
     return (5 if reference else 4) / 3 * prompts * rollouts * length
@@ -40,7 +40,7 @@ def packed_counts(position_BT: Tensor, document_BT: Tensor) -> tuple[Tensor, Ten
 
 
 def row_counts(mask_NT: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens of rows [N, T] whose last true entry is their last token, and the tokens they attend to (all before, and itself)."""
+    """Tokens of rows [N, T], which end at the last true entry, and the tokens they attend to (earlier ones and themselves)."""
     length_N = (mask_NT * torch.arange(1, mask_NT.shape[1] + 1, device=mask_NT.device)).amax(dim=1)
     return length_N.sum(), (length_N * (length_N + 1) // 2).sum()
 
@@ -58,20 +58,15 @@ def generation_counts(prompt_lengths: Sequence[int], length_N: Tensor) -> tuple[
 
 
 class ComputeMeter:
-    """Adds up what a process has run; sums stay on the device until they are asked for."""
+    """Sums of tokens that a process has run, on the device."""
 
     def __init__(self) -> None:
         self.counts: dict[str, Tensor] = {}
-        self.nominal_tokens = 0.0
+        self.nominal_tokens = 0.0  # training tokens, or their equivalent by the nominal formula
 
     def add(self, phase: str, counts: tuple[Tensor, Tensor]) -> None:
         """Add tokens, and tokens attended to, of a phase."""
-        added = torch.stack(counts).double()
-        self.counts[phase] = self.counts[phase] + added if phase in self.counts else added
-
-    def add_nominal(self, tokens: float) -> None:
-        """Add training tokens, or what counts as such by the nominal formula."""
-        self.nominal_tokens += tokens
+        self.counts[phase] = self.counts.get(phase, 0) + torch.stack(counts).double()
 
     def state(self) -> dict[str, Any]:
         """The sums as plain numbers."""
@@ -85,7 +80,7 @@ def countable(config: PretrainedConfig) -> bool:
 
 
 def ledger(state: Mapping[str, Any], config: PretrainedConfig) -> dict[str, Any]:
-    """The sums of all processes as a ledger.
+    """A ledger from the sums of all processes.
 
     Args:
         state: see `ComputeMeter.state`.
@@ -93,7 +88,7 @@ def ledger(state: Mapping[str, Any], config: PretrainedConfig) -> dict[str, Any]
 
     Returns:
         `phases` (name -> tokens, flops); `flops` in all; `token_equivalents`, the supervised tokens that cost as much at 6 P
-        each; `nominal_tokens` and `nominal_flops`; `parameters` (P, embeddings left out). None for FLOPs that are not known
+        each; `nominal_tokens` and `nominal_flops`; `parameters` (P, embeddings left out). None for unknown FLOPs
         (`countable`).
     """
     nominal, tokens = state["nominal_tokens"], {phase: int(counts[0]) for phase, counts in state["phases"].items()}

@@ -1,4 +1,4 @@
-"""Critics: what a response is expected to earn from a token on."""
+"""Critics: the expected reward of a response from a token on."""
 
 from abc import abstractmethod
 
@@ -13,9 +13,9 @@ from lightning_modules.models.sharding import shard
 
 
 class Critic(nn.Module):
-    """A linear head on hidden states of a language model, in float32; it starts at 0. Subclasses say whose states.
+    """A linear head, initially 0, on hidden states of a language model, in float32. Subclasses choose the model.
 
-    shares: whether they are the policy's.
+    shares: whether the model is the policy's.
     """
 
     shares: bool
@@ -26,8 +26,8 @@ class Critic(nn.Module):
 
         Args:
             policy: the policy's model.
-            init_from: what it started from.
-            mesh: to shard parameters over; None: they are whole.
+            init_from: its initial weights.
+            mesh: to shard parameters over; None: no sharding.
             half: gather sharded weights as bfloat16.
         """
         self.head = nn.Linear(policy.config.hidden_size, 1)
@@ -42,7 +42,7 @@ class Critic(nn.Module):
 
         Args:
             tokens_NT: [N, T] ids.
-            hidden_NTH: the policy's last hidden states where `shares`.
+            hidden_NTH: the policy's last hidden states if `shares`, else None.
 
         Returns:
             [N, T], reward units.
@@ -55,7 +55,7 @@ class Critic(nn.Module):
 
 
 class SharedCritic(Critic):
-    """A head on the policy's states, whose loss also shapes them. Costs almost nothing."""
+    """A head on the policy's states, which its loss also trains. Costs almost nothing."""
 
     shares = True
 
@@ -65,7 +65,7 @@ class SharedCritic(Critic):
 
 
 class SeparateCritic(Critic):
-    """A separate model, which starts from the policy's weights or from others. Costs as much as the policy.
+    """A separate model, from the policy's initial weights or others. Costs as much as the policy.
 
     Args:
         init_from: weights to start from; None: the policy's.
@@ -79,7 +79,7 @@ class SeparateCritic(Critic):
 
     def configure(self, policy: PreTrainedModel, init_from: str, mesh: DeviceMesh | None, *, half: bool = False) -> None:
         """Build the parameters; see `Critic`."""
-        self.model = load_language_model(self.init_from or init_from).base_model  # a language model's head has no part in it
+        self.model = load_language_model(self.init_from or init_from).base_model  # without the language model's head
         disable_dropout(self.model)
         if mesh is not None:
             shard(self.model, mesh, half=half)

@@ -1,13 +1,12 @@
-"""Logits of packed documents without padding, without a mask, and only where there is a label.
+"""Logits of packed documents without padding, without a mask, and only at labelled positions.
 
-The documents of a batch lie side by side in one row, those of equal length next to each other. Only attention knows where they
-end: it takes the documents of each length as one batch, by views. The logits are those under a mask (up to rounding), at lower
-cost: with a mask a CPU computes whole rows.
+The documents of a batch lie side by side in one row, those of equal length adjacent. Only attention knows where they end: it
+takes the documents of each length as one batch, by views. The logits equal those under a mask (up to rounding) at lower cost, as
+a CPU computes masked positions too.
 Shapes: F tokens of documents, M of them with a label, n documents of L tokens; H heads, K key-value heads, D head size.
 """
 
 from contextvars import ContextVar
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,36 +17,31 @@ from datamodules.rows.documents import IGNORE
 from lightning_modules.models.attending import changed_attention
 
 DOCUMENTS = "documents"
-# (n, L) for each length, while a forward pass runs: some models do not hand keyword arguments on to their attention
+# (n, L) for each length during a forward pass: some models do not pass keyword arguments to their attention
 SIZES: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("sizes of the documents under way")
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+def document_places(document_BT: Tensor) -> tuple[Tensor, tuple[tuple[int, int], ...]]:
     """Where the documents of packed rows lie.
 
-    place_F: places of their tokens in the flattened rows, document by document, the shortest first.
-    sizes:   (n, L) for each length.
+    Args:
+        document_BT: [B, T] numbers of documents within their rows; 0 is padding, which counts only if there is no document.
+
+    Returns:
+        [F] places of their tokens in the flattened rows, document by document, the shortest first; and (n, L) for each length.
     """
-
-    place_F: Tensor
-    sizes: tuple[tuple[int, int], ...]
-
-    @classmethod
-    def of(cls, document_BT: Tensor) -> "Layout":
-        """From the numbers of documents within their rows; 0 is padding, which counts only if there is nothing else."""
-        rows = torch.arange(len(document_BT), device=document_BT.device)[:, None]
-        number_N = (rows * (int(document_BT.max()) + 1) + document_BT).flatten()
-        _, length_D = number_N.unique_consecutive(return_counts=True)
-        first_D = length_D.cumsum(0) - length_D
-        real_D = document_BT.flatten()[first_D] > 0
-        real_D |= ~real_D.any()
-        length_D, order_D = length_D[real_D].sort(stable=True)
-        first_D = first_D[real_D][order_D]
-        start_D = length_D.cumsum(0) - length_D
-        place_F = torch.arange(int(length_D.sum()), device=first_D.device) + (first_D - start_D).repeat_interleave(length_D)
-        lengths, counts = length_D.unique_consecutive(return_counts=True)
-        return cls(place_F, tuple(zip(counts.tolist(), lengths.tolist(), strict=True)))
+    rows = torch.arange(len(document_BT), device=document_BT.device)[:, None]
+    number_N = (rows * (int(document_BT.max()) + 1) + document_BT).flatten()
+    _, length_D = number_N.unique_consecutive(return_counts=True)
+    first_D = length_D.cumsum(0) - length_D
+    real_D = document_BT.flatten()[first_D] > 0
+    real_D |= ~real_D.any()
+    length_D, order_D = length_D[real_D].sort(stable=True)
+    first_D = first_D[real_D][order_D]
+    start_D = length_D.cumsum(0) - length_D
+    place_F = torch.arange(int(length_D.sum()), device=first_D.device) + (first_D - start_D).repeat_interleave(length_D)
+    lengths, counts = length_D.unique_consecutive(return_counts=True)
+    return place_F, tuple(zip(counts.tolist(), lengths.tolist(), strict=True))
 
 
 def document_logits(
@@ -65,16 +59,16 @@ def document_logits(
     Returns:
         [M, V] logits and [M] labels, in the order of the rows; M is at least 1 (a batch without labels has one, IGNORE).
     """
-    layout = Layout.of(document_BT)
-    label_F = labels_BT.flatten()[layout.place_F]
+    place_F, sizes = document_places(document_BT)
+    label_F = labels_BT.flatten()[place_F]
     kept_M = (label_F != IGNORE).nonzero().flatten()
     kept_M = kept_M if len(kept_M) else kept_M.new_zeros(1)
-    kept_M = kept_M[layout.place_F[kept_M].argsort()]
-    under_way = SIZES.set(layout.sizes)
+    kept_M = kept_M[place_F[kept_M].argsort()]
+    under_way = SIZES.set(sizes)
     try:
         logits_1MV = model(
-            input_ids=tokens_BT.flatten()[None, layout.place_F], position_ids=position_BT.flatten()[None, layout.place_F],
-            use_cache=False, logits_to_keep=kept_M,
+            input_ids=tokens_BT.flatten()[None, place_F], position_ids=position_BT.flatten()[None, place_F], use_cache=False,
+            logits_to_keep=kept_M,
         ).logits  # fmt: skip
     finally:
         SIZES.reset(under_way)
@@ -91,7 +85,7 @@ def attend_within_documents(
         ValueError: attention with a soft cap or with sinks.
     """
     if strange := changed_attention(kwargs):
-        raise ValueError(f"attention `documents` knows no {strange}; set `model.init_args.attention` to another.")
+        raise ValueError(f"attention `documents` does not support {strange}; set another `model.init_args.attention`.")
     query_FHD, key_FKD, value_FKD = (x[0].transpose(0, 1) for x in (query_1HFD, key_1KFD, value_1KFD))
     sizes = SIZES.get()
     parts = [count * length for count, length in sizes]

@@ -1,7 +1,7 @@
-"""Log-probabilities of completions in which each prompt passes through the model once, whatever the size of its group.
+"""Log-probabilities of completions in which each prompt passes through the model once per group.
 
-Tokens of all prompts and completions, padding left out, lie side by side in one row; only attention knows which belong together.
-So linear layers, where the time goes, see each token once. Same numbers and gradients as row by row (up to rounding).
+Tokens of all prompts and completions lie side by side in one row without padding; only attention knows which belong together. So
+linear layers, which take most of the time, see each token once. Results and gradients equal those row by row (up to rounding).
 Shapes: N rows of prompt and completion, S distinct prompts, P and C tokens of the longest of each, F tokens in all, H heads,
 K key-value heads, D head size.
 """
@@ -20,14 +20,14 @@ GROUPED = "grouped_prompts"
 
 @dataclass(slots=True)
 class Groups:
-    """Who belongs to whom.
+    """Places of prompts and completions.
 
-    tokens_F:    the tokens: prompts, then completions without their last token, which predicts nothing.
+    tokens_F:    prompts, then completions without their last token, which predicts nothing.
     position_F:  their positions in their rows.
     prompt_SP:   places in F of each prompt's tokens (padding: 0); real_SP: which are real.
-    own_NC:      the same of each completion's tokens; real_NC.
-    prompt_N:      the prompt of each completion.
-    seen_N1CL:   what completions look at: L = P + C, their prompt and then what came before in themselves.
+    own_NC:      the same for each completion's tokens; real_NC.
+    prompt_N:    the prompt of each completion.
+    seen_N1CL:   positions that completions attend to: L = P + C, their prompt, then their own earlier tokens.
     """
 
     tokens_F: Tensor
@@ -41,7 +41,7 @@ class Groups:
 
     @classmethod
     def of(cls, tokens_NT: Tensor, mask_NT: Tensor) -> "Groups":
-        """Find them in rows of prompt and completion; `mask_NT` is true where a position predicts a sampled token."""
+        """From rows of prompt and completion; `mask_NT` is true where a position predicts a sampled token."""
         device, column_T = tokens_NT.device, torch.arange(tokens_NT.shape[1], device=tokens_NT.device)
         first_N, length_N = mask_NT.int().argmax(1) + 1, mask_NT.sum(1)
         width, own_width = int(first_N.max()), max(1, int(length_N.max()) - 1)
@@ -65,7 +65,7 @@ class Groups:
         )
 
     def predictions(self) -> tuple[Tensor, Tensor]:
-        """Places in F whose outputs are needed, and [N, C + 1] for each sampled token which of them predicts it."""
+        """Places in F whose outputs are needed, and for each sampled token, [N, C + 1], which of them predicts it."""
         last_S = self.prompt_SP.gather(1, self.real_SP.sum(1, keepdim=True) - 1).squeeze(1)
         prompts, first_own = len(last_S), int(self.real_SP.sum())
         own_F = torch.arange(first_own, len(self.tokens_F), device=last_S.device)
@@ -73,7 +73,7 @@ class Groups:
         return torch.cat([last_S, own_F]), torch.cat([self.prompt_N[:, None], by_NC.clamp(min=0)], dim=1)
 
     def attend(self, query_HFD: Tensor, key_KFD: Tensor, value_KFD: Tensor, scale: float | None) -> Tensor:
-        """Attention of prompts to themselves and of completions to prompt and themselves: [F, H, D]."""
+        """Attention of prompts to themselves, and of completions to their prompt and themselves: [F, H, D]."""
         shared = query_HFD.shape[0] // key_KFD.shape[0]
         dtype = value_KFD.dtype  # under autocast rotated queries and keys are float32, values 16 bit
         query_FHD, key_FKD = query_HFD.transpose(0, 1).to(dtype), key_KFD.transpose(0, 1).to(dtype)
@@ -106,12 +106,12 @@ AttentionInterface.register(GROUPED, attend_in_groups)
 
 
 def groupable(model: PreTrainedModel) -> bool:
-    """Whether `grouped_logp` works for a model and pays: on a CPU. On a GPU attention without a mask is faster row by row."""
+    """Whether `grouped_logp` works for a model and is faster: on a GPU attention without a mask, row by row, is faster."""
     return model.device.type == "cpu" and unknown_attention(model) is None
 
 
 def group_counts(tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens that `grouped_logp` passes through the model, and those they attend to: all before in their row, and themselves."""
+    """Tokens that `grouped_logp` passes through the model, and those they attend to: earlier ones of the row, and themselves."""
     groups = Groups.of(tokens_NT, mask_NT)
     return groups.position_F.new_tensor(len(groups.position_F)), (groups.position_F + 1).sum()
 

@@ -1,4 +1,4 @@
-"""Builds and loads the causal language models of `transformers`; one place that knows checkpoint formats.
+"""Builds and loads the causal language models of `transformers`; the only place that knows checkpoint formats.
 
 Not here: training (pretrain.py, policy/), sampling (rollout/).
 """
@@ -21,7 +21,7 @@ def build_language_model(architecture: Mapping[str, Any]) -> PreTrainedModel:
             "hidden_size": 128, ...}.
 
     Raises:
-        ValueError: no model_type, a key that the type does not know, or head counts that do not divide.
+        ValueError: no model_type, an unknown key, or head counts that do not divide.
     """
     return AutoModelForCausalLM.from_config(_config(dict(architecture)))
 
@@ -30,15 +30,15 @@ def _config(architecture: dict[str, Any]) -> PretrainedConfig:
     kind = architecture.pop("model_type", None)
     where = "`model.init_args.architecture`"
     if kind is None:
-        raise ValueError(f"{where} names no model_type; add e.g. `model_type: qwen2`.")
+        raise ValueError(f"{where} has no model_type; add e.g. `model_type: qwen2`.")
     try:
         known = AutoConfig.for_model(kind)
     except ValueError as err:
-        raise ValueError(f"{where}: model_type {kind!r} is none that transformers knows; try qwen2.") from err
+        raise ValueError(f"{where}: model_type {kind!r} is unknown to transformers; try qwen2.") from err
     # rope_theta is read by transformers but kept under another name
     unknown = [key for key in architecture if not hasattr(known, key) and key != "rope_theta"]
     if unknown:
-        raise ValueError(f"{where}: {unknown} are no keys of {type(known).__name__}; check the spelling.")
+        raise ValueError(f"{where}: {unknown} are not keys of {type(known).__name__}; check the spelling.")
     config = AutoConfig.for_model(kind, **architecture)
     hidden, heads = config.hidden_size, config.num_attention_heads
     shared = getattr(config, "num_key_value_heads", heads)  # some types do not share them
@@ -51,7 +51,7 @@ def _config(architecture: dict[str, Any]) -> PretrainedConfig:
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """Let training mode compute what evaluation mode does, wherever a model of transformers keeps its rates of dropout."""
+    """Set all rates of dropout to 0, in modules, attributes and configs, where models of transformers keep them."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -65,7 +65,7 @@ def load_language_model(init_from: str) -> PreTrainedModel:
     """Open a language model: a Hugging Face folder, or a `.ckpt` (file, or folder of shards) of one of our modules.
 
     Raises:
-        ValueError: neither is there, or the file is no checkpoint of ours.
+        ValueError: neither exists, or the file is not a checkpoint of our modules.
     """
     path = Path(init_from)
     if (path / "config.json").is_file():
@@ -77,7 +77,7 @@ def load_language_model(init_from: str) -> PreTrainedModel:
     else:
         raise ValueError(
             f"init_from {init_from!r} is neither a Hugging Face folder (with config.json) nor a .ckpt file or folder; "
-            "train the stage before, or set `model.init_args.init_from`."
+            "train the earlier stage, or correct `model.init_args.init_from`."
         )
     if "language_model_config" not in checkpoint:
         raise ValueError(f"init_from {init_from!r} was not written by one of our modules; export it to a Hugging Face folder.")

@@ -1,4 +1,4 @@
-"""Fully sharded data parallelism (FSDP2): every process keeps a part of each weight, gradient and optimiser state.
+"""Fully sharded data parallelism (FSDP2): each process keeps a part of each weight, gradient and optimiser state.
 
 Lightning's ModelParallelStrategy sets up the mesh; the model is sharded when it is built (`StageModule.configure_model`).
 """
@@ -7,19 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 
 def shard(model: PreTrainedModel, mesh: DeviceMesh, *, half: bool = False, compile_layers: bool = False) -> None:
-    """Shard each decoder layer, and the rest of the model as one more part, in place.
+    """Shard each decoder layer, and the rest of the model as another part, in place.
 
     Args:
         model: with the same weights in every process.
         mesh: Lightning's, with the dimensions data_parallel and tensor_parallel.
-        half: gather weights as bfloat16; gradients are still summed in float32.
-        compile_layers: compile each layer, which is what torch.compile can do with sharded weights.
+        half: gather weights as bfloat16; gradients are summed in float32 all the same.
+        compile_layers: compile each layer: torch.compile cannot compile a whole sharded model.
 
     Raises:
         ValueError: the mesh has a tensor-parallel dimension above 1.
@@ -37,11 +39,16 @@ def shard(model: PreTrainedModel, mesh: DeviceMesh, *, half: bool = False, compi
     fully_shard(model, mesh=mesh["data_parallel"], mp_policy=policy)
 
 
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor itself or, if it is sharded, all of its parts; then every process must call this."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
 @contextmanager
 def gathered(model: torch.nn.Module) -> Iterator[None]:
-    """Keep the whole of a sharded model's weights in each process, so that processes may call it differently often.
+    """Keep all weights of a sharded model in each process, so that processes may call it different numbers of times.
 
-    Sampling stops at different lengths in different processes; sharded weights, gathered at each call, would wait for ever.
+    Sampling stops at different lengths in different processes; sharded weights, gathered at each call, would wait forever.
     Every process must enter. A model that is not sharded is left alone.
     """
     parts = [module for module in model.modules() if isinstance(module, FSDPModule)]

@@ -1,4 +1,4 @@
-"""How likely a model finds given texts, token by token (teacher forcing)."""
+"""Likelihood of given texts under a model, token by token (teacher forcing)."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def token_nll(model: PreTrainedModel, rows: Sequence[Sequence[int]], first: Sequ
     Args:
         model: a causal LM, in the mode (train or eval) it is in.
         rows: N token lists.
-        first: of each row, the first token asked for; at least 1, as token 0 is not predicted.
+        first: the first token to score in each row; at least 1, as token 0 is not predicted.
 
     Returns:
         N tensors of len(row) - first nats, on the CPU.

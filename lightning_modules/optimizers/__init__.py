@@ -1,4 +1,4 @@
-"""Optimisers as injected parts."""
+"""Optimisers."""
 
 from lightning_modules.optimizers.factories import AdamW, Chained, Muon, OptimizerFactory, number_by_model
 

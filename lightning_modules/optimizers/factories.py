@@ -1,4 +1,4 @@
-"""Optimisers as injected parts: an object that turns a model's parameters into one `torch.optim.Optimizer`."""
+"""Optimiser factories: each turns a model's parameters into one `torch.optim.Optimizer`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from lightning_modules.optimizers.muon import BatchedMuon
 
 
 class OptimizerFactory(ABC):
-    """Builds the optimiser of a model. Subclass it in a file of your own and name it by `class_path`."""
+    """Builds the optimiser of a model. Put a new subclass in a separate file and name it by `class_path`."""
 
     @abstractmethod
     def __call__(self, model: nn.Module) -> Optimizer:
@@ -43,7 +43,7 @@ class AdamW(OptimizerFactory):
         groups = [{"params": matrices, "weight_decay": self.weight_decay}, {"params": rest, "weight_decay": 0.0}]
         filled = [g for g in groups if g["params"]]
         optimizer = torch.optim.AdamW(filled, lr=self.lr, betas=self.betas, eps=self.eps, fused=self.fused)
-        # a fused step could undo the gradient scaling of fp16 by itself, but then Lightning would refuse to clip gradients
+        # if the fused step undid the gradient scaling of fp16, Lightning would refuse to clip gradients
         optimizer._step_supports_amp_scaling = False
         return optimizer
 
@@ -74,7 +74,7 @@ class Muon(OptimizerFactory):
 
 
 class Chained(Optimizer):
-    """Several optimisers over disjoint parameters as one, so that `global_step` counts each update once."""
+    """Several optimisers over disjoint parameters as one, so that `global_step` counts an update once."""
 
     def __init__(self, *parts: Optimizer) -> None:
         self.parts = parts
@@ -90,17 +90,15 @@ class Chained(Optimizer):
                 part._share()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore as any optimiser; the parts see the restored state."""
+        """Restore the state, which the parts share."""
         super().load_state_dict(state_dict)
         self._share()
 
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
         """Update the parameters of every part once; the closure runs once."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for part in self.parts:
+        first, *others = self.parts
+        loss = first.step(closure)
+        for part in others:
             part.step()
         return loss
 
@@ -111,7 +109,7 @@ def _split(model: nn.Module, first: Callable[[nn.Parameter], bool]) -> tuple[lis
 
 
 def _tables(model: nn.Module) -> set[nn.Parameter]:
-    """Weights that are looked up (tokens, positions) or make logits: rows of them are updated, not a map between spaces."""
+    """Weights of embeddings and output layers, whose rows belong to tokens or positions."""
     tables = [module for module in model.modules() if isinstance(module, nn.Embedding)]
     models = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
     heads = [head for one in models if (head := one.get_output_embeddings()) is not None]
@@ -121,12 +119,12 @@ def _tables(model: nn.Module) -> set[nn.Parameter]:
 def number_by_model(state: dict[str, Any], optimizer: Optimizer, model: nn.Module) -> dict[str, Any]:
     """Number the parameters of a saved state by their place in the model instead of in the optimiser's groups.
 
-    torch restores either; what shards a saved state (FSDP2) takes numbers to be the model's.
+    torch restores either; sharding a saved state (FSDP2) needs the model's numbers.
 
     Args:
         state: `optimizer.state_dict()`.
-        optimizer: whose state it is.
-        model: whose parameters it updates.
+        optimizer: its optimiser.
+        model: the model of the optimiser.
     """
     place = {parameter: number for number, parameter in enumerate(model.parameters())}
     places = [place[parameter] for group in optimizer.param_groups for parameter in group["params"]]

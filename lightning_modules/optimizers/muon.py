@@ -1,6 +1,6 @@
-"""torch's Muon in the precision that the device is fast in, all matrices of one shape at once.
+"""torch's Muon in the fast precision of the device, on all matrices of a shape at once.
 
-torch.optim.Muon orthogonalises in bfloat16 on every device, in which a CPU without units for it is tens of times slower.
+torch.optim.Muon always orthogonalises in bfloat16, which is tens of times slower on a CPU without bfloat16 units.
 Not here: which parameters are Muon's (factories.py).
 """
 
@@ -25,14 +25,14 @@ def orthogonalised(
     X <- a X + (b A + c A A) X,  A = X X^T,  from X = matrix / (its Frobenius norm).
 
     Args:
-        matrices_NRC: [N, R, C], each orthogonalised by itself.
+        matrices_NRC: [N, R, C], orthogonalised one by one.
         coefficients: (a, b, c).
         steps: of the iteration.
-        eps: the smallest norm divided by.
-        dtype: to compute in; None: that of the matrices.
+        eps: lower bound of the norm.
+        dtype: of the computation; None: that of the matrices.
 
     Returns:
-        [N, R, C] in `dtype`; singular values between 0.5 and 1.3 or so for Keller Jordan's coefficients.
+        [N, R, C] in `dtype`; singular values of about 0.5 to 1.3 with Keller Jordan's coefficients.
     """
     a, b, c = coefficients
     tall = matrices_NRC.shape[1] > matrices_NRC.shape[2]
@@ -46,13 +46,13 @@ def orthogonalised(
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on a GPU that has units for it, float32 elsewhere: so a CPU's numbers do not depend on its kind."""
+    """bfloat16 on a GPU with bfloat16 units, else float32, so that results are the same on every CPU."""
     has_units = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if has_units else torch.float32
 
 
 class BatchedMuon(torch.optim.Muon):
-    """torch.optim.Muon with its settings, state and updates; see the top of this file for what differs."""
+    """torch.optim.Muon with the same settings, state and updates; see the top of this file for the difference."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
@@ -77,7 +77,7 @@ class BatchedMuon(torch.optim.Muon):
             matrix.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.to(matrix.dtype), alpha=-rate)
 
     def _direction(self, group: dict[str, Any], matrix: Tensor) -> Tensor:
-        """The gradient's moving average, looked ahead where `nesterov`."""
+        """The gradient's moving average, with lookahead if `nesterov`."""
         state, grad = self.state[matrix], matrix.grad
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(grad)

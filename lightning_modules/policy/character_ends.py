@@ -1,4 +1,4 @@
-"""Where in a decoded text each of its tokens ends."""
+"""Where each token of a decoded text ends."""
 
 import json
 from bisect import bisect_left
@@ -10,17 +10,17 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 
 class CharacterEnds:
-    """Character offsets of sampled tokens. Encoding their text again would not do: a model may spell it with other tokens."""
+    """Character offsets of sampled tokens. Encoding the text again may give other tokens than those sampled."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Spell every entry of the tokenizer in bytes.
 
         Raises:
-            ValueError: the tokenizer is not a byte-level one, whose tokens are strings of bytes.
+            ValueError: the tokenizer is not byte-level.
         """
         decoder = json.loads(tokenizer.backend_tokenizer.to_str())["decoder"]
         if decoder is None or decoder["type"] != "ByteLevel":
-            raise ValueError("dense credit needs a byte-level tokenizer, such as `python main.py tokenizer` makes.")
+            raise ValueError("dense credit needs a byte-level tokenizer; train one with `python main.py tokenizer`.")
         byte_of = {sign: byte for byte, sign in bytes_to_unicode().items()}
         added = tokenizer.get_added_vocab()
         self.bytes: dict[int, bytes] = {
@@ -29,9 +29,9 @@ class CharacterEnds:
         }
 
     def __call__(self, ids: Iterable[int]) -> list[int]:
-        """For each token the number of characters that are complete with it; bytes that are no text decode to U+FFFD.
+        """For each token the number of characters complete after it; invalid bytes decode to U+FFFD.
 
-        Ids beyond the tokenizer's, which an embedding may hold, decode to nothing.
+        Ids above the tokenizer's, which an embedding may have, decode to nothing.
         """
         decoder = getincrementaldecoder("utf-8")("replace")
         ends, done = [], 0
@@ -42,10 +42,10 @@ class CharacterEnds:
 
 
 def token_at(ends: Sequence[int], character_end: int) -> int:
-    """The token that holds the last character before `character_end`: the first with which so many are complete.
+    """The token with the last character before `character_end`: the first after which `character_end` are complete.
 
     Args:
         ends: see `CharacterEnds`.
-        character_end: at least 1, at most the length of the text; an unfinished character at its end is the last token's.
+        character_end: at least 1, at most the length of the text; an incomplete character at its end belongs to the last token.
     """
     return min(bisect_left(ends, character_end), len(ends) - 1)

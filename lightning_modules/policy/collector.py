@@ -3,11 +3,12 @@
 Not here: how a policy learns from them (policy_module.py), the sampling engine (rollout/), scores (rewards/).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from datamodules.problems.keyed import keyed_generator
 from datamodules.rows.documents import PromptBatch
 from grammar import Report
 from grammar.checking.pool import Verifier
@@ -16,7 +17,7 @@ from lightning_modules.models.sharding import gathered
 from lightning_modules.policy.character_ends import CharacterEnds, token_at
 from lightning_modules.policy.experience import Group, describe
 from lightning_modules.rewards import Credit, Reward
-from lightning_modules.rollout import Randomness, SamplingParams, keyed_generator
+from lightning_modules.rollout import Completions, Randomness, SamplingParams
 from lightning_modules.stage import StageModule
 
 MorePrompts = Callable[[int, int], PromptBatch]  # attempt, number of problems -> problems
@@ -28,8 +29,8 @@ class GroupSettings:
 
     Args:
         size: G, completions per problem.
-        resample: how often groups whose completions all earn the same are replaced by fresh ones (DAPO's dynamic sampling,
-            arXiv:2503.14476, 3.2).
+        resample: how many times groups whose completions all earn the same are replaced by fresh ones (DAPO's dynamic
+            sampling, arXiv:2503.14476, 3.2).
         verify_workers: processes that judge completions; 0: the training process does.
     """
 
@@ -38,17 +39,14 @@ class GroupSettings:
     verify_workers: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse groups without completions, and resampling of groups that cannot vary."""
         if self.size < 1 or (self.resample and self.size < 2):
-            raise ValueError(
-                f"group: size={self.size} must be at least 1; to `resample` groups that do not vary, they need 2 completions."
-            )
+            raise ValueError(f"group: size={self.size} must be at least 1, and at least 2 with `resample`.")
 
 
 class RolloutCollector:
-    """Makes groups of judged and scored solutions to the problems it is given.
+    """Builds groups of judged and scored solutions.
 
-    log: what the last rollout was like, by log name.
+    log: statistics of the last rollout, by log name.
     """
 
     def __init__(
@@ -80,36 +78,33 @@ class RolloutCollector:
             found["train/groups_sampled_per_group"] = sampled / len(groups)
         means = stage.trainer.strategy.reduce(torch.tensor([*found.values()], device=stage.device), reduce_op="mean")
         self.log = dict(zip(found, means.tolist(), strict=True))
-        self.notify(groups)
+        for callback in stage.trainer.callbacks:  # what `on_rollout` returns is logged with the next training steps
+            if hasattr(callback, "on_rollout"):
+                self.log |= callback.on_rollout(stage.trainer, stage, groups) or {}
         return groups
 
-    def notify(self, groups: Sequence[Group]) -> None:
-        """Show a rollout to the callbacks that define `on_rollout`; what they return is logged with the next training steps."""
-        for callback in self.stage.trainer.callbacks:
-            if hasattr(callback, "on_rollout"):
-                self.log |= callback.on_rollout(self.stage.trainer, self.stage, groups) or {}
-
     def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
-        """[B][samples] reports on solutions sampled as in a rollout, from which nothing is learned.
+        """[B][samples] reports on solutions sampled as in a rollout, which are not learned from.
 
         Samples depend on each problem alone, and rollouts are the same as without probes.
         """
         generators = [keyed_generator(f"probe/{example.id}/{example.problem}") for example in prompts.examples]
         with gathered(self.stage.language_model):
-            done, responses = self.stage.complete(prompts.prompt_ids, samples, self.sampling, generators)
-        self.stage.compute.add("probe", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
-        return self.verifier([(e.graph, texts) for e, texts in zip(prompts.examples, responses, strict=True)])
+            return self._judged(prompts, samples, generators, "probe")[2]
 
-    def close(self) -> None:
-        """End the processes that judge."""
-        self.verifier.close()
+    def _judged(
+        self, prompts: PromptBatch, samples: int, randomness: Randomness, phase: str
+    ) -> tuple[Completions, list[list[str]], list[list[Report]]]:
+        """Completions, their [B][samples] texts and reports; sampling counts as compute of `phase`."""
+        done, responses = self.stage.complete(prompts.prompt_ids, samples, self.sampling, randomness)
+        self.stage.compute.add(phase, generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
+        pairs = [(example.graph, texts) for example, texts in zip(prompts.examples, responses, strict=True)]
+        return done, responses, self.verifier(pairs)
 
     def _groups(self, prompts: PromptBatch) -> list[Group]:
         """Sample, judge and score."""
         size = self.group.size
-        done, responses = self.stage.complete(prompts.prompt_ids, size, self.sampling, self._randomness(prompts))
-        self.stage.compute.add("rollout", generation_counts([len(ids) for ids in prompts.prompt_ids], done.length_N))
-        reports = self.verifier([(e.graph, texts) for e, texts in zip(prompts.examples, responses, strict=True)])
+        done, responses, reports = self._judged(prompts, size, self._randomness(prompts), "rollout")
         rows, logp_N, groups = done.rows(), done.logp_NT.sum(dim=1).tolist(), []
         for b, (ids, texts, found) in enumerate(zip(prompts.prompt_ids, responses, reports, strict=True)):
             parts = [self.reward(text, report) for text, report in zip(texts, found, strict=True)]
@@ -119,13 +114,13 @@ class RolloutCollector:
         return groups
 
     def _randomness(self, prompts: PromptBatch) -> Randomness:
-        """PyTorch's generator; with several processes, whose generators are equal, one for each problem."""
+        """PyTorch's generator; with several processes, whose generators are equal, one per problem."""
         if self.stage.trainer.world_size == 1:
             return None
         return [keyed_generator(f"rollout/{torch.initial_seed()}/{index}") for index in prompts.indices]
 
     def _credit(self, completions: list[list[int]], texts: list[str], reports: list[Report]) -> list[list[tuple[int, float]]]:
-        """What steps of a group's completions earn, each by its last token; empty without `credit`."""
+        """Rewards of the steps of a group's completions, each with its last token; empty without `credit`."""
         if self.credit is None:
             return []
         if self.character_ends is None:

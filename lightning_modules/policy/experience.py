@@ -5,7 +5,6 @@ Shapes: B prompts, G completions each, N = B*G rows, T tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Self
 
 import torch
 from torch import Tensor
@@ -23,10 +22,10 @@ class Group:
     prompt:      token ids.
     completions: [G] token ids.
     logp:        [G] log-probabilities under the policy that sampled them, at the sampling temperature, nats.
-    responses:   [G] the same as text.
-    reports:     [G] what is true of them.
-    parts:       [G] their rewards, by name of each part.
-    credit:      [G] what steps earn as well: (last token of the step, reward); or empty.
+    responses:   [G] texts.
+    reports:     [G] verdicts.
+    parts:       [G] rewards, by name of each part.
+    credit:      [G] rewards of steps: (last token of the step, reward); or empty.
     """
 
     example: Example
@@ -40,12 +39,12 @@ class Group:
 
     @property
     def rewards(self) -> list[float]:
-        """[G] the total reward of each completion."""
+        """[G] total reward of each completion."""
         return [sum(part.values()) for part in self.parts]
 
     @property
     def varies(self) -> bool:
-        """Whether completions, or steps, differ in reward: nothing is learned from a group that does not vary."""
+        """Whether completions, or steps, differ in reward; otherwise nothing can be learned from the group."""
         return len(set(self.rewards)) > 1 or len({reward for places in self.credit for _, reward in places}) > 1
 
 
@@ -56,9 +55,9 @@ class Experience:
     tokens_NT:  int64, prompt then completion then padding.
     mask_NT:    bool, true where position t predicts a sampled token.
     reward_NT:  the completion's reward, at its last token, less penalties of tokens.
-    credit_NT:  what steps earn, at their last tokens.
+    credit_NT:  rewards of steps, at their last tokens.
     ends_NT:    bool, where steps end.
-    logp_N:     log-probability of each completion as its sampler had it, nats.
+    logp_N:     log-probability of each completion according to the sampler, nats.
     group_size: G.
     """
 
@@ -72,32 +71,27 @@ class Experience:
 
     @property
     def rewards_BG(self) -> Tensor:
-        """[B, G] what each completion earns, but for its steps."""
+        """[B, G] reward of each completion, without its steps."""
         return self.reward_NT.sum(dim=1).view(-1, self.group_size)
-
-    def to(self, device: torch.device) -> Self:
-        """Move every tensor."""
-        tensors = (self.tokens_NT, self.mask_NT, self.reward_NT, self.credit_NT, self.ends_NT, self.logp_N)
-        return type(self)(*(tensor.to(device) for tensor in tensors), self.group_size)
 
 
 @dataclass(slots=True)
 class ExperienceBatch:
     """A minibatch of a rollout, cut to its longest row.
 
-    rows_N:       which rows of the rollout these are.
+    rows_N:       numbers of the rows in the rollout.
     tokens_NT, mask_NT: as in Experience.
-    logp_sampled_N: log-probability of each completion as its sampler had it, nats.
-    logp_old_NT:  log-probability of each sampled token under the policy that sampled, nats; None where that is the policy that
-                  learns, as in the only update of a rollout.
+    logp_sampled_N: log-probability of each completion according to the sampler, nats.
+    logp_old_NT:  log-probability of each sampled token under the policy that sampled, nats; None in the only update of a
+                  rollout, in which that policy is the one that learns.
     logp_ref_NT:  the same under the reference policy; None without one.
-    tokens:       sampled tokens of the whole rollout over its number of minibatches, the mean over processes: the divisor of a
-                  token mean that stays right when gradients of minibatches and processes are averaged.
+    tokens:       mean sampled tokens of a minibatch, over minibatches and processes: the divisor of a token mean that stays
+                  correct when gradients are averaged.
     sequences:    the same for completions.
-    value_NT:     what a critic expects before each sampled token; None without one.
-    token_rewards_NT: what each sampled token earns: the completion's reward and those of its steps, less penalties.
-    advantage_NT: how much more each sampled token earns than expected.
-    return_NT:    what the critic should expect.
+    value_NT:     value before each sampled token; None without a critic.
+    token_rewards_NT: reward of each sampled token: the completion's and those of its steps, less penalties.
+    advantage_NT: advantage of each sampled token.
+    return_NT:    target of the critic.
     """
 
     rows_N: Tensor
@@ -112,10 +106,6 @@ class ExperienceBatch:
     token_rewards_NT: Tensor | None = None
     advantage_NT: Tensor | None = None
     return_NT: Tensor | None = None
-
-    def to(self, device: torch.device, **kwargs: bool) -> Self:
-        """Move every tensor, as Lightning's transfer asks."""
-        return type(self)(**{k: None if v is None else v.to(device, **kwargs) for k, v in self.state_dict().items()})
 
     def old(self, logp_NT: Tensor) -> Tensor:
         """Log-probabilities under the policy that sampled; `logp_NT` are those under the policy that learns."""

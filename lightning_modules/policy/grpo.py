@@ -1,7 +1,7 @@
 """GRPO and its family on verified traces: sample G solutions per problem, score them, take clipped policy steps.
 
 Departs from arXiv:2402.03300: the loss is averaged over the tokens of the rollout, not per sequence.
-Not here: formulas (formulas/), what a trace is worth (rewards/), sampling (collector.py), log-probabilities (policy_module.py).
+Not here: formulas (formulas/), rewards (rewards/), sampling (collector.py), log-probabilities (policy_module.py).
 """
 
 from collections.abc import Sequence
@@ -28,27 +28,27 @@ from lightning_modules.rewards import Reward
 class GRPOModule(PolicyModule):
     """maximise  E[ min(rho A, clip(rho, 1-low, 1+high) A) ] - beta KL(pi || ref),  rho = pi / pi_old,  A = (r - mean) / std.
 
-    With `credit`, the advantage of a token includes that of the steps from its own on (4.1.3 of the paper).
+    With `credit`, the advantage of a token includes those of its own and later steps (section 4.1.3 of the paper).
     A variant overrides `advantages`, `log_ratio` or `mean`.
     """
 
     def __init__(
         self, init_from: str, reward: Reward, *, std_correction: int = 0, step_discount: float = 1.0, **policy: Any
     ) -> None:
-        """Check how advantages are normalised.
+        """Choose how advantages are normalised.
 
         Args:
             init_from: weights of an earlier stage, which are also the reference policy's.
             reward: scores a verified response.
             std_correction: the std of a group divides by G minus this.
-            step_discount: of the steps after a token's own, if steps earn; 0: each token answers for its own step alone.
+            step_discount: of later steps, if steps earn; 0: a token's advantage depends on its own step alone.
             policy: see PolicyModule.
         """
         super().__init__(init_from, reward, **policy)
         if (std_correction or self.collector.credit) and type(self).advantages is not GRPOModule.advantages:
             raise ValueError(f"{type(self).__name__} divides by no std; leave out `std_correction` and `credit`.")
         if not 0 <= step_discount <= 1:
-            raise ValueError(f"step_discount={step_discount} must lie within 0 and 1.")
+            raise ValueError(f"step_discount={step_discount} must be within 0 and 1.")
         if not 0 <= std_correction < self.group.size:
             raise ValueError(f"std_correction={std_correction} must be at least 0 and below group.size={self.group.size}.")
         self.std_correction, self.step_discount = std_correction, step_discount
@@ -66,7 +66,7 @@ class GRPOModule(PolicyModule):
         return token_mean(terms_NT, batch.mask_NT, tokens=batch.tokens)
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
-        """One minibatch, sampled, judged and scored by `collect`."""
+        """Update on one minibatch of a rollout; see `collect`."""
         logp_NT = self.token_logp(batch.tokens_NT, batch.mask_NT)
         log_ratio_NT = self.log_ratio(logp_NT, batch)
         gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT)
@@ -74,7 +74,7 @@ class GRPOModule(PolicyModule):
         return self.log_update(loss, logp_NT, log_ratio_NT, batch)
 
     def has_gradient(self, experience: Experience) -> Tensor:
-        """[N] bool: without an advantage the gradient is exactly 0."""
+        """[N] bool: rows with an advantage; otherwise the gradient is exactly 0."""
         return (self._advantage(experience) != 0).any(dim=1)
 
     def compute_advantages(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
@@ -84,7 +84,7 @@ class GRPOModule(PolicyModule):
             batch.advantage_NT = advantage_NT[batch.rows_N, : batch.mask_NT.shape[1]]
 
     def _advantage(self, experience: Experience) -> Tensor:
-        """[N, T], 0 on all but sampled tokens."""
+        """[N, T], 0 except on sampled tokens."""
         advantage_NT = self.advantages(experience.rewards_BG).flatten()[:, None] * experience.mask_NT
         if self.collector.credit is None:
             return advantage_NT
@@ -99,7 +99,7 @@ class GRPOModule(PolicyModule):
 class DrGRPOModule(GRPOModule):
     """Dr. GRPO (arXiv:2503.20783): A = r - mean, and a loss divided by the longest completion allowed.
 
-    It leaves out the two divisions that favour easy problems and long answers.
+    It omits the two divisions that favour easy problems and long answers.
     """
 
     def advantages(self, rewards_BG: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""What reinforcement learning stages share: rollouts become experience, experience becomes minibatches.
+"""The base of reinforcement learning stages: rollouts become experience, experience becomes minibatches.
 
-The training loader calls `collect` once per rollout (datamodules/reinforcement.py), so a rollout comes from the weights that the
-last update left. Not here: sampling and judging (collector.py), formulas (formulas/), the loss (grpo.py, ppo.py).
+The training loader calls `collect` once per rollout (datamodules/reinforcement.py), so a rollout comes from the weights after the
+last update. Not here: sampling and judging (collector.py), formulas (formulas/), the loss (grpo.py, ppo.py).
 """
 
 from abc import abstractmethod
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -20,22 +21,22 @@ from lightning_modules.formulas import token_mean
 from lightning_modules.models.compute import nominal_rl_tokens, row_counts
 from lightning_modules.models.group_forward import group_counts, groupable, grouped_logp
 from lightning_modules.models.language_model import disable_dropout
-from lightning_modules.optimizers import AdamW, OptimizerFactory
+from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.collector import GroupSettings, MorePrompts, RolloutCollector
 from lightning_modules.policy.experience import Experience, ExperienceBatch, to_experience
 from lightning_modules.policy.trust_region import Clip, KLPenalty, ReferencePolicy
 from lightning_modules.rewards import Credit, Reward
 from lightning_modules.rollout import SamplingParams
-from lightning_modules.schedules import Constant, Schedule
+from lightning_modules.schedules import Constant
 from lightning_modules.stage import StageModule
 
 
 @dataclass(frozen=True)
 class UpdateSettings:
-    """How a rollout is learned from.
+    """Use of a rollout for updates.
 
     Args:
-        minibatches: parts a rollout is cut into; each is one training step.
+        minibatches: parts of a rollout; each is one training step.
         epochs: passes over a rollout.
     """
 
@@ -43,13 +44,14 @@ class UpdateSettings:
     epochs: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse a rollout that nothing is learned from."""
         if min(self.minibatches, self.epochs) < 1:
             raise ValueError(f"update: minibatches={self.minibatches} and epochs={self.epochs} must be at least 1.")
 
 
 class PolicyModule(StageModule, metaclass=EarlierArguments):
-    """A policy that learns from its own verified solutions. Subclasses give `compute_advantages` and `training_step`."""
+    """A policy that learns from its own verified solutions. Subclasses define `compute_advantages` and `training_step`."""
+
+    default_optimizer, default_schedule = AdamW(lr=1e-6, weight_decay=0.01), Constant()  # the rate is that of the paper's RL
 
     earlier_arguments: ClassVar = {
         "group_size": "group.size", "resample": "group.resample", "verify_workers": "group.verify_workers",
@@ -61,59 +63,45 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         update: UpdateSettings = UpdateSettings(), clip: Clip = Clip(), kl: KLPenalty = KLPenalty(),
         sampling: SamplingParams = SamplingParams(), **stage: Any,
     ) -> None:  # fmt: skip
-        """Build the parts; models are built by `configure_model`.
+        """Build the parts; `configure_model` builds the models.
 
         Args:
             init_from: weights of an earlier stage, which are also the reference policy's.
             reward: scores a verified response.
-            credit: scores places within it as well; None: none.
+            credit: also scores places within it; None: none.
             group: completions per problem, and when they are replaced.
             update: minibatches and passes of a rollout.
             clip: how far from the sampling policy an update may go.
             kl: penalty on the divergence from the reference policy.
-            sampling: how rollouts are sampled; ratios are those of the whole distribution, also if `top_p` or `top_k` cut it.
+            sampling: how rollouts are sampled; ratios are those of the whole distribution even if `top_p` or `top_k` truncate it.
             stage: `optimizer`, `schedule` and `evaluation`; see StageModule.
         """
         super().__init__(None, init_from, **stage)
         if kl.target is not None and not kl.weight:
-            raise ValueError("kl: weight=0 leaves `target` nothing to steer; set `kl.weight` above 0.")
+            raise ValueError("kl: `target` needs a weight to adapt; set `kl.weight` above 0.")
         self.collector = RolloutCollector(self, reward, credit, group, sampling)
         self.group, self.update, self.clip, self.kl, self.sampling = group, update, clip, kl, sampling
+        self.epochs = update.epochs  # read by the training loader
         self.reference, self.kl_weight = ReferencePolicy(init_from, kl.reference_decay), kl.weight
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
-
-    @staticmethod
-    def default_optimizer() -> OptimizerFactory:
-        """AdamW at the rate of the paper's RL."""
-        return AdamW(lr=1e-6, weight_decay=0.01)
-
-    @staticmethod
-    def default_schedule() -> Schedule:
-        """A constant rate."""
-        return Constant()
 
     @abstractmethod
     def compute_advantages(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
         """Set `advantage_NT` of each batch."""
 
     def has_gradient(self, experience: Experience) -> Tensor:
-        """[N] bool: rows that have a gradient. Asked only without a reference, which pulls on every row."""
+        """[N] bool: rows that have a gradient. Used only without a reference, which gives every row a gradient."""
         return torch.ones(len(experience.tokens_NT), dtype=torch.bool)
 
     def configure_model(self) -> None:
-        """Build or load the language model, once, without dropout: the policy that learns is the one that sampled."""
+        """Build or load the language model, once, without dropout: the policy learns as it sampled."""
         if self.language_model is None:
             super().configure_model()
             disable_dropout(self.language_model)
 
     @property
-    def epochs(self) -> int:
-        """Passes over a rollout, as the training loader asks."""
-        return self.update.epochs
-
-    @property
     def needs_old_logp(self) -> bool:
-        """Whether log-probabilities at the rollout are needed; in its only update the policy is the one that sampled."""
+        """Whether log-probabilities at the rollout are needed; in its only update the policy is still the one that sampled."""
         return self.update.minibatches * self.update.epochs > 1 or self.kl.weight > 0
 
     def token_logp(self, tokens_NT: Tensor, mask_NT: Tensor, model: PreTrainedModel | None = None) -> Tensor:
@@ -129,7 +117,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         return torch.where(mask_NT, logp_NT, 0.0)
 
     def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens that `token_logp` passes through a model, and what they attend to."""
+        """Tokens that `token_logp` passes through a model, and the tokens they attend to."""
         return group_counts(tokens_NT, mask_NT) if groupable(self.language_model) else row_counts(mask_NT)
 
     def next_logp(self, logits_NTV: Tensor, tokens_NT: Tensor) -> Tensor:
@@ -138,7 +126,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         return logp_NTV.gather(-1, tokens_NT[:, 1:, None]).squeeze(-1)
 
     def old_outputs(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
-        """What the policy that sampled says of rows, by fields of ExperienceBatch; asked if `needs_old_logp`."""
+        """Outputs of the policy that sampled, by field of ExperienceBatch; called if `needs_old_logp`."""
         return {"logp_old_NT": self.token_logp(tokens_NT, mask_NT)}
 
     def collect(self, prompts: PromptBatch, more: MorePrompts) -> list[ExperienceBatch]:
@@ -146,10 +134,10 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
 
         Args:
             prompts: B problems.
-            more: fresh problems by attempt (from 1) and number, for groups that are replaced.
+            more: fresh problems by attempt (from 1) and count, for groups that are replaced.
 
         Raises:
-            ValueError: there are fewer completions than minibatches.
+            ValueError: fewer completions than minibatches.
         """
         problems, size, parts = len(prompts.indices), self.group.size, self.update.minibatches
         if problems * size < parts:
@@ -158,9 +146,9 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
                 "`update.minibatches`, or raise `prompts_per_rollout` or `group.size`."
             )
         length = self.language_model.config.max_position_embeddings
-        self.compute.add_nominal(nominal_rl_tokens(problems, size, length, reference=bool(self.kl.weight)))
+        self.compute.nominal_tokens += nominal_rl_tokens(problems, size, length, reference=bool(self.kl.weight))
         groups = self.collector.collect(prompts, more)
-        experience = to_experience(groups, self.tokenizer.pad_token_id).to(self.device)
+        experience = move_data_to_device(to_experience(groups, self.tokenizer.pad_token_id), self.device)
         divisors = self._divisors(experience)
         batches = [self.minibatch(experience, rows, divisors) for rows in self._rows_of_minibatches(experience)]
         if self.kl.weight:
@@ -174,15 +162,15 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         return batches
 
     def restore(self, states: Sequence[dict[str, Any]]) -> list[ExperienceBatch]:
-        """Minibatches from what their `state_dict` gave."""
+        """Rebuild minibatches from their `state_dict`s."""
         return [ExperienceBatch(**state) for state in states]
 
     def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
-        """[B][samples] reports on solutions from which nothing is learned; see `RolloutCollector.probe`."""
+        """[B][samples] reports on solutions that are not learned from; see `RolloutCollector.probe`."""
         return self.collector.probe(prompts, samples)
 
     def _divisors(self, experience: Experience) -> tuple[Tensor, Tensor]:
-        """Tokens and completions of the rollout over its minibatches, the mean over processes; counts the tokens."""
+        """Mean tokens and completions of a minibatch, over minibatches and processes; also counts the tokens."""
         counts = torch.stack([experience.mask_NT.sum(), torch.tensor(len(experience.mask_NT), device=self.device)]).double()
         counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
         self.tokens_seen += (counts[0] * self.trainer.world_size).round().long()
@@ -190,7 +178,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         return tokens, sequences
 
     def _rows_of_minibatches(self, experience: Experience) -> list[Tensor]:
-        """Rows without a gradient are left out, but each minibatch keeps one row."""
+        """Rows with a gradient; each minibatch keeps at least one row."""
         parts = torch.arange(len(experience.tokens_NT)).tensor_split(self.update.minibatches)
         if self.kl.weight:
             return list(parts)
@@ -198,7 +186,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         return [kept if len(kept := rows[has_gradient_N[rows]]) else rows[:1] for rows in parts]
 
     def minibatch(self, experience: Experience, rows_N: Tensor, divisors: tuple[Tensor, Tensor]) -> ExperienceBatch:
-        """Rows cut to their longest, with log-probabilities under the policy that sampled and the reference."""
+        """Rows cut to the longest, with log-probabilities under the policy that sampled and the reference."""
         rows_N = rows_N.to(self.device)
         width = int(experience.mask_NT[rows_N].any(dim=0).nonzero().max()) + 1
         tokens_NT, mask_NT = experience.tokens_NT[rows_N, : width + 1], experience.mask_NT[rows_N, :width]
@@ -215,7 +203,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         )  # fmt: skip
 
     def _apply_kl(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
-        """Adapt the weight to how far this rollout is from the reference; with `place: reward`, subtract that from rewards."""
+        """Adapt the weight to the rollout's divergence from the reference; with `place: reward`, charge it to rewards."""
         terms = [torch.where(b.mask_NT, self.kl.terms(b.logp_old_NT, b.logp_ref_NT), 0.0) for b in batches]
         sums = torch.stack([sum(kl_NT.sum() for kl_NT in terms), sum(b.mask_NT.sum() for b in batches)])
         kl, tokens = self.trainer.strategy.reduce(sums, reduce_op="mean").tolist()
@@ -226,7 +214,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
                 experience.reward_NT[batch.rows_N, : kl_NT.shape[1]] -= self.kl_weight * kl_NT
 
     def penalty(self, logp_NT: Tensor, batch: ExperienceBatch) -> Tensor:
-        """[N, T] weight * KL(pi || reference) if it is part of the loss, else 0."""
+        """[N, T] weight * KL(pi || reference) if the penalty is in the loss, else 0."""
         if not self.kl.weight:
             return torch.zeros_like(logp_NT)
         kl_NT = self.kl.terms(logp_NT, batch.logp_ref_NT)
@@ -251,19 +239,19 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         return {"loss": loss, "tokens": batch.mask_NT.sum()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the reference and the weight of the penalty, which may have moved, and the log of the current rollout."""
+        """Save the reference and the weight of the penalty, which may have moved, and the log of the current rollout."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["policy"] = {
             "reference": self.reference.state_dict(), "kl_weight": self.kl_weight, "rollout_log": self.collector.log,
         }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore them; a weight that does not adapt stays as configured."""
+        """Restore what was saved; a weight that does not adapt stays as configured."""
         super().on_load_checkpoint(checkpoint)
         if "policy" not in checkpoint:
             raise ValueError(
-                "the checkpoint is of another kind of stage; to learn from its weights give it as `model.init_args.init_from`, "
-                "to evaluate it give the config of its own stage."
+                "the checkpoint is of another kind of stage; to learn from its weights set `model.init_args.init_from` to it, "
+                "to evaluate it use the config of its stage."
             )
         state = checkpoint["policy"]
         self.reference.load_state_dict(state["reference"])
@@ -274,4 +262,4 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
     def teardown(self, stage: str) -> None:
         """End the processes that judge."""
         super().teardown(stage)
-        self.collector.close()
+        self.collector.verifier.close()

@@ -1,4 +1,4 @@
-"""PPO on verified traces: a critic predicts what a response will earn, token by token; the policy moves where more was earned.
+"""PPO on verified traces: a critic predicts the reward of a response at each token; the policy learns from the error.
 
 Departs from arXiv:1707.06347: advantages are normalised over the rollout (arXiv:2005.12729), there is no entropy bonus, and
 KL(pi || ref) is the penalty of policy_module.py. One optimiser updates both by one summed loss, so `global_step` counts updates.
@@ -32,13 +32,13 @@ from lightning_modules.rewards import Reward
 
 @dataclass(frozen=True)
 class ValueLearning:
-    """How returns are formed and learned.
+    """How returns are defined and learned.
 
     Args:
         discount: of later rewards.
         decay: lambda of GAE.
-        clip: how far from the value at the rollout the loss follows, reward units; None: without bound.
-        weight: of the value loss beside the policy's.
+        clip: bound on the change of a value since the rollout, reward units; None: no bound.
+        weight: of the value loss relative to the policy's.
     """
 
     discount: float = 1.0
@@ -47,12 +47,7 @@ class ValueLearning:
     weight: float = 0.5
 
     def __post_init__(self) -> None:
-        """Refuse what is no discount, and a critic that does not learn."""
-        if (
-            not (0 <= self.discount <= 1 and 0 <= self.decay <= 1)
-            or self.weight <= 0
-            or (self.clip is not None and self.clip <= 0)
-        ):
+        if not (0 <= self.discount <= 1 and 0 <= self.decay <= 1 and self.weight > 0 and (self.clip is None or self.clip > 0)):
             raise ValueError(f"{self}: discount and decay must be within 0 and 1, weight and clip above 0.")
 
 
@@ -63,13 +58,13 @@ class PPOModule(PolicyModule):
         self, init_from: str, reward: Reward, *, critic: Critic | None = None, values: ValueLearning = ValueLearning(),
         critic_optimizer: OptimizerFactory | None = None, **policy: Any,
     ) -> None:  # fmt: skip
-        """Take the critic; its parameters are built by `configure_model`.
+        """Store the critic; `configure_model` builds its parameters.
 
         Args:
             init_from: weights of an earlier stage, which are also the reference policy's.
-            reward: scores a verified response; its last token earns it.
-            critic: whose hidden states values are read from; None: the policy's.
-            values: how returns are formed and learned.
+            reward: scores a verified response; its last token gets the score.
+            critic: computes values; None: a head on the policy's hidden states.
+            values: how returns are defined and learned.
             critic_optimizer: of the critic's parameters; None: built like the policy's.
             policy: see PolicyModule.
         """
@@ -95,7 +90,7 @@ class PPOModule(PolicyModule):
         return torch.where(mask_NT, self.next_logp(output.logits, tokens_NT), 0.0), value_NT
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
-        """One minibatch, sampled, judged and scored by `collect`."""
+        """Update on one minibatch of a rollout; see `collect`."""
         logp_NT, value_NT = self.policy_and_value(batch.tokens_NT, batch.mask_NT)
         log_ratio_NT = token_log_ratio(logp_NT, batch.old(logp_NT))
         gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT) - self.penalty(logp_NT, batch)
@@ -109,11 +104,11 @@ class PPOModule(PolicyModule):
 
     @property
     def needs_old_logp(self) -> bool:
-        """Always: returns need the values at the rollout."""
+        """Always, as returns need the values at the rollout."""
         return True
 
     def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
-        """Values are read row by row, and log-probabilities with them."""
+        """Values and log-probabilities are computed row by row."""
         return row_counts(mask_NT)
 
     def old_outputs(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:

@@ -5,19 +5,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
-from lightning_modules.formulas import (
-    adapted_weight,
-    clipped_surrogate,
-    clipped_tokens,
-    kl_k1,
-    kl_k2,
-    kl_k3,
-    with_kl_gradient,
-)
+from lightning_modules.formulas import adapted_weight, clipped_surrogate, clipped_tokens, kl_k1, kl_k2, kl_k3, with_kl_gradient
 from lightning_modules.models.language_model import load_language_model
+from lightning_modules.models.sharding import whole
 
 _ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
 
@@ -37,7 +29,6 @@ class Clip:
     dual: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an interval that does not hold 1, and a dual bound inside it."""
         if not 0 < self.low < 1 or self.above <= 0 or (self.dual is not None and self.dual <= 1 + self.above):
             raise ValueError(f"{self}: need 0 < low < 1, high above 0 and dual above 1 + high.")
 
@@ -47,7 +38,7 @@ class Clip:
         return self.low if self.high is None else self.high
 
     def surrogate(self, log_ratio_NT: Tensor, advantage_NT: Tensor) -> Tensor:
-        """[N, T] what is to be maximised; see `clipped_surrogate`."""
+        """[N, T] the objective to maximise; see `clipped_surrogate`."""
         return clipped_surrogate(log_ratio_NT, advantage_NT, low=self.low, high=self.above, dual=self.dual)
 
     def clipped(self, log_ratio_NT: Tensor, advantage_NT: Tensor) -> Tensor:
@@ -57,18 +48,18 @@ class Clip:
 
 @dataclass(frozen=True)
 class KLPenalty:
-    """weight * KL(pi || reference): how it is estimated, where it is charged, and how its weight adapts.
+    """weight * KL(pi || reference): its estimator, its place, and how its weight adapts.
 
     Args:
         estimator: see formulas/kl.py.
-        place: "loss": a term of every token; "reward": subtracted from what each token earns.
-        exact_gradient: in the loss, use the gradient of KL(pi || reference) itself under any estimator.
-        target: nats per token that the weight is steered to after each rollout (arXiv:1909.08593, 2.2); None: it is fixed.
-        gain: how fast the weight follows.
+        place: "loss": a term of every token; "reward": subtracted from the reward of each token.
+        exact_gradient: in the loss, use the gradient of KL(pi || reference) itself with any estimator.
+        target: nats per token that the weight is adapted to after each rollout (arXiv:1909.08593, 2.2); None: it is fixed.
+        gain: how fast the weight adapts.
         reference_decay: 1: the reference is the policy at the start; below 1, after each rollout it keeps this share of itself
             and takes the rest from the policy.
         weight: beta; 0 needs no reference. With a target, the weight at the start.
-        bounds: least and greatest weight under a target.
+        bounds: minimum and maximum weight with a target.
     """
 
     estimator: Literal["k1", "k2", "k3"] = "k3"
@@ -81,13 +72,12 @@ class KLPenalty:
     bounds: tuple[float, float] = (0.0, float("inf"))
 
     def __post_init__(self) -> None:
-        """Refuse a penalty that does nothing or cannot be steered."""
         if self.weight < 0:
             raise ValueError(f"kl: weight={self.weight} must be at least 0.")
         if self.estimator == "k1" and self.place == "loss" and not self.exact_gradient:
-            raise ValueError("kl: k1 in the loss has a gradient of mean 0; set `exact_gradient: true`, or take k2 or k3.")
+            raise ValueError("kl: k1 in the loss has a gradient of mean 0; set `exact_gradient: true`, or use k2 or k3.")
         if self.exact_gradient and self.place == "reward":
-            raise ValueError("kl: a penalty in the reward has no gradient; leave out `exact_gradient`, or put it in the loss.")
+            raise ValueError("kl: a penalty in the reward has no gradient; leave out `exact_gradient`, or set `place: loss`.")
         if self.target is not None and not (self.target > 0 and 0 < self.gain < 5 and 0 <= self.bounds[0] <= self.bounds[1]):
             raise ValueError(
                 f"kl: target={self.target} must be above 0, gain={self.gain} between 0 and 5 (so that the weight stays above 0), "
@@ -97,12 +87,12 @@ class KLPenalty:
             raise ValueError(f"kl: reference_decay={self.reference_decay} must lie within 0 and 1 (1: it never moves).")
 
     def terms(self, logp_NT: Tensor, logp_ref_NT: Tensor) -> Tensor:
-        """[N, T] nats, with the gradient that is asked for."""
+        """[N, T] nats, with the configured gradient."""
         kl_NT = _ESTIMATORS[self.estimator](logp_NT, logp_ref_NT)
         return with_kl_gradient(kl_NT, logp_NT, logp_ref_NT) if self.exact_gradient else kl_NT
 
     def next_weight(self, weight: float, measured: float) -> float:
-        """The weight after a rollout on which `measured` nats per token were found."""
+        """The weight after a rollout with `measured` nats per token."""
         if self.target is None:
             return weight
         return min(max(adapted_weight(weight, measured, target=self.target, gain=self.gain), self.bounds[0]), self.bounds[1])
@@ -111,7 +101,7 @@ class KLPenalty:
 class ReferencePolicy:
     """The weights of `init_from`, loaded at first use; then w_ref <- decay w_ref + (1 - decay) w at every `update`.
 
-    No module on purpose: frozen weights are those of `init_from` and have no place in a checkpoint.
+    Not a module, so that frozen weights, which `init_from` holds, do not enter checkpoints.
     """
 
     def __init__(self, init_from: str, decay: float = 1.0) -> None:
@@ -126,18 +116,17 @@ class ReferencePolicy:
 
     @torch.no_grad()
     def update(self, policy: nn.Module, device: torch.device) -> None:
-        """Move towards `policy`; if that is sharded, every process must call this."""
+        """Move towards `policy`; if it is sharded, every process must call this."""
         if self.decay == 1:
             return
         for own, theirs in zip(self.on(device).parameters(), policy.parameters(), strict=True):
-            whole = theirs.full_tensor() if isinstance(theirs, DTensor) else theirs
-            own.lerp_(whole.to(own.dtype), 1 - self.decay)
+            own.lerp_(whole(theirs).to(own.dtype), 1 - self.decay)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Weights that are found nowhere else; none for a frozen reference."""
+        """Weights that are stored nowhere else; none for a frozen reference."""
         return {} if self.decay == 1 or self.model is None else self.model.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
+        """Restore a `state_dict`."""
         if state:
             self.on(torch.device("cpu")).load_state_dict(state)

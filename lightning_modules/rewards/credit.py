@@ -1,4 +1,4 @@
-"""Dense credit: rewards that fall within a response, besides the reward of the whole."""
+"""Dense credit: rewards within a response, in addition to the reward of the whole."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from grammar import Report
 
 
 class Earned(NamedTuple):
-    """The text up to character `end` (excluded) has just earned `reward`."""
+    """A reward at character `end` (excluded) of a response."""
 
     end: int
     reward: float
 
 
 class Credit(ABC):
-    """Says what places of responses earn. It sees all responses to a problem at once. Add yours in a file of its own."""
+    """Scores places within the responses to one problem, all at once. Put a new subclass in a separate file."""
 
     @abstractmethod
     def __call__(self, responses: Sequence[str], reports: Sequence[Report]) -> list[list[Earned]]:
@@ -24,10 +24,10 @@ class Credit(ABC):
 
         Args:
             responses: [G] what the model wrote after `<solution>`.
-            reports: [G] what is true of them; characters of steps and errors are those of the responses.
+            reports: [G] verdicts; characters of steps and errors are those of the responses.
 
         Returns:
-            [G] for each response its places, each the end of a step: in GRPO a reward of 0 counts as that of a step.
+            [G] the scored places of each response, each the end of a step; in GRPO a reward of 0 counts as a step.
         """
 
 
@@ -35,18 +35,17 @@ class Credit(ABC):
 class StepCredit(Credit):
     """At the end of each step: right / n if it is without error, else wrong / n, n the number of gold quantities.
 
-    Right steps that no gold solution has earn nothing, so that writing more of them does not pay.
+    Right steps outside the gold solution earn nothing, so that extra steps do not pay.
 
     Args:
-        right: what a solution earns in all if all of its steps are right.
-        wrong: what it earns if all are wrong.
+        right: total for a solution whose steps are all right.
+        wrong: total for one whose steps are all wrong.
     """
 
     right: float = 1.0
     wrong: float = -1.0
 
     def __post_init__(self) -> None:
-        """Refuse credit that does not tell right from wrong."""
         if self.right <= self.wrong:
             raise ValueError(f"{self}: a right step must earn more than a wrong one.")
 

@@ -11,15 +11,15 @@ from lightning_modules.rewards.reward import Reward
 class NoisyVerifier(Reward):
     """`reward` as given by a verifier that accepts some wrong solutions and rejects some right ones.
 
-    A wrong solution that is accepted is scored as if all verdicts on it were good, a right one that is rejected as if none were;
-    what a reward reads in the response itself (its length, its form, steps that no gold solution has) stays. The draw is keyed by
-    seed, problem and response: the verdict on the same response to the same problem is always the same.
+    An accepted wrong solution is scored as if all verdicts on it were good, a rejected right one as if none were; what a reward
+    reads in the response itself (length, form, steps outside the gold solution) is unchanged. The draw is keyed by seed, problem
+    and response, so the verdict on a response to a problem is always the same.
 
     Args:
         reward: scores the verdicts.
         false_accept: share of the solutions rejected by `grader` that pass.
         false_reject: share of those accepted that fail.
-        grader: which solutions are right.
+        grader: decides which solutions are right.
         seed: of the draws.
     """
 
@@ -30,12 +30,11 @@ class NoisyVerifier(Reward):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse rates outside [0, 1]."""
         if not (0 <= self.false_accept <= 1 and 0 <= self.false_reject <= 1):
             raise ValueError(f"NoisyVerifier: rates {self.false_accept} and {self.false_reject} must be within 0 and 1.")
 
     def __call__(self, response: str, report: Report) -> dict[str, float]:
-        """The parts of `reward` without errors, and "noise": what the verifier's error adds."""
+        """The parts of `reward` without errors, and "noise": the effect of the verifier's error."""
         parts = self.reward(response, report)
         right = grade(report, self.grader)
         if self._draw(response, report) >= (self.false_reject if right else self.false_accept):

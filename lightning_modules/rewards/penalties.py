@@ -1,4 +1,4 @@
-"""Penalties on how a response is written, whatever it says."""
+"""Penalties on the form of a response."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ END = "</answer>"
 
 @dataclass(frozen=True)
 class FormatPenalty(Reward):
-    """-weight unless every step can be read and a closed answer tag holds an integer; what they say does not matter.
+    """-weight unless every step can be parsed and a closed answer tag holds an integer, right or wrong.
 
     Args:
         weight: the penalty.
@@ -19,7 +19,6 @@ class FormatPenalty(Reward):
     weight: float = 0.1
 
     def __post_init__(self) -> None:
-        """Refuse a penalty that pays."""
         if self.weight < 0:
             raise ValueError(f"{self}: the weight must be at least 0.")
 
@@ -36,8 +35,8 @@ class LengthPenalty(Reward):
     Words are separated by white space, so that the penalty depends on no tokenizer.
 
     Args:
-        free: words that cost nothing.
-        limit: words at which the whole weight is due, above `free`.
+        free: words without penalty.
+        limit: words from which the penalty is `weight`, above `free`.
         weight: the largest penalty.
     """
 
@@ -46,7 +45,6 @@ class LengthPenalty(Reward):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        """Refuse an empty interval and a penalty that pays."""
         if not 0 <= self.free < self.limit or self.weight < 0:
             raise ValueError(f"{self}: need 0 <= free < limit and a weight of at least 0.")
 

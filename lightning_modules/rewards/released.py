@@ -18,7 +18,7 @@ class ReleasedReward(Reward):
         answer_weight: w_a.
         process_weight: w_s.
         gated: a wrong answer earns 0.
-        strict: so does any mismatch; with weights 1 and 0 these are the code's "strict" runs.
+        strict: any mismatch earns 0; with weights 1 and 0 this is the code's "strict" reward.
     """
 
     answer_weight: float = 0.2
@@ -27,9 +27,8 @@ class ReleasedReward(Reward):
     strict: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse weights that cannot be normalised."""
         if min(self.answer_weight, self.process_weight) < 0 or self.answer_weight + self.process_weight <= 0:
-            raise ValueError(f"{self}: weights must be at least 0, and one of them above.")
+            raise ValueError(f"{self}: weights must be at least 0, and not both 0.")
 
     def __call__(self, response: str, report: Report) -> dict[str, float]:
         """{"outcome": ..., "process": ...}, 0 to 1 in all."""

@@ -1,4 +1,4 @@
-"""Rewards for a verified response: `grammar.verify` finds facts, a reward scores them, and reads nothing but the response."""
+"""Rewards for a verified response: `grammar.verify` gives verdicts, a reward scores them."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from grammar import Report, grade
 
 
 class Reward(ABC):
-    """Turns one judged response into named parts; their sum is the reward. Add yours in a file of its own."""
+    """Scores one judged response by named parts, whose sum is the reward. Put a new subclass in a separate file."""
 
     @abstractmethod
     def __call__(self, response: str, report: Report) -> dict[str, float]:
@@ -15,10 +15,10 @@ class Reward(ABC):
 
         Args:
             response: what the model wrote after `<solution>`.
-            report: what is true of it.
+            report: the verdict on it.
 
         Returns:
-            Named parts, the same names for every response.
+            Named parts, with the same names for every response.
         """
 
 
@@ -68,7 +68,6 @@ class MixedReward(Reward):
     gated: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse a weight outside [0, 1]."""
         if not 0 <= self.alpha <= 1:
             raise ValueError(f"MixedReward: alpha={self.alpha} must be within 0 and 1.")
 
@@ -86,20 +85,17 @@ class WeightedSum(Reward):
     """sum_i weight_i * reward_i; each part keeps its name, "reward/part".
 
     Args:
-        rewards: the rewards, by names of your choice.
-        weights: factor of each; 1 if not given.
+        rewards: name -> reward.
+        weights: name -> factor; 1 if not given.
     """
 
     rewards: dict[str, Reward]
     weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse an empty sum and weights of rewards that are not in it."""
         unknown = sorted(self.weights.keys() - self.rewards.keys())
         if not self.rewards or unknown:
-            raise ValueError(
-                f"WeightedSum: weights {unknown} belong to none of the rewards {sorted(self.rewards)}; add or rename."
-            )
+            raise ValueError(f"WeightedSum: weights {unknown} match none of the rewards {sorted(self.rewards)}; add or rename.")
 
     def __call__(self, response: str, report: Report) -> dict[str, float]:
         """{"reward/part": weighted part} for all of them."""

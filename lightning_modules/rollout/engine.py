@@ -1,6 +1,6 @@
 """The sampling engine: prompts in, completions with log-probabilities out. See docs/rollout.md.
 
-Not here: how a step is made cheap (prefix_sharing.py on a CPU, graphed.py on a GPU), how a token is drawn (sampling.py).
+Not here: fast steps (prefix_sharing.py on a CPU, graphed.py on a GPU), the draw of a token (sampling.py).
 """
 
 from collections.abc import Sequence
@@ -29,18 +29,18 @@ def sample(
         group_size: G.
         params: temperature, lengths.
         stop_ids: tokens that end a completion.
-        pad_id: what fills the rows.
-        generator: source of randomness, or one for each prompt, which then alone decides what is drawn for it, whatever else is
-            sampled beside it; None: torch's own.
-        limits: tokens of each of the N completions at most, not above `max_new_tokens`; None: `max_new_tokens`.
-        share: compute prefixes that samples share once on a GPU too, without CUDA graphs: for many samples of a confident
-            model. On a CPU prefixes are always shared.
+        pad_id: padding.
+        generator: source of randomness, or one for each prompt, so that its completions do not depend on other prompts; None:
+            torch's.
+        limits: maximum tokens of each of the N completions, up to `max_new_tokens`; None: `max_new_tokens`.
+        share: compute shared prefixes once on a GPU too, without CUDA graphs: for many samples of a confident model. On a CPU
+            prefixes are always shared.
 
     Returns:
         Completions in the order of the prompts, G side by side.
 
     Raises:
-        ValueError: an empty prompt, limits out of range, or the native engine does not know the model's attention.
+        ValueError: an empty prompt, limits out of range, or attention that the native engine does not support.
     """
     device = model.device
     limit_N = torch.tensor([params.max_new_tokens] * len(prompts) * group_size if limits is None else limits)
@@ -65,7 +65,7 @@ def sample_in_graphs(model: PreTrainedModel, request: Request) -> Completions:
     """Sample a request on a GPU."""
     device = model.device.type
     half, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
-    # no cache of casts: their addresses must not outlive a graph
+    # no cache of casts, as their addresses must not outlive a graph
     with torch.autocast(device, dtype, enabled=half, cache_enabled=False):
         replica = replica_of(model, dtype if half else None)
         with attending(replica, IN_SLOTS):

@@ -1,4 +1,4 @@
-"""Sampling by transformers' own `generate`: the slow reference, and the fallback for models with other caches."""
+"""Sampling by `generate` of transformers: the slow reference, and the fallback for models with other caches."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from lightning_modules.rollout.sampling import Completions, Request, draw
 
 
 def generate(model: PreTrainedModel, request: Request) -> Completions:
-    """Sample a request, `max_rows` completions at a time; the same draws as the native engine makes."""
+    """Sample a request, `max_rows` completions at a time, with the draws of the native engine."""
     n, most = request.point_NT.shape
     out = Completions.empty(n, most, request.pad_id, model.device)
     for row_R in torch.arange(n, device=model.device).split(request.params.max_rows):
@@ -21,13 +21,13 @@ def generate(model: PreTrainedModel, request: Request) -> Completions:
         model.generate(
             ids_RP, attention_mask=seen_RP.long(), do_sample=False, max_new_tokens=most, pad_token_id=request.pad_id,
             eos_token_id=None, logits_processor=LogitsProcessorList([writer]), stopping_criteria=StoppingCriteriaList([writer]),
-            synced_gpus=False,  # or processes would wait for each other; sharded weights are gathered while they sample
+            synced_gpus=False,  # processes need not wait for each other: sharded weights are gathered while they sample
         )  # fmt: skip
     return out.trimmed()
 
 
 class Writer(LogitsProcessor, StoppingCriteria):
-    """Draws each token, notes it, and leaves `generate` no other choice; then says which rows have ended."""
+    """Draws and records each token, makes `generate` choose it, and reports which rows have ended."""
 
     def __init__(self, request: Request, out: Completions, row_R: Tensor) -> None:
         """Write rows `row_R` of `out`."""
@@ -36,7 +36,7 @@ class Writer(LogitsProcessor, StoppingCriteria):
         self.done_R = torch.zeros(len(row_R), dtype=torch.bool, device=row_R.device)
 
     def __call__(self, input_ids: Tensor, scores: Tensor | tuple | None) -> Tensor:
-        """As a processor [R, V] scores that allow one token; as a criterion, which gets a tuple of scores or None, [R] bool."""
+        """As a processor: [R, V] scores that allow one token. As a criterion, which gets a tuple of scores or None: [R] bool."""
         return self._draw(scores) if isinstance(scores, Tensor) else self.done_R
 
     def _draw(self, scores_RV: Tensor) -> Tensor:

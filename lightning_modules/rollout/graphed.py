@@ -1,9 +1,9 @@
 """Sampling in steps that a GPU replays as CUDA graphs: one slot per completion, and few shapes.
 
-No shape in a step depends on values, and the host never waits for them: it checks every few steps which completions have ended,
-gives their slots to the next ones, or, when none wait, compacts those that still run. A graph records kernels alone, so a replica
-of the model without hooks is run: not the hooks that gather sharded weights (`sharding.gathered` has done so), nor the casts of
-every matrix that autocast would record at every step. It computes what the model computes under autocast, bit for bit.
+No shape in a step depends on values, and the host never waits for them: every few steps it checks which completions have ended
+and gives their slots to the next ones or, if none wait, compacts the running ones. A graph records only kernels, so the model is
+replaced by a replica without hooks, which needs neither the gathering of sharded weights (`sharding.gathered` has done it) nor
+the casts of every matrix by autocast at every step. Its results equal the model's under autocast, bit for bit.
 Shapes: N completions, R slots, T new tokens, V vocabulary.
 """
 
@@ -21,32 +21,32 @@ REFILL_AT = 0.125  # share of slots that are free when the next completions star
 
 
 class GraphedSampler:
-    """Completions being sampled side by side.
+    """Samples completions side by side.
 
     job_R:   the completion in each slot; N: none.
-    token_R: the token it is fed next.      made_R: tokens it has so far.      done_R: it has ended, or there is none.
+    token_R: its next input token.      made_R: number of its tokens.      done_R: it has ended, or the slot has none.
     """
 
     def __init__(self, model: PreTrainedModel, request: Request, *, every: int = 16, stride: int = 128) -> None:
         """Allocate slots.
 
         Args:
-            model: on the device of the request; without a GPU the same steps run one by one.
-            request: what is to be sampled.
-            every: steps between two checks of what has ended.
-            stride: attention covers a multiple of so many positions.
+            model: on the device of the request; without a GPU the same steps run without graphs.
+            request: prompts and settings.
+            every: steps between checks for ended completions.
+            stride: attention covers a multiple of this many positions.
         """
         device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
         self.model, self.request, self.every, self.stride = model, request, every, stride
         self.queue = PromptQueue(model, request)
-        self.begun: deque[tuple[Prefilled, int, int]] = deque()  # prefilled prompts whose completions wait
+        self.prefilled: deque[tuple[Prefilled, int, int]] = deque()  # (prompts, prompt, member) of completions that wait
         self.rows = slots = min(request.params.max_rows, n)
         capacity = -(-(max(map(len, request.prompts)) + most) // stride) * stride
         self.cache = SlotCache(model.config.num_hidden_layers, slots, capacity, device, fixed=True)
         self.job_R = torch.full((slots,), n, device=device)
         self.token_R, self.made_R = torch.zeros(2, slots, dtype=torch.int64, device=device)
         self.done_R = torch.ones(slots, dtype=torch.bool, device=device)
-        # one row more than completions: slots without a completion write there
+        # an extra row: slots without a completion write there
         self.out = Completions.empty(n + 1, most, request.pad_id, device)
         self.point_NT = torch.cat([request.point_NT, request.point_NT[:1]])
         self.limit_N = torch.cat([request.limit_N, request.limit_N[:1]])
@@ -64,17 +64,17 @@ class GraphedSampler:
         return self.out.trimmed(len(self.request.limit_N))
 
     def refresh(self) -> None:
-        """Refill free slots, or, when nothing waits, compact those in use."""
+        """Refill free slots or, if nothing waits, compact those in use."""
         done = self.done_R[: self.rows].tolist()
         free = [slot for slot, ended in enumerate(done) if ended]
-        if (self.begun or len(self.queue)) and len(free) >= max(1, REFILL_AT * self.rows):
+        if (self.prefilled or len(self.queue)) and len(free) >= max(1, REFILL_AT * self.rows):
             self.refill(free)
-        elif not self.begun and not len(self.queue):
+        elif not self.prefilled and not len(self.queue):
             self.shrink(done)
         self.longest = int(self.cache.held_R[: self.rows].max()) if self.rows else 0
 
     def shrink(self, done: list[bool]) -> None:
-        """Halve the slots while that is enough: few shapes, so few graphs."""
+        """Halve the slots as long as they suffice: few shapes, so few graphs."""
         used, rows = done.count(False), self.rows
         while rows and rows // 2 >= used:
             rows //= 2
@@ -90,12 +90,14 @@ class GraphedSampler:
     def refill(self, free: list[int]) -> None:
         """Start the next completions in free slots."""
         device, group = self.job_R.device, self.request.group_size
-        while free and (self.begun or len(self.queue)):
-            if not self.begun:
+        while free and (self.prefilled or len(self.queue)):
+            if not self.prefilled:
                 prompts = self.queue.prefill(-(-len(free) // group))
-                self.begun.extend((prompts, prompt, member) for prompt in range(len(prompts.number_S)) for member in range(group))
-            prompts, count = self.begun[0][0], min(len(free), len(self.begun))
-            chosen, members = zip(*(self.begun.popleft()[1:] for _ in range(count)), strict=True)
+                self.prefilled.extend(
+                    (prompts, prompt, member) for prompt in range(len(prompts.number_S)) for member in range(group)
+                )
+            prompts, count = self.prefilled[0][0], min(len(free), len(self.prefilled))
+            chosen, members = zip(*(self.prefilled.popleft()[1:] for _ in range(count)), strict=True)
             slot_M, prompt_M, member_M = torch.tensor([free[:count], chosen, members], device=device)
             free = free[count:]
             for layer, states in zip(self.cache.layers, prompts.layers, strict=True):
@@ -105,7 +107,7 @@ class GraphedSampler:
             self.token_R[slot_M], self.made_R[slot_M], self.done_R[slot_M] = prompts.last_S[prompt_M], 0, False
 
     def advance(self) -> None:
-        """One token for every slot in use."""
+        """Sample a token in every slot in use."""
         self.longest += 1
         self.cache.rows = self.rows
         self.cache.width = min(self.cache.capacity, -(-self.longest // self.stride) * self.stride)
@@ -114,16 +116,16 @@ class GraphedSampler:
             self.step()
         elif shape not in self.graphs:
             self.graphs[shape] = None
-            self.step()  # warms up: libraries take their workspaces
+            self.step()  # warm-up: libraries allocate workspaces
         else:
             if self.graphs[shape] is None:
                 self.graphs[shape] = graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, pool=self.pool):  # records, runs nothing
+                with torch.cuda.graph(graph, pool=self.pool):  # records without running
                     self.step()
             self.graphs[shape].replay()
 
     def step(self) -> None:
-        """Feed a token to each slot and draw the next; tensors change in slot and none has a shape that depends on values."""
+        """Feed a token to each slot and draw the next, in place; no shape depends on values."""
         rows, cache, most = self.rows, self.cache, self.out.tokens_NT.shape[1]
         job_R, token_R, made_R, done_R = (x[:rows] for x in (self.job_R, self.token_R, self.made_R, self.done_R))
         logits_RV = self.model(
@@ -147,8 +149,8 @@ def replica_of(model: PreTrainedModel, dtype: torch.dtype | None) -> PreTrainedM
     """Copy `model` without its hooks and gradients, in the same mode (train or eval).
 
     Args:
-        model: its weights are shared with the copy where nothing is cast.
-        dtype: of the linear layers' weights, as autocast would have them; None: as they are.
+        model: shares with the copy all weights that are not cast.
+        dtype: of the linear layers' weights, as under autocast; None: unchanged.
     """
     with torch.device("meta"):
         copy = AutoModelForCausalLM.from_config(model.config)

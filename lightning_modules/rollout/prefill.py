@@ -1,4 +1,4 @@
-"""Prompts that wait to be sampled, and their keys and values: computed once per prompt, whatever its number of completions."""
+"""Prompts that wait to be sampled, and their keys and values, computed once per prompt."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from transformers.cache_utils import DynamicCache
 from lightning_modules.models.attending import attending
 from lightning_modules.rollout.sampling import Request
 
-PREFILL_TOKENS = 1 << 14  # of one forward pass, padding counted
+PREFILL_TOKENS = 1 << 14  # of one forward pass, including padding
 
 
 @dataclass(slots=True)
 class Prefilled:
-    """Keys and values of S prompts, each without its last token, which is the first to be fed when sampling begins.
+    """Keys and values of S prompts, each without its last token, which is the first input of sampling.
 
-    number_S: which prompts.      last_S: their last tokens.      length_S: tokens that `layers` hold of each.
+    number_S: numbers of the prompts.      last_S: their last tokens.      length_S: number of tokens in `layers`.
     layers:   for each layer [2, S, K, P, D] keys and values, padded on the right.
     """
 
@@ -30,7 +30,7 @@ class Prefilled:
 
 
 class PromptQueue:
-    """Prompts, the longest first: prompts of similar length are prefilled together, and the slowest do not start last."""
+    """Prompts, the longest first: similar lengths are prefilled together, and the slowest do not start last."""
 
     def __init__(self, model: PreTrainedModel, request: Request) -> None:
         self.model, self.request = model, request
@@ -45,7 +45,7 @@ class PromptQueue:
         count = max(1, min(most, len(self), PREFILL_TOKENS // len(prompts[self.waiting[0]])))
         chosen = [self.waiting.popleft() for _ in range(count)]
         rows = [torch.tensor(prompts[i][:-1], dtype=torch.int64) for i in chosen]
-        if not len(rows[0]):  # prompts of one token: a column that nobody looks at
+        if not len(rows[0]):  # prompts of one token: add an unused column
             rows[0] = torch.tensor([self.request.pad_id])
         # padded on the right under a causal mask: padding is never seen
         tokens_SP = pad_sequence(rows, batch_first=True, padding_value=self.request.pad_id).to(device)

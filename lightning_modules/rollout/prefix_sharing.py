@@ -1,8 +1,8 @@
 """Sampling in which each distinct prefix is computed once.
 
-A slot holds not a sample but a prefix with the samples that share it: each of them draws its own next token from the slot's
-distribution, and where they differ the slot forks. So a prompt is prefilled once for its group, and samples of a confident model,
-which agree for long stretches, cost as much as one. The samples are the independent draws that they would be alone.
+A slot holds a prefix and the samples that share it: each draws its next token from the slot's distribution, and the slot forks
+if they differ. So a prompt is prefilled once for its group, and samples of a confident model, which agree for long stretches,
+cost as much as one. They are still independent draws.
 Shapes: N samples, M of them running, R slots, U distinct continuations, T new tokens, V vocabulary.
 """
 
@@ -17,15 +17,15 @@ from lightning_modules.rollout.slots import SlotCache
 
 
 class PromptCache:
-    """Keys and values of prompts, kept once for all slots that continue a prompt.
+    """Keys and values of prompts, stored once for all slots that continue a prompt.
 
-    Queries of those slots are put side by side, so that one product of matrices serves them all; a copy per slot would be read
-    from memory once for each. On a CPU this is what attention over prompts costs.
+    Queries of those slots lie side by side, so that one matrix product serves all; copies would be read from memory once per
+    slot, which is the cost of attention over prompts on a CPU.
     Shapes: S prompts, R slots, H heads, K key-value heads, g = H / K, P prompt tokens, W new tokens, D head size.
 
     layers:   per layer [2, S, K, P, D] keys and values, padded on the right.
     length_S: tokens of each prompt.
-    prompt_R, rank_R: the prompt of each slot in use, and the slot's rank among those of that prompt.
+    prompt_R, rank_R: the prompt of each slot in use, and the slot's rank among the slots of that prompt.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -44,7 +44,7 @@ class PromptCache:
         return torch.arange(first, len(self.length_S), device=self.length_S.device)
 
     def retain(self, prompt_R: Tensor) -> Tensor:
-        """Drop prompts that `prompt_R` does not name; return the new numbers of the others."""
+        """Drop prompts that are not in `prompt_R`; return the new numbers of the others."""
         kept_S, prompt_R = prompt_R.unique(return_inverse=True)
         if len(kept_S) < len(self.length_S):
             self.length_S = self.length_S[kept_S]
@@ -81,7 +81,7 @@ def partial_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -
         query: [..., Q, D], scaled.
         key: [..., L, D].
         value: [..., L, D].
-        bias: [..., 1, L], 0 or -inf for what is not to be seen, which may be everything.
+        bias: [..., 1, L], 0 or -inf for masked positions, which may be all.
 
     Returns:
         [..., Q, D] sum of values weighted by exp(score - most), [..., Q, 1] the largest score, [..., Q, 1] sum of the weights.
@@ -93,19 +93,19 @@ def partial_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -
 
 
 def merged(first: tuple[Tensor, Tensor, Tensor], second: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    """Attention to two parts of the positions, from `partial_attention` to each."""
+    """Merge `partial_attention` to two parts of the positions."""
     (sum_1, most_1, mass_1), (sum_2, most_2, mass_2) = first, second
     most = torch.maximum(most_1, most_2)
     factor_1, factor_2 = (most_1 - most).exp_(), (most_2 - most).exp_()
     return (sum_1 * factor_1 + sum_2 * factor_2) / (mass_1 * factor_1 + mass_2 * factor_2)
 
 
-SHRINK_AT = 0.85  # slots are compacted when fewer than this share of them is active
-REFILL_AT = 0.125  # share of `max_rows` that is free when the next prompts start: prefilling them one by one is slow
+SHRINK_AT = 0.85  # slots are compacted if less than this share is active
+REFILL_AT = 0.125  # share of `max_rows` that is free when the next prompts start, as prefilling one by one is slow
 
 
 class CopiedPrompts(SlotCache):
-    """Slots that start with a copy of their prompt: one attention kernel sees everything, which suits GPUs."""
+    """Slots that start with a copy of their prompt, so that one attention kernel covers everything; for GPUs."""
 
     def start(self, row_S: Tensor, prompts: Prefilled) -> None:
         """Start new slots, the last ones in use."""
@@ -118,11 +118,11 @@ class CopiedPrompts(SlotCache):
         return {"attention_mask": self.seen()}
 
     def drop_unused(self) -> None:
-        """Nothing to drop: prompts lie in their slots."""
+        """Do nothing, as prompts lie in their slots."""
 
 
 class SharedPrompts(SlotCache):
-    """Slots that hold only new tokens and read their prompts from `prefixes`; in float32."""
+    """Slots that hold only new tokens and read their prompts from `prefixes`, in float32."""
 
     def __init__(self, layers: int, slots: int, capacity: int, device: torch.device) -> None:
         super().__init__(layers, slots, capacity, device)
@@ -130,7 +130,7 @@ class SharedPrompts(SlotCache):
         self.bias: Tensor | None = None  # [R, 1, 1, W], 0 or -inf
 
     def dtype(self, like: Tensor) -> torch.dtype:
-        """float32: 16 bit would be too coarse for scores."""
+        """float32, as 16 bit is too coarse for scores."""
         return torch.float32
 
     def start(self, row_S: Tensor, prompts: Prefilled) -> None:
@@ -155,7 +155,7 @@ class SharedPrompts(SlotCache):
         return {"attention_mask": seen, "slots": self}
 
     def attend(self, layer: int, query_RKgD: Tensor, own: tuple[Tensor, Tensor]) -> Tensor:
-        """Softmax attention of scaled queries over a slot's prompt and its own tokens together."""
+        """Softmax attention of scaled queries over a slot's prompt and own tokens together."""
         with torch.autocast("cpu", enabled=False):
             query_RKgD = query_RKgD.float()
             own_part = partial_attention(query_RKgD, *own, self.bias)
@@ -165,8 +165,8 @@ class SharedPrompts(SlotCache):
 class PrefixSampler:
     """Prefixes in slots, and the samples that share them.
 
-    sample_M: running samples.     row_M: the slot that each draws from, ascending.
-    token_R:  what each slot is fed next. A slot without samples stays idle until another prefix takes it.
+    sample_M: running samples.     row_M: the slot of each, ascending.
+    token_R:  the next input token of each slot. A slot without samples is idle until another prefix takes it.
     """
 
     def __init__(self, model: PreTrainedModel, request: Request, *, copy_prompts: bool) -> None:
@@ -174,7 +174,7 @@ class PrefixSampler:
 
         Args:
             model: on the device of the request.
-            request: what is to be sampled.
+            request: prompts and settings.
             copy_prompts: give each slot a copy of its prompt's keys (GPU); false: slots share them (CPU).
         """
         device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
@@ -216,7 +216,7 @@ class PrefixSampler:
         """Feed a token to each slot; return [R, V] logits."""
         cache, rows = self.cache, self.cache.rows
         active_R = self.active()
-        cache.held_R[:rows] *= active_R  # an idle slot must not be longer than the active ones
+        cache.held_R[:rows] *= active_R  # idle slots must not be longer than active ones
         cache.width = int(cache.held_R[:rows].max()) + 1
         logits_RV = self.model(
             input_ids=self.token_R[:rows, None], position_ids=cache.length_R[:rows, None], past_key_values=cache, use_cache=True,
@@ -235,7 +235,7 @@ class PrefixSampler:
     def draw(self, logits_RV: Tensor) -> Tensor:
         """Draw and record the next token of each sample; drop samples that end; return the tokens of the others."""
         row_M, sample_M, out = self.row_M, self.sample_M, self.out
-        # samples of a slot stand side by side: rank within the slot
+        # samples of a slot are adjacent: rank within the slot
         number_M = torch.arange(len(row_M), device=row_M.device) - torch.searchsorted(row_M, row_M)
         made_M = out.length_N[sample_M]
         point_RK = logits_RV.new_zeros(len(logits_RV), int(number_M.max()) + 1, dtype=torch.float32)
@@ -248,7 +248,7 @@ class PrefixSampler:
         return token_M[going_M]
 
     def split(self, token_M: Tensor) -> None:
-        """Give each distinct continuation a slot: the first of each slot stays, the others take idle or new slots."""
+        """Give each distinct continuation a slot: the first stays in its slot, the others take idle or new ones."""
         if not len(token_M):
             return
         vocabulary = int(token_M.max()) + 1
@@ -273,7 +273,7 @@ class PrefixSampler:
         return torch.cat([idle, torch.arange(rows, rows + count, device=idle.device)])[:count]
 
     def assign(self, row_M: Tensor) -> None:
-        """Assign the running samples to these slots."""
+        """Assign the running samples to slots."""
         self.row_M, order_M = row_M.sort(stable=True)
         self.sample_M = self.sample_M[order_M]
 

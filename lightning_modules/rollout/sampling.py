@@ -1,8 +1,7 @@
-"""How to sample, and one draw: a token per row by inverting the CDF (on a CPU the sampler costs as much as the model)."""
+"""Sampling settings, and the draw of a token per row by inverting the CDF (on a CPU it costs as much as the model)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import Literal, Self
 
 import torch
@@ -16,13 +15,13 @@ class SamplingParams:
     """How to sample.
 
     Args:
-        max_new_tokens: tokens a completion has at most.
-        temperature: logits are divided by it; 0 picks the most likely token.
+        max_new_tokens: maximum tokens of a completion.
+        temperature: divides logits; 0 picks the most likely token.
         top_p: draw from the smallest set of tokens with at least this probability; 1: from all.
         top_k: draw from this many most likely tokens; 0: from all.
-        max_rows: completions sampled side by side (bounds memory); when some have ended, the next start. A larger group is
-            sampled whole if prefixes are shared.
-        engine: `native`, or `transformers` (its `generate`: slower, for models whose cache the native engine does not know).
+        max_rows: completions sampled side by side (bounds memory); as some end, the next start. A larger group is sampled whole
+            if prefixes are shared.
+        engine: `native`, or `transformers` (its `generate`: slower, for models whose cache the native engine does not support).
     """
 
     max_new_tokens: int = 1024
@@ -33,7 +32,6 @@ class SamplingParams:
     engine: Literal["native", "transformers"] = "native"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be sampled."""
         if self.max_new_tokens < 1 or self.temperature < 0 or self.max_rows < 1:
             raise ValueError(f"{self}: max_new_tokens and max_rows must be at least 1, temperature at least 0.")
         if not 0 < self.top_p <= 1 or self.top_k < 0:
@@ -43,18 +41,18 @@ class SamplingParams:
 
     @property
     def truncates(self) -> bool:
-        """Whether some tokens are never drawn though the model gives them probability."""
+        """Whether some tokens with positive probability are never drawn."""
         return self.top_p < 1 or self.top_k > 0
 
 
 @dataclass(slots=True)
 class Completions:
-    """N completions, G to a prompt, side by side.
+    """N completions, G per prompt, side by side.
 
     tokens_NT: int64; the stop token is the last one kept, padding follows.
     logp_NT:   float32, log-probability of each token under the model at the sampling temperature, over the whole vocabulary
-               (nats): what a policy gradient needs. With top_p or top_k tokens are drawn from a part of it. 0 on padding.
-    length_N:  int64, tokens of each completion, the stop token counted.
+               (nats), as a policy gradient needs; top_p and top_k do not change it. 0 on padding.
+    length_N:  int64, tokens of each completion, including the stop token.
     """
 
     tokens_NT: Tensor
@@ -82,15 +80,15 @@ class Completions:
 
 @dataclass(slots=True)
 class Request:
-    """What is to be sampled.
+    """Prompts and settings.
 
     prompts:    B token lists.
     group_size: G.
     params:     temperature, lengths.
     stop_S:     tokens that end a completion.
-    pad_id:     what fills rows.
-    point_NT:   numbers in [0, 1) that decide every draw: completion n is a function of the weights, its prompt and point_NT[n].
-    limit_N:    tokens of each completion at most.
+    pad_id:     padding.
+    point_NT:   numbers in [0, 1) that decide every draw: completion n depends only on the weights, its prompt and point_NT[n].
+    limit_N:    maximum tokens of each completion.
     """
 
     prompts: list[Sequence[int]]
@@ -102,26 +100,20 @@ class Request:
     limit_N: Tensor
 
     def __post_init__(self) -> None:
-        """Refuse prompts and limits that cannot be sampled."""
         n, most = self.point_NT.shape
         if not self.prompts or not all(map(len, self.prompts)) or self.group_size < 1:
-            raise ValueError("sampling needs at least one prompt, a token in each, and a group_size of at least 1.")
+            raise ValueError("sampling needs at least one prompt, a token in each, and group_size >= 1.")
         if n != len(self.prompts) * self.group_size or len(self.limit_N) != n:
             raise ValueError(
                 f"{len(self.prompts)} prompts x {self.group_size} completions, but random numbers for {n} and limits for "
                 f"{len(self.limit_N)}; give one generator for each prompt and one limit for each completion."
             )
         if int(self.limit_N.min()) < 1 or int(self.limit_N.max()) > most:
-            raise ValueError(f"limits must lie in 1..max_new_tokens = {most}.")
-
-
-def keyed_generator(key: str) -> torch.Generator:
-    """A generator for one prompt whose numbers depend on `key` alone."""
-    return torch.Generator().manual_seed(int.from_bytes(blake2b(key.encode(), digest_size=7).digest()))
+            raise ValueError(f"limits must be in 1..max_new_tokens = {most}.")
 
 
 def uniform_points(prompts: int, group_size: int, params: SamplingParams, randomness: Randomness) -> Tensor:
-    """[N, T] numbers in [0, 1), from one generator or from one for each prompt; nothing is drawn for temperature 0."""
+    """[N, T] numbers in [0, 1), from one generator or from one per prompt; nothing is drawn at temperature 0."""
     if params.temperature == 0:
         return torch.zeros(1, 1).expand(prompts * group_size, params.max_new_tokens)
     if randomness is None or isinstance(randomness, torch.Generator):
@@ -152,7 +144,7 @@ def draw(logits_RV: Tensor, point_RK: Tensor, params: SamplingParams) -> tuple[T
         kept_RV = truncated(weight_RV, params) if params.truncates else weight_RV
         cdf_RV = kept_RV.cumsum(-1)
         total_R1 = cdf_RV[:, -1:]
-        # below the total, and right=True: the token found has weight, whatever rounding does
+        # below the total, and right=True: rounding never selects a token without weight
         below_RK = torch.minimum(point_RK * total_R1, torch.nextafter(total_R1, torch.zeros_like(total_R1)))
         token_RK = torch.searchsorted(cdf_RV, below_RK, right=True)
         mass_R1 = weight_RV.sum(-1, keepdim=True) if params.truncates else total_R1
@@ -160,7 +152,7 @@ def draw(logits_RV: Tensor, point_RK: Tensor, params: SamplingParams) -> tuple[T
 
 
 def truncated(weight_RV: Tensor, params: SamplingParams) -> Tensor:
-    """Set the weights to 0 that top_k and then top_p (arXiv:1904.09751) leave out.
+    """Set the weights outside top_k and then top_p (arXiv:1904.09751) to 0.
 
     Args:
         weight_RV: [R, V] probabilities, up to a factor per row.

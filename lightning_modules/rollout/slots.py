@@ -1,7 +1,7 @@
 """A key-value cache of slots: each holds one sequence of any length, left-aligned, and can be reused for another.
 
-One step writes the keys and values of one token per slot, each at its own length, and attends to what lies before it.
-Shapes: R slots, of which the first `rows` are in use; W positions looked at; C capacity; H heads, K key-value heads, D.
+A step writes the keys and values of one token per slot, each at its slot's length, and attends to the tokens before it.
+Shapes: R slots, of which the first `rows` are in use; W positions attended to; C capacity; H heads, K key-value heads, D.
 """
 
 import torch
@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 from lightning_modules.models.attending import changed_attention
 
 IN_SLOTS = "rollout_slots"
-COLUMNS = 64  # by which slots grow
+COLUMNS = 64  # positions by which slots grow
 
 
 class SlotLayer(DynamicLayer):
@@ -25,20 +25,20 @@ class SlotLayer(DynamicLayer):
         self.storage: Tensor | None = None  # [2, R, K, C, D]
 
     def _allocate(self, like: Tensor, rows: int, width: int) -> None:
-        """Have storage for `rows` slots of `width` positions; with `fixed` shapes, for all there can be."""
+        """Ensure storage for `rows` slots of `width` positions; with `fixed` shapes, for the maximum."""
         slots, old = self.slots, self.storage
         if old is not None and rows <= old.shape[1] and width <= old.shape[3]:
             return
         held_rows, held_width = (0, 0) if old is None else (old.shape[1], old.shape[3])
         rows = len(slots.length_R) if slots.fixed else max(rows, min(2 * held_rows, len(slots.length_R)))
         width = slots.capacity if slots.fixed else min(slots.capacity, max(held_width, -(-width // COLUMNS) * COLUMNS))
-        # zeros: what is masked must not be NaN either
+        # zeros, as masked values must not be NaN
         self.storage = like.new_zeros(2, rows, like.shape[1], width, like.shape[3], dtype=slots.dtype(like))
         if old is not None:
             self.storage[:, :held_rows, :, :held_width] = old
 
     def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
-        """Write [rows, K, 1, D] keys and values after what each slot holds; return the first `width` positions as views."""
+        """Append [rows, K, 1, D] keys and values to each slot; return the first `width` positions as views."""
         rows, width = self.slots.rows, self.slots.width
         self._allocate(key_states, rows, width)
         row_R, at_R = self.slots.row_R[:rows], self.slots.held_R[:rows]
@@ -62,10 +62,10 @@ class SlotLayer(DynamicLayer):
 class SlotCache(DynamicCache):
     """The cache of all layers.
 
-    length_R: [R] int64, tokens of each sequence, prompt and all.
-    held_R:   [R] int64, those of them that lie in the slot itself.
-    rows:     slots in use, the first ones.
-    width:    positions that attention looks at; above every `held_R` in use.
+    length_R: [R] int64, tokens of each sequence, prompt included.
+    held_R:   [R] int64, tokens of it in the slot itself.
+    rows:     number of slots in use, the first ones.
+    width:    positions that attention covers; above every `held_R` in use.
     """
 
     def __init__(self, layers: int, slots: int, capacity: int, device: torch.device, *, fixed: bool = False) -> None:
@@ -73,8 +73,8 @@ class SlotCache(DynamicCache):
 
         Args:
             layers: of the model.
-            slots: how many there may be.
-            capacity: tokens of a slot at most.
+            slots: maximum number.
+            capacity: maximum tokens of a slot.
             device: of the model.
             fixed: allocate everything at once, so that addresses stay; otherwise storage grows.
         """
@@ -85,12 +85,12 @@ class SlotCache(DynamicCache):
         self.layers = [SlotLayer(self) for _ in range(layers)]
 
     def dtype(self, like: Tensor) -> torch.dtype:
-        """In which keys and values are kept: what attention computes in, so that it casts nothing at every step."""
+        """The dtype of keys and values: that of attention, so that no step casts them."""
         device = like.device.type
         return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
 
     def seen(self) -> Tensor:
-        """[rows, 1, 1, W] bool: what lies in a slot, and the token that is about to be written."""
+        """[rows, 1, 1, W] bool: tokens in a slot, and the token about to be written."""
         return (self.column_C[: self.width] <= self.held_R[: self.rows, None])[:, None, None]
 
     def copy(self, from_M: Tensor, to_M: Tensor) -> None:
@@ -106,17 +106,17 @@ def attend_in_slots(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor,
     scaling: float | None = None, slots: SlotCache | None = None, **kwargs: object,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """Attention of one query per slot; heads that share keys are taken as queries of one head, so no key is copied.
+    """Attention of one query per slot; heads that share keys count as queries of one head, so that no key is copied.
 
     Args:
         module: the attention layer, which knows its number.
         query: [R, H, 1, D].
-        key: [R, K, W, D], H a multiple of K; what lies in the slots.
+        key: [R, K, W, D], H a multiple of K; content of the slots.
         value: as `key`.
         attention_mask: [R, 1, 1, W] bool, see `SlotCache.seen`.
         scaling: of the scores; None: D ** -0.5.
-        slots: the cache, if slots share prompts (prefix_sharing.py); it then computes attention itself.
-        kwargs: others that models give; those that change what attention computes are refused.
+        slots: the cache, if slots share prompts (prefix_sharing.py); it then computes attention.
+        kwargs: others that models pass; those that change the result are refused.
 
     Returns:
         [R, 1, H, D], and no weights.
@@ -125,7 +125,7 @@ def attend_in_slots(
         ValueError: attention with a soft cap or with sinks.
     """
     if strange := changed_attention(kwargs):
-        raise ValueError(f"the native engine's attention knows no {strange}; set `sampling.engine: transformers`.")
+        raise ValueError(f"the native engine's attention does not support {strange}; set `sampling.engine: transformers`.")
     rows, heads, _, size = query.shape
     grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
     if slots is not None:
