@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from lightning_modules.models.attending import attending
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, sample
-from lightning_modules.rollout.generate import generate
+from lightning_modules.rollout.engine import generate
 from lightning_modules.rollout.graphed import GraphedSampler, replica_of
 from lightning_modules.rollout.prefix_sharing import PrefixSampler
 from lightning_modules.rollout.sampling import Request, uniform_points

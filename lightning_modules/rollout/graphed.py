@@ -13,9 +13,8 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from lightning_modules.rollout.prefill import Prefilled, PromptQueue
 from lightning_modules.rollout.sampling import Completions, Request, draw
-from lightning_modules.rollout.slots import SlotCache
+from lightning_modules.rollout.slots import Prefilled, PromptQueue, SlotCache
 
 REFILL_AT = 0.125  # share of slots that are free when the next completions start
 

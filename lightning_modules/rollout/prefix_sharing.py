@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
-from lightning_modules.rollout.prefill import Prefilled, PromptQueue
 from lightning_modules.rollout.sampling import Completions, Request, draw
-from lightning_modules.rollout.slots import SlotCache
+from lightning_modules.rollout.slots import Prefilled, PromptQueue, SlotCache
 
 
 class PromptCache:
