@@ -5,7 +5,7 @@ variance; it leaves out validation in training and the machine's overhead. The c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pydoc import locate
 from random import Random
@@ -16,7 +16,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from callbacks.text_tables import align
 from datamodules.problems.graph_spec import GraphSpec
-from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
+from datamodules.problems.mixture import Component, Mixture, components_of, parse_ops
 from datamodules.problems.synthesis import Synthesis
 from datamodules.rows.documents import encode
 from datamodules.rows.tokenizer import load_tokenizer
@@ -202,10 +202,9 @@ def _shape(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
 def _measure(tokenizer: str, shape: tuple[GraphSpec, bool], components: tuple[Component, ...]) -> Lengths:
     """Lengths of the first examples of a mixture."""
     total = sum(component.weight for component in components)
-    mixture = Mixture([Component(c.ops, c.contexts, c.modes, c.weight / total) for c in components])
+    mixture = Mixture([replace(component, weight=component.weight / total) for component in components])
     synthesis, rng = Synthesis(mixture, shape[0], shape[1], seed=0), Random(0)
-    cells: list[Cell] = [mixture.draw(rng) for _ in range(SAMPLED)]
-    examples = [synthesis.example("train", i, cell) for i, cell in enumerate(cells)]
+    examples = [synthesis.example("train", i, mixture.draw(rng)) for i in range(SAMPLED)]
     documents = encode(examples, load_tokenizer(tokenizer))
     whole = [len(document.ids) for document in documents]
     prompts = [document.prompt_tokens for document in documents]
