@@ -122,8 +122,6 @@ def parse_response(text: str) -> Trace:
 
 
 class _Reader:
-    """Reads one text, keeping what it finds."""
-
     def __init__(self, text: str) -> None:
         self.text = text
         self.steps: list[Step] = []
@@ -132,12 +130,10 @@ class _Reader:
         self.prelude = False
 
     def trace(self, answer: int | None, *, gold: bool) -> Trace:
-        """What was read."""
         errors = tuple(self.errors)
         return Trace(tuple(self.steps), self.prelude, self.ending, answer, gold, errors, len(self.text))
 
     def error(self, kind: str, step: int | None, message: str, start: int, end: int) -> None:
-        """Notes an error."""
         self.errors.append(StepError(kind, step, message, start, end))
 
     def junk(self, start: int, end: int, expected: str) -> None:
@@ -242,6 +238,6 @@ def explain(error: UnexpectedInput, text: str, language: Language) -> tuple[int,
     place = error.pos_in_stream
     if place is None or place < 0 or getattr(getattr(error, "token", None), "type", "") == "$END":
         place = len(text)
-    names = getattr(error, "accepts", None) or getattr(error, "expected", None) or getattr(error, "allowed", None) or ()
+    names = next(filter(None, (getattr(error, known, None) for known in ("accepts", "expected", "allowed"))), ())
     expected = " or ".join(sorted({_SPOKEN.get(name) or language.spoken(name) for name in names}))
     return place, expected or "nothing", repr(text[place : place + 20]) if text[place:] else "the end"

@@ -66,7 +66,6 @@ def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence
 
 
 def _of_seeds(study: Study, seeds: Sequence[int]) -> Study:
-    """A study's runs with these seeds."""
     groups = (replace(group, runs=tuple(run for run in group.runs if run.seed in seeds)) for group in study.groups)
     return replace(study, groups=tuple(group for group in groups if group.runs))
 

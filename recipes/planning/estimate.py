@@ -53,7 +53,6 @@ class Estimate:
     evaluation: float | None
 
     def __add__(self, other: "Estimate") -> "Estimate":
-        """The cost of two stages."""
         pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
         return Estimate(*(None if None in pair else sum(pair) for pair in pairs))
 

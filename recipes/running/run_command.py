@@ -88,7 +88,6 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _job(settings: list[str]) -> dict[str, Any]:
-    """Read KEY=VALUE."""
     for setting in settings:
         if "=" not in setting:
             raise ValueError(f"--job {setting!r} is not of the form KEY=VALUE, e.g. timeout_min=600.")

@@ -81,7 +81,6 @@ class StageFolders:
 
     @staticmethod
     def _held(folder: Path) -> str | None:
-        """Digest of the stage that a folder holds."""
         record = folder / "stage.json"
         return read_json(record)["digest"] if record.is_file() else None
 
