@@ -96,11 +96,8 @@ def estimate(stage: Planned) -> Estimate:
         ValueError: the stage sets neither a number of updates nor one of tokens.
     """
     config, model = stage.config, _architecture(stage)
-    if "group" in config["model"]["init_args"]:
-        steps, rollouts, tokens, flops = _policy(config, model)
-    else:
-        steps, rollouts, tokens, flops = _supervised(config, model)
-    return Estimate(steps, rollouts, tokens, flops, _evaluation(config, model))
+    training = _policy if "group" in config["model"]["init_args"] else _supervised
+    return Estimate(*training(config, model), _evaluation(config, model))
 
 
 def _supervised(config: Config, model: PretrainedConfig | None) -> tuple[int, int, float, float | None]:
