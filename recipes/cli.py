@@ -45,7 +45,7 @@ ALWAYS_ON = {
 
 
 class ExperimentCLI(LightningCLI):
-    """Our callbacks have a key of their own; users add theirs under `trainer.callbacks`."""
+    """Each callback that is always on has its own key; users add theirs under `trainer.callbacks`."""
 
     def __init__(self, args: list[str] | None = None, folder: str = "") -> None:
         """Run the command `args`; `folder`: subfolder of an evaluation's folder."""
@@ -131,7 +131,7 @@ def _checkpoint(argv: list[str]) -> tuple[tuple[int, int], Path | None]:
         path = value or (argv[i + 1] if i + 1 < len(argv) else "")
         if key == "--ckpt_path" and path not in ("last", "best", "hpc", "null", ""):
             if not Path(path).exists():
-                raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start anew.")
+                raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start afresh.")
             if argv[0] == "fit" and Path(path).is_dir() and not (Path(path) / "meta.pt").is_file():
                 raise ValueError(
                     f"--ckpt_path {path!r} is a folder; give one of its .ckpt files to resume, or start from its weights with "

@@ -2,7 +2,7 @@
 
 The problem is the authority. Each chain of equalities is computed exactly (integers; in reverse linear forms in x, which
 `linear` keeps as integers), and its first side, which says what a quantity is made of, is compared with the problem's
-definition. A step without fault costs one pass over its values; only at a fault does a closer look say why.
+definition. A correct step costs one pass over its values; a wrong one is examined again, to say why it is wrong.
 """
 
 from collections.abc import Sequence

@@ -4,7 +4,7 @@ Equal stages of several arms are one stage.
 """
 
 from argparse import ArgumentError
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
@@ -189,7 +189,7 @@ def _changed(config: Config, part: str, **values: object) -> Config:
     return config | {part: config[part] | values}
 
 
-def in_order(plans: Sequence[Plan]) -> Iterator[tuple[Planned, list[str]]]:
+def in_order(plans: Sequence[Plan]) -> list[tuple[Planned, list[str]]]:
     """Each stage once, in an order in which they can run, with the names of its arms (and recipe, if there are several)."""
     users: dict[str, list[str]] = {}
     stages: dict[str, Planned] = {}
@@ -199,5 +199,4 @@ def in_order(plans: Sequence[Plan]) -> Iterator[tuple[Planned, list[str]]]:
         for arm in plan.arms:
             for stage in arm.stages:
                 users.setdefault(stage.digest, []).append(before + arm.name)
-    for name, stage in stages.items():
-        yield stage, users[name]
+    return [(stage, users[name]) for name, stage in stages.items()]

@@ -67,7 +67,7 @@ class Recipe:
     budget:  see `recipes.planning.budget`; None: stages say how long they run.
     scale:   the meaning of its terms; None if its stages name their configs.
     figures: of the paper, by number, that show its result best; the report draws them first.
-    plain:   without arms: stages have folders of their own names.
+    plain:   without arms: a stage keeps its files in a folder of its name.
     """
 
     name: str

@@ -1,7 +1,8 @@
 """Folders of stages: what each holds, and how a stage is trained and tested, each once.
 
 A recipe without arms keeps stages in `OUT/STAGE` and runs them in this process. One with arms keeps them in
-`OUT/stages/KIND-DIGEST`, where arms and recipes share equal stages, and runs them in child processes, whose death harms no other.
+`OUT/stages/KIND-DIGEST`, where arms and recipes share equal stages, and runs each in a child process, so that a crash ends one
+stage only.
 """
 
 import fcntl
