@@ -199,7 +199,7 @@ def _measure(tokenizer: str, shape: tuple[GraphSpec, bool], components: tuple[Co
     """Lengths of the first examples of a mixture."""
     total = sum(component.weight for component in components)
     mixture = Mixture([replace(component, weight=component.weight / total) for component in components])
-    synthesis, rng = Synthesis(mixture, shape[0], shape[1], seed=0), Random(0)
+    synthesis, rng = Synthesis(mixture, *shape, seed=0), Random(0)
     examples = [synthesis.example("train", i, mixture.draw(rng)) for i in range(SAMPLED)]
     documents = encode(examples, load_tokenizer(tokenizer))
     whole = [len(document.ids) for document in documents]

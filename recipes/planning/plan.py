@@ -39,11 +39,6 @@ class Planned:
         """Names its folder."""
         return f"{self.kind}-{self.digest}"
 
-    @property
-    def record(self) -> dict[str, str | None]:
-        """The content of `stage.json` in its folder."""
-        return {"kind": self.kind, "digest": self.digest, "parent": self.parent and self.parent.label}
-
     def chain(self) -> "list[Planned]":
         """Its ancestors, then itself."""
         return [*(self.parent.chain() if self.parent else []), self]
