@@ -36,21 +36,26 @@ def is_tested(folder: Path) -> bool:
     return (folder / "test" / "pass_at_k.json").is_file()
 
 
-def finish(folder: Path, fit: Sequence[str], test: Sequence[str], run: Callable[[list[str]], int] = run_stage) -> bool:
+def in_process(command: list[str]) -> bool:
+    """Run `fit` or `test` in this process."""
+    return run_stage(command) == 0
+
+
+def finish(folder: Path, fit: Sequence[str], test: Sequence[str], run: Callable[[list[str]], bool] = in_process) -> bool:
     """Train a stage unless it is trained, then test it unless it is tested; both resume where they stopped.
 
     Args:
         folder: of its files.
         fit: arguments of `fit`: configs and settings.
         test: those of `test`, with the weights to test.
-        run: takes a command line and returns its exit status.
+        run: takes a command line and returns whether it succeeded.
 
     Returns:
         Whether the stage is complete.
     """
     place = ["--trainer.default_root_dir", str(folder)]
-    trained = is_trained(folder) or run(["fit", *fit, *place, "--ckpt_path", "last"]) == 0
-    return trained and (is_tested(folder) or run(["test", *test, *place]) == 0)
+    trained = is_trained(folder) or run(["fit", *fit, *place, "--ckpt_path", "last"])
+    return trained and (is_tested(folder) or run(["test", *test, *place]))
 
 
 @dataclass(frozen=True)
@@ -108,28 +113,29 @@ class StageFolders:
         """
         if self.plain:
             self.prepare(stage)
-            return self._finish(stage, run_stage)
+            return self._finish(stage, in_process)
         with self._locked(stage) if alone else _open(os.devnull) as lock:
             if alone:
                 self.prepare(stage)
             return self._finish(stage, partial(self._run, stage, lock))
 
-    def _finish(self, stage: Planned, run: Callable[[list[str]], int]) -> bool:
+    def _finish(self, stage: Planned, run: Callable[[list[str]], bool]) -> bool:
         folder = self.folder(stage)
         settings = ["--config", str(folder / "stage.yaml")]
         if stage.parent is not None:
             settings += ["--model.init_args.init_from", str(self.folder(stage.parent) / "huggingface")]
         return finish(folder, settings, [*settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")], run)
 
-    def _run(self, stage: Planned, lock: IO[str], command: list[str]) -> int:
+    def _run(self, stage: Planned, lock: IO[str], command: list[str]) -> bool:
         """Run a command in a child process, which logs to `COMMAND.log`."""
         environment = os.environ | ({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})
         # the child holds the lock too: if this process is killed, no other starts the stage while the child lives
         with (self.folder(stage) / f"{command[0]}.log").open("a", encoding="utf-8") as log:
-            return subprocess.call(
+            ended = subprocess.run(
                 [sys.executable, str(FRONT_DOOR), *command], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
-                pass_fds=[lock.fileno()], env=environment,
+                pass_fds=[lock.fileno()], env=environment, check=False,
             )  # fmt: skip
+        return ended.returncode == 0
 
     def why(self, stage: Planned) -> str:
         """The last lines that a failed stage printed, and where the rest is."""
