@@ -39,7 +39,6 @@ sys.modules[f"{__name__}.kl_control"] = sys.modules[__name__]
 
 
 def __getattr__(name: str) -> object:
-    """Say what replaces a callback."""
     if name == "KLControl":
         raise AttributeError("KLControl has been removed; set `model.init_args.kl.target` (and `.gain`, `.bounds`) instead.")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

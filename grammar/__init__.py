@@ -12,20 +12,6 @@ from grammar.writing.render import render_problem, render_trace
 from grammar.writing.solution import gold_trace, write_solution
 
 __all__ = [
-    "GRADERS",
-    "Graph",
-    "ProblemSyntaxError",
-    "Quantity",
-    "Report",
-    "Trace",
-    "TraceSyntaxError",
-    "gold_trace",
-    "grade",
-    "parse_problem",
-    "parse_response",
-    "parse_trace",
-    "render_problem",
-    "render_trace",
-    "verify",
-    "write_solution",
-]
+    "GRADERS", "Graph", "ProblemSyntaxError", "Quantity", "Report", "Trace", "TraceSyntaxError", "gold_trace", "grade",
+    "parse_problem", "parse_response", "parse_trace", "render_problem", "render_trace", "verify", "write_solution",
+]  # fmt: skip

@@ -19,8 +19,8 @@ def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
         **columns: object,
     ) -> list[float]:  # fmt: skip
         texts = [done if isinstance(done, str) else done[-1]["content"] for done in completions]
-        columns_B = (texts, problem, question, modulus or [None] * len(texts))
-        return [_score(text, p, q, grader, m) for text, p, q, m in zip(*columns_B, strict=True)]
+        rows = zip(texts, problem, question, modulus or [None] * len(texts), strict=True)
+        return [_score(text, p, q, grader, m) for text, p, q, m in rows]
 
     reward.__name__ = f"interplay_{grader}"
     return reward

@@ -10,20 +10,11 @@ from collections.abc import Callable
 
 from grammar.checking.report import Report
 
-
-def _answer(report: Report) -> bool:
-    return report.answer_correct
-
-
-def _paper(report: Report) -> bool:
-    return report.answer_correct and report.process_accuracy == 1
-
-
-def _executable(report: Report) -> bool:
-    return report.answer_correct and not report.errors
-
-
-_GRADERS: dict[str, Callable[[Report], bool]] = {"answer": _answer, "paper": _paper, "executable": _executable}
+_GRADERS: dict[str, Callable[[Report], bool]] = {
+    "answer": lambda report: report.answer_correct,
+    "paper": lambda report: report.answer_correct and report.process_accuracy == 1,
+    "executable": lambda report: report.answer_correct and not report.errors,
+}
 GRADERS = tuple(_GRADERS)
 
 

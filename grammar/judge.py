@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
@@ -165,9 +166,9 @@ def main(
     return _summary(tally, arguments.grader)
 
 
-def _write(judged: Iterable, out: Path | None, arguments: argparse.Namespace) -> dict[str, float]:
+def _write(judged: Iterable, out: Path | None, arguments: argparse.Namespace) -> Counter[str]:
     """Writes verdicts, reports rows that have none, and counts."""
-    tally = dict.fromkeys(("rows", "failed", "accepted", "answers", "process", "gold", "ill"), 0.0)
+    tally = Counter()
     # half of a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON escapes it
     with open(out if out is not None else os.devnull, "w", encoding="utf-8", errors="backslashreplace") as sink:
         for number, verdict, problem in judged:
@@ -175,24 +176,20 @@ def _write(judged: Iterable, out: Path | None, arguments: argparse.Namespace) ->
                 tally["failed"] += 1
                 print(f"{arguments.file}, line {number}: not judged: {problem}", file=sys.stderr)
                 continue
-            tally["rows"] += 1
-            tally["accepted"] += verdict["accepted"]
-            tally["answers"] += verdict["answer_correct"]
-            tally["process"] += verdict["process_accuracy"]
-            tally["gold"] += verdict["basis"] == "gold"
-            tally["ill"] += verdict["well_posed"] is False
+            tally.update({key: verdict[key] for key in ("accepted", "answer_correct", "process_accuracy")})
+            tally.update(rows=1, gold=verdict["basis"] == "gold", ill=verdict["well_posed"] is False)
             sink.write(json.dumps(verdict, ensure_ascii=False) + "\n")
     return tally
 
 
-def _summary(tally: dict[str, float], grader: str) -> int:
-    rows = int(tally["rows"])
+def _summary(tally: Counter[str], grader: str) -> int:
+    rows = tally["rows"]
     print(f"rows judged       {rows}")
     if rows:
         print(f"accepted          {tally['accepted'] / rows:.4f}  by {grader}")
-        print(f"answer correct    {tally['answers'] / rows:.4f}")
-        print(f"process accuracy  {tally['process'] / rows:.4f}")
-        print(f"judged by gold    {int(tally['gold'])}")
-        print(f"not well posed    {int(tally['ill'])}")
-    print(f"not judged        {int(tally['failed'])}")
+        print(f"answer correct    {tally['answer_correct'] / rows:.4f}")
+        print(f"process accuracy  {tally['process_accuracy'] / rows:.4f}")
+        print(f"judged by gold    {tally['gold']}")
+        print(f"not well posed    {tally['ill']}")
+    print(f"not judged        {tally['failed']}")
     return 1 if tally["failed"] else 0

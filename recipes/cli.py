@@ -20,7 +20,7 @@ from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
 
 read_earlier_keys()
 PARSER = {"parser_mode": MODE, "exit_on_error": False}  # an error is raised, not printed with the whole usage
-SUBCOMMANDS = ("fit", "validate", "test", "predict")
+PARSERS = {**PARSER, **dict.fromkeys(("fit", "validate", "test", "predict"), PARSER)}
 NOISE = (
     r".*args parameter is intended to run from within Python.*",
     r".*does not have many workers.*",
@@ -45,12 +45,15 @@ ALWAYS_ON = {
 
 
 class ExperimentCLI(LightningCLI):
-    """Our callbacks have a key of their own; users add theirs under `trainer.callbacks`."""
+    """Each callback that is always on has its own key; users add theirs under `trainer.callbacks`."""
 
-    def __init__(self, *args: Any, folder: str = "", **kwargs: Any) -> None:
-        """As LightningCLI; `folder`: subfolder of an evaluation's folder."""
+    def __init__(self, args: list[str] | None = None, folder: str = "") -> None:
+        """Run the command `args`; `folder`: subfolder of an evaluation's folder."""
         self.folder = folder
-        super().__init__(*args, **kwargs)
+        super().__init__(
+            LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, args=args,
+            parser_kwargs=PARSERS, save_config_kwargs={"overwrite": True}, auto_configure_optimizers=False,
+        )  # fmt: skip
 
     def before_instantiate_classes(self) -> None:
         """A Hugging Face folder given as `ckpt_path` becomes the model's `init_from`."""
@@ -113,11 +116,7 @@ def run_stage(argv: list[str]) -> int:
 
 def _run(argv: list[str], folder: str = "") -> tuple[Path, bool]:
     """Run one stage; return the folder of its files, and whether this process writes them."""
-    cli = ExperimentCLI(
-        LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, args=argv, folder=folder,
-        parser_kwargs={**PARSER, **dict.fromkeys(SUBCOMMANDS, PARSER)}, save_config_kwargs={"overwrite": True},
-        auto_configure_optimizers=False,
-    )  # fmt: skip
+    cli = ExperimentCLI(argv, folder)
     return run_folder(cli.trainer), cli.trainer.is_global_zero
 
 
@@ -132,7 +131,7 @@ def _checkpoint(argv: list[str]) -> tuple[tuple[int, int], Path | None]:
         path = value or (argv[i + 1] if i + 1 < len(argv) else "")
         if key == "--ckpt_path" and path not in ("last", "best", "hpc", "null", ""):
             if not Path(path).exists():
-                raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start anew.")
+                raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start afresh.")
             if argv[0] == "fit" and Path(path).is_dir() and not (Path(path) / "meta.pt").is_file():
                 raise ValueError(
                     f"--ckpt_path {path!r} is a folder; give one of its .ckpt files to resume, or start from its weights with "

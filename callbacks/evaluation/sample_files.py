@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from callbacks.files import run_folder, write_text
+from callbacks.files import read_json, run_folder, write_json
 from grammar import GRADERS, grade
 
 _INDEX = re.compile(rb'\{"index": (\d+), "sample": (\d+),')
@@ -54,7 +54,7 @@ class SampleStore:
 
     def holds(self, identity: dict[str, Any]) -> bool:
         """Whether the files were sampled under these settings."""
-        return self.settings.is_file() and json.loads(self.settings.read_text(encoding="utf-8")) == identity
+        return self.settings.is_file() and read_json(self.settings) == identity
 
     def clear(self) -> None:
         """Remove the files."""
@@ -138,7 +138,7 @@ class SampleWriter(Callback):
             store.clear()
             for name in ("evaluation.json", "pass_at_k.json"):
                 (folder.parent / name).unlink(missing_ok=True)
-            write_text(store.settings, json.dumps(identity, indent=1))
+            write_json(store.settings, identity)
         barrier("samples: settings")
         for rank in store.files():
             if rank % world == trainer.global_rank:

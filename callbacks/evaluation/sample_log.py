@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+
+from callbacks.kept_state import KeptState
 
 
 def as_markdown(problem: str, question: str, response: str, report: Any) -> str:
@@ -24,7 +25,7 @@ def reward_line(parts: Mapping[str, float]) -> str:
     return f"reward {sum(parts.values()):.3g} = " + " + ".join(f"{name} {value:.3g}" for name, value in parts.items())
 
 
-class SampleLog(Callback):
+class SampleLog(KeptState):
     """Show samples as TensorBoard text: of every validation and test, and of rollouts.
 
     `samples/I (op N)`: one sample each to `count` problems of a validation or test, spread over the bands.
@@ -35,19 +36,13 @@ class SampleLog(Callback):
         every_n_rollouts: show samples of the first rollout and of every so many after it.
     """
 
+    kept = ("rollouts",)
+
     def __init__(self, count: int = 4, every_n_rollouts: int = 20) -> None:
         if count < 0 or every_n_rollouts < 1:
             raise ValueError(f"SampleLog: count={count} must be at least 0, every_n_rollouts={every_n_rollouts} at least 1.")
         self.count, self.every_n_rollouts = count, every_n_rollouts
         self.shown = self.rollouts = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Rollouts so far."""
-        return {"rollouts": self.rollouts}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from there."""
-        self.rollouts = state["rollouts"]
 
     def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> None:
         """Show some of a rollout, if it is due."""

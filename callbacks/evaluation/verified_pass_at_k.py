@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -40,6 +39,11 @@ def read_weights(weighted: Mapping[str, Mapping[str, float]]) -> dict[str, list[
     return found
 
 
+def passes_of(grades: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Grader -> pass@k, of all that the grades of a band hold."""
+    return {grader: found for grader, found in grades.items() if isinstance(found, dict) and "pass@1" in found}
+
+
 def as_text(bands: Mapping[str, Any]) -> str:
     """Pass@1 and pass@n under each grader, one line for each band; operation counts are left to the files."""
     rows = []
@@ -47,10 +51,9 @@ def as_text(bands: Mapping[str, Any]) -> str:
         grades = bands[name]
         if grades["problems"]:
             cells = [f"{grades['problems']} x {grades['samples'] // grades['problems']}"]
-            for found in grades.values():
-                if isinstance(found, dict) and "pass@1" in found:
-                    first, last = found["pass@1"], list(found.values())[-1]
-                    cells += [f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in (first, last)]
+            for found in passes_of(grades).values():
+                first, last = found["pass@1"], list(found.values())[-1]
+                cells += [f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in (first, last)]
             rows.append([name, *cells])
     n = max((int(row[1].split(" x ")[1]) for row in rows), default=1)
     head = ["band", "samples", *(f"{grader} pass@{k}" for grader in GRADERS for k in (1, n))]
@@ -83,12 +86,10 @@ class VerifiedPassAtK(Callback):
         def log(key: str, value: float) -> None:
             pl_module.log(f"{stage}/{key}/{name}", value, rank_zero_only=True)
 
-        for grader, found in grades.items():
-            if isinstance(found, dict) and "pass@1" in found:
-                wanted = [f"pass@{k}" for k in self.ks] if self.ks else list(dict.fromkeys([*found][:: max(1, len(found) - 1)]))
-                for metric in wanted:
-                    if metric in found:
-                        log(f"{grader}/{metric}", found[metric]["mean"])
+        for grader, found in passes_of(grades).items():
+            for metric in [f"pass@{k}" for k in self.ks] if self.ks else [*found][:: max(1, len(found) - 1)]:
+                if metric in found:
+                    log(f"{grader}/{metric}", found[metric]["mean"])
         if "process_accuracy" in grades:
             log("process_accuracy", grades["process_accuracy"]["mean"])
 
@@ -107,17 +108,9 @@ class VerifiedPassAtK(Callback):
             head = {"settings": pl_module.identity(), "seconds": dict(pl_module.judgements.seconds)}
             folder = run_folder(trainer)
             if trainer.is_global_zero:
-                self._write(folder, head | found, bands)
+                write_json(folder / "evaluation.json", without_nan(head | found))
+                write_json(folder / "pass_at_k.json", without_nan({name: passes_of(grades) for name, grades in bands.items()}))
                 print(f"{as_text(bands)}\n{folder / 'evaluation.json'} has the rest", flush=True)
-
-    @staticmethod
-    def _write(folder: Path, everything: dict[str, Any], bands: dict[str, Any]) -> None:
-        passes = {
-            name: {grader: found for grader, found in grades.items() if isinstance(found, dict) and "pass@1" in found}
-            for name, grades in bands.items()
-        }
-        write_json(folder / "evaluation.json", without_nan(everything))
-        write_json(folder / "pass_at_k.json", without_nan(passes))
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log, and write unless this is a validation in training."""

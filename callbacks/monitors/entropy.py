@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from callbacks.kept_state import KeptState
 from callbacks.processes import sum_over_processes
 
 
-class EntropyMonitor(Callback):
+class EntropyMonitor(KeptState):
     """Log `train/entropy_nats`: the policy's entropy per token, as the mean of -log pi over the tokens that it sampled.
 
     An unbiased estimate at the sampling temperature, at no extra cost; under top_p or top_k it is biased. All groups of a rollout
@@ -22,17 +22,11 @@ class EntropyMonitor(Callback):
         patience: rollouts in a row below the floor before training stops.
     """
 
+    kept = ("below",)
+
     def __init__(self, floor: float | None = None, patience: int = 10) -> None:
         self.floor, self.patience = floor, patience
-        self.below = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Rollouts in a row below the floor."""
-        return {"below": self.below}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from there."""
-        self.below = state["below"]
+        self.below = 0  # rollouts in a row below the floor
 
     def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> dict[str, float]:
         """Measure, and stop if it has been low for too long."""

@@ -1,6 +1,5 @@
 """Signs that training goes wrong: losses that are not finite, and the norm of the gradient."""
 
-import json
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import Optimizer
 
-from callbacks.files import run_folder, write_text
+from callbacks.files import run_folder, write_json
 
 
 class NonFiniteLoss(Callback):
@@ -46,7 +45,7 @@ class NonFiniteLoss(Callback):
         if bad:
             rows = [{"batch_idx": batch, "updates_done": step, "loss": loss} for batch, step, loss in bad]
             report = {"rank": trainer.global_rank, "world_size": trainer.world_size, "batches": rows}
-            write_text(folder / f"non_finite.rank{trainer.global_rank}.json", json.dumps(report, indent=1))
+            write_json(folder / f"non_finite.rank{trainer.global_rank}.json", report)
         if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
             where = f"of batch {bad[0][0]} is {bad[0][2]}" if bad else "of another process is not finite"
             raise FloatingPointError(

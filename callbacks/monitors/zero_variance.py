@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
+from callbacks.kept_state import KeptState
 from callbacks.processes import sum_over_processes
 from grammar import grade
 
 HIGHEST_OP = 64  # problems with more operations count as this
 
 
-class ZeroVariance(Callback):
+class ZeroVariance(KeptState):
     """Log which groups have no signal since all completions earn the same; the module logs `train/zero_variance` itself.
 
     `train/zero_variance/solved`: share of all groups that have no signal and every completion accepted: too easy.
@@ -26,17 +26,11 @@ class ZeroVariance(Callback):
         patience: stop training after so many rollouts in a row without any signal; None: never.
     """
 
+    kept = ("silent",)
+
     def __init__(self, grader: str = "executable", patience: int | None = None) -> None:
         self.grader, self.patience = grader, patience
-        self.silent = 0
-
-    def state_dict(self) -> dict[str, int]:
-        """Rollouts in a row without any signal."""
-        return {"silent": self.silent}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue from there."""
-        self.silent = state["silent"]
+        self.silent = 0  # rollouts in a row without any signal
 
     def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> dict[str, float]:
         """Count, and stop if there has been no signal for too long."""
@@ -54,15 +48,12 @@ class ZeroVariance(Callback):
         solved, failed, *by_op = sum_over_processes(trainer, counts)
         every_op, flat_op = by_op[: len(ops)], by_op[len(ops) :]
         total = sum(every_op)
-        self._judge(trainer, signal=sum(flat_op) < total)
+        self.silent = 0 if sum(flat_op) < total else self.silent + 1
+        if self.patience is not None and self.silent >= self.patience:
+            rank_zero_warn(f"ZeroVariance: {self.silent} rollouts in a row without any signal; training stops.")
+            trainer.should_stop = True
         return {
             "train/zero_variance/solved": solved / total,
             "train/zero_variance/failed": failed / total,
             **{f"train/zero_variance/op{op}": flat_op[op] / every_op[op] for op in ops if every_op[op]},
         }
-
-    def _judge(self, trainer: Trainer, *, signal: bool) -> None:
-        self.silent = 0 if signal else self.silent + 1
-        if self.patience is not None and self.silent >= self.patience:
-            rank_zero_warn(f"ZeroVariance: {self.silent} rollouts in a row without any signal; training stops.")
-            trainer.should_stop = True

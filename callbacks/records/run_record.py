@@ -41,7 +41,6 @@ def environment() -> dict[str, Any]:
 
 
 def _cpu_name() -> str:
-    """The name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

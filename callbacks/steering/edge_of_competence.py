@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 
 from callbacks.files import run_folder, write_text
+from callbacks.kept_state import KeptState
 from callbacks.processes import sum_over_processes
 from grammar import grade
 
@@ -21,7 +21,7 @@ class Rate(NamedTuple):
     ever: float
 
 
-class EdgeOfCompetence(Callback):
+class EdgeOfCompetence(KeptState):
     """Train on the cells (op x context x mode) of the mixture where pass@1 is low and pass@k is not; probe again at intervals.
 
     A probe samples k completions, as rollouts are sampled, to fresh training problems of every cell; held-out problems are left
@@ -43,6 +43,8 @@ class EdgeOfCompetence(Callback):
         pass_k_at_least: a cell below is too hard.
     """
 
+    kept = ("probes", "probed_at", "latest")  # the chosen cells are the data module's state
+
     def __init__(
         self, grader: str = "executable", k: int = 8, problems: int = 8, every_n_steps: int = 20,
         pass_1_at_most: float = 0.5, pass_k_at_least: float = 0.25,
@@ -58,15 +60,7 @@ class EdgeOfCompetence(Callback):
         self.grader, self.k, self.problems, self.every_n_steps = grader, k, problems, every_n_steps
         self.pass_1_at_most, self.pass_k_at_least = pass_1_at_most, pass_k_at_least
         self.probes, self.probed_at = 0, -1
-        self.latest: dict[str, float] = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """Number of probes, step and logs of the last one; the chosen cells are the data module's state."""
-        return {"probes": self.probes, "probed_at": self.probed_at, "latest": self.latest}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from there."""
-        self.probes, self.probed_at, self.latest = state["probes"], state["probed_at"], state["latest"]
+        self.latest: dict[str, float] = {}  # logs of the last probe
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse data without cells to choose from."""

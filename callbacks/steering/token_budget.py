@@ -42,7 +42,6 @@ class TokenBudget(Callback):
             trainer.check_val_every_n_epoch = None
 
     def _tokens_per_batch(self, trainer: Trainer) -> int:
-        """Tokens of one batch on all devices."""
         data = trainer.datamodule
         if not hasattr(data, "row_length"):
             raise ValueError(f"a budget in tokens needs data of packed rows, not {type(data).__name__}; set `trainer.max_steps`.")

@@ -2,7 +2,7 @@
 
 The problem is the authority. Each chain of equalities is computed exactly (integers; in reverse linear forms in x, which
 `linear` keeps as integers), and its first side, which says what a quantity is made of, is compared with the problem's
-definition. A step without fault costs one pass over its values; only at a fault does a closer look say why.
+definition. A correct step costs one pass over its values; a wrong one is examined again, to say why it is wrong.
 """
 
 from collections.abc import Sequence
@@ -120,7 +120,6 @@ class _Checker:
             self.codes["x"] = X
 
     def error(self, kind: str, index: int, message: str) -> None:
-        """Notes an error of a whole step."""
         step = self.trace.steps[index]
         self.errors.append(StepError(kind, index, message, step.start, step.end))
 
@@ -149,7 +148,6 @@ class _Checker:
                 self.explain_definition(index, fact, said)
 
     def declare(self, letter: str, fact: Fact, value: float) -> None:
-        """Lets a letter stand for a name."""
         self.masks[letter], self.points[letter] = fact.bit, fact.point
         if not (self.reverse and letter == "x"):
             self.codes[letter] = value

@@ -175,7 +175,6 @@ class Products(StatementForm):
 
 FORMS: dict[str, StatementForm] = {}
 SKILLS: list[str] = []  # every skill of every form, then that of solving an equation
-_extension = ""
 
 
 def register(form: StatementForm) -> None:
@@ -188,24 +187,17 @@ def register(form: StatementForm) -> None:
         raise ValueError(f"form {form.name!r} is registered already; choose another name.")
     FORMS[form.name] = form
     SKILLS.extend(form.skills)
-    _extend()
 
 
 def unregister(form: StatementForm) -> None:
     """Takes a form that was registered last out of the language again."""
     del FORMS[form.name]
     del SKILLS[len(SKILLS) - len(form.skills) :]
-    _extend()
 
 
 def extension() -> str:
     """What registered forms add to `problem.lark`."""
-    return _extension
-
-
-def _extend() -> None:
-    global _extension
-    _extension = "\n".join(form.grammar for form in FORMS.values() if form.grammar)
+    return "\n".join(form.grammar for form in FORMS.values() if form.grammar)
 
 
 for _form in (Given(), Copy(), Sum(), Difference()):

@@ -39,7 +39,6 @@ class Graph:
     modulus: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuses a modulus without meaning."""
         read_name(self.question)
         if self.modulus is not None and (self.modulus < 2 or any(s.rule == "unknown" for s in self.statements)):
             raise ValueError(f"Graph: modulus={self.modulus}; expected None or at least 2, and no unknown with it.")

@@ -33,7 +33,6 @@ class Quantity:
     scale: Scale | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what no sentence can say."""
         rule, parents, constant, scale = self.rule, self.parents, self.constant, self.scale
         form = FORMS.get(rule)
         if form is None:

@@ -45,7 +45,6 @@ def graph_of(trace: Trace, *, modulus: int | None = None) -> Graph:
 
 
 def _step(step: Step, letters: dict[str, _Made]) -> _Made:
-    """What the step's quantity is made of."""
     if not step.shape.chains:
         return _Made("unknown")
     made = None

@@ -122,8 +122,6 @@ def parse_response(text: str) -> Trace:
 
 
 class _Reader:
-    """Reads one text, keeping what it finds."""
-
     def __init__(self, text: str) -> None:
         self.text = text
         self.steps: list[Step] = []
@@ -132,12 +130,10 @@ class _Reader:
         self.prelude = False
 
     def trace(self, answer: int | None, *, gold: bool) -> Trace:
-        """What was read."""
         errors = tuple(self.errors)
         return Trace(tuple(self.steps), self.prelude, self.ending, answer, gold, errors, len(self.text))
 
     def error(self, kind: str, step: int | None, message: str, start: int, end: int) -> None:
-        """Notes an error."""
         self.errors.append(StepError(kind, step, message, start, end))
 
     def junk(self, start: int, end: int, expected: str) -> None:
@@ -168,7 +164,8 @@ class _Reader:
             match = _HEAD.match(part)
             if match is None:
                 message = f"expected 'NAME as LETTER; ...' after 'Define', found {part[:40].strip()!r}"
-                return self.error("syntax", None, message, start, stop)
+                self.error("syntax", None, message, start, stop)
+                return
             name, letter, rest = match[1], match[2], part[match.end() :]
         name, offset = name.rstrip(" "), stop - len(rest)
         body, full_stop, after = rest.partition(_STOP)
@@ -189,7 +186,6 @@ class _Reader:
             self.error("syntax", index, "expected '.' at the end of the step", end, end)
         elif after != " " and after:
             self.after(after, end)
-        return None
 
     def malformed(self, problem: UnexpectedInput, text: str, offset: int, step: int | None) -> None:
         """Notes what Lark did not accept, where, and what it expected."""
@@ -200,15 +196,15 @@ class _Reader:
         """Reads what stands between a step and the next: blanks, or the ending."""
         at = text.find(_KNOW)
         if at < 0 or self.ending is not None:
-            return self.junk(start, start + len(text), "'Define ...' or 'We know ...'")
+            self.junk(start, start + len(text), "'Define ...' or 'We know ...'")
+            return
         self.junk(start, start + at, "'We know ...'")
         ending = text[at:].rstrip()
         try:
             shape, words = read_ending(ending)
+            self.ending = ReverseEnding(shape, words, start + at, start + at + len(ending))
         except UnexpectedInput as problem:
-            return self.malformed(problem, ending, start + at, None)
-        self.ending = ReverseEnding(shape, words, start + at, start + at + len(ending))
-        return None
+            self.malformed(problem, ending, start + at, None)
 
     def answer(self, opened: int) -> int | None:
         """The answer in the first closed tag, else in the last open one; `opened` is where the first one stands."""
@@ -242,6 +238,6 @@ def explain(error: UnexpectedInput, text: str, language: Language) -> tuple[int,
     place = error.pos_in_stream
     if place is None or place < 0 or getattr(getattr(error, "token", None), "type", "") == "$END":
         place = len(text)
-    names = getattr(error, "accepts", None) or getattr(error, "expected", None) or getattr(error, "allowed", None) or ()
+    names = next(filter(None, (getattr(error, known, None) for known in ("accepts", "expected", "allowed"))), ())
     expected = " or ".join(sorted({_SPOKEN.get(name) or language.spoken(name) for name in names}))
     return place, expected or "nothing", repr(text[place : place + 20]) if text[place:] else "the end"

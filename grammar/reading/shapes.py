@@ -53,8 +53,8 @@ def cut(body: str) -> list[str]:
     return body.replace(";", " ;").split(" ")
 
 
-def join(words: list[str]) -> str:
-    """Words back as text, in published spacing."""
+def join(words: Sequence[str]) -> str:
+    """The words of a statement back as text, in published spacing."""
     return " ".join(words).replace(" ;", ";").replace("( ", "(").replace(" )", ")")
 
 
@@ -117,10 +117,6 @@ class Shape:
         """Pickles as a statement of its kind: what computes its sides does not pickle."""
         return _shape_of, (self.sample,)
 
-    def write(self, words: Sequence[str]) -> str:
-        """The statement in published spacing."""
-        return join(words)
-
 
 def _shape_of(sample: str) -> Shape:
     return read_body(sample)[0]
@@ -157,7 +153,7 @@ def read_plainly(body: str) -> tuple[Shape, Sequence[str]]:
 
 def tokens_of(tree: Tree) -> list[Token]:
     """The tokens of a tree in reading order."""
-    return [token for token in tree.scan_values(lambda value: isinstance(value, Token))]
+    return list(tree.scan_values(lambda value: isinstance(value, Token)))
 
 
 def _words(tree: Tree) -> Iterator[str]:
@@ -300,12 +296,9 @@ class EndingShape:
         """Pickles as an ending of its kind: what computes its sides does not pickle."""
         return _ending_shape_of, (self.sample,)
 
-    def write(self, words: Sequence[str]) -> str:
-        """The ending in published spacing."""
-        return _written(words)
 
-
-def _written(words: Sequence[str]) -> str:
+def join_ending(words: Sequence[str]) -> str:
+    """The words of an ending back as text, in published spacing."""
     return write_ending(*join(words).split(_BETWEEN))
 
 
@@ -361,4 +354,4 @@ def _build_ending(tree: Tree, words: list[str]) -> EndingShape:
             right = read_side(tokens_of(child.children[1]), left.last)
             equalities.append((left, right))
             at = right.last
-    return EndingShape(itemgetter(*places), tuple(equalities), _written(words))
+    return EndingShape(itemgetter(*places), tuple(equalities), join_ending(words))

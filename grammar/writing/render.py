@@ -3,6 +3,7 @@
 from grammar.problem.graph import Graph
 from grammar.problem.names import read_name
 from grammar.problem.quantity import Quantity
+from grammar.reading.shapes import join, join_ending
 from grammar.reading.trace import PRELUDE, Trace, TraceSyntaxError
 
 
@@ -34,8 +35,8 @@ def render_trace(trace: Trace) -> str:
         error = trace.errors[0]
         raise TraceSyntaxError(f"render_trace: character {error.start}: {error.message}; only a whole trace has a text.")
     parts = [PRELUDE] if trace.prelude else []
-    parts += [f"Define {s.name} as {s.letter}; {s.shape.write(s.words)}." for s in trace.steps]
+    parts += [f"Define {s.name} as {s.letter}; {join(s.words)}." for s in trace.steps]
     if trace.ending is not None:
-        parts.append(trace.ending.shape.write(trace.ending.words))
+        parts.append(join_ending(trace.ending.words))
     text = " ".join(parts)
     return f"{text} Answer: {trace.answer}." if trace.gold else f" {text} </solution> <answer> {trace.answer} </answer>"

@@ -70,7 +70,6 @@ class _Writer:
         self.parts: list[str] = []  # statements of the step being written
 
     def draw(self) -> str:
-        """The next free variable."""
         letter = next(self.letters, None)
         if letter is None:
             raise ValueError(f"write_solution: the letters ran out after {len(self.letter_of)} steps; pass one per result.")
@@ -128,11 +127,9 @@ class _Writer:
         return target, code
 
     def show(self, code: int) -> str:
-        """A value as text."""
         return str(decode(code)) if self.reverse else str(code)
 
     def ending(self) -> str:
-        """The equation and its solution."""
         graph, form = self.graph, decode(self.graph.codes[self.graph.end])
         known, slope = graph.known, form.slope
         rest = known - form.constant

@@ -118,7 +118,7 @@ def _settings(spec: ExpertIteration, seed: int, init_from: str) -> list[str]:
 
 
 def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
-    """Sample and select, unless that is done; `round.json` says what came of it and whether the gate holds."""
+    """Sample and select, unless that is done; `round.json` has the counts and whether the gate holds."""
     if (current.folder / "round.json").is_file():
         return
     asked = {
@@ -139,7 +139,6 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
 
 
 def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
-    """Train and test the last round."""
     last = rounds[-1]
     used = rounds if spec.union else [last]
     files = {name: [str(r.folder / f"{name}.jsonl") for r in used if r.found[f"{name}_rows"]] for name in ("train", "validation")}

@@ -9,8 +9,8 @@ from recipes.report.sourced_numbers import Files, Number, Term
 from recipes.report.studies import Study
 from recipes.report.study_values import Values
 
-ALIKE = 0.05  # most that a difference claimed to be none may be; if all arms are as close to 0, or to 1, nothing could be seen
-NOTHING = 0.02  # a difference claimed to exist does not, if it is no larger
+ALIKE = 0.05  # a difference up to this confirms a claim of none; arms that are all this close to 0, or to 1, show nothing
+NOTHING = 0.02  # a difference up to this refutes a claim of one
 
 
 def verdict(found: Number, expected: str, *, at_end: bool = False) -> str:
@@ -66,7 +66,6 @@ def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence
 
 
 def _of_seeds(study: Study, seeds: Sequence[int]) -> Study:
-    """A study's runs with these seeds."""
     groups = (replace(group, runs=tuple(run for run in group.runs if run.seed in seeds)) for group in study.groups)
     return replace(study, groups=tuple(group for group in groups if group.runs))
 

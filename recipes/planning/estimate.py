@@ -5,7 +5,7 @@ variance; it leaves out validation in training and the machine's overhead. The c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pydoc import locate
 from random import Random
@@ -16,7 +16,7 @@ from transformers import AutoConfig, PretrainedConfig
 
 from callbacks.text_tables import align
 from datamodules.problems.graph_spec import GraphSpec
-from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
+from datamodules.problems.mixture import Component, Mixture, components_of, parse_ops
 from datamodules.problems.synthesis import Synthesis
 from datamodules.rows.documents import encode
 from datamodules.rows.tokenizer import load_tokenizer
@@ -53,7 +53,6 @@ class Estimate:
     evaluation: float | None
 
     def __add__(self, other: "Estimate") -> "Estimate":
-        """The cost of two stages."""
         pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
         return Estimate(*(None if None in pair else sum(pair) for pair in pairs))
 
@@ -97,11 +96,8 @@ def estimate(stage: Planned) -> Estimate:
         ValueError: the stage sets neither a number of updates nor one of tokens.
     """
     config, model = stage.config, _architecture(stage)
-    if "group" in config["model"]["init_args"]:
-        steps, rollouts, tokens, flops = _policy(config, model)
-    else:
-        steps, rollouts, tokens, flops = _supervised(config, model)
-    return Estimate(steps, rollouts, tokens, flops, _evaluation(config, model))
+    training = _policy if "group" in config["model"]["init_args"] else _supervised
+    return Estimate(*training(config, model), _evaluation(config, model))
 
 
 def _supervised(config: Config, model: PretrainedConfig | None) -> tuple[int, int, float, float | None]:
@@ -202,10 +198,9 @@ def _shape(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
 def _measure(tokenizer: str, shape: tuple[GraphSpec, bool], components: tuple[Component, ...]) -> Lengths:
     """Lengths of the first examples of a mixture."""
     total = sum(component.weight for component in components)
-    mixture = Mixture([Component(c.ops, c.contexts, c.modes, c.weight / total) for c in components])
-    synthesis, rng = Synthesis(mixture, shape[0], shape[1], seed=0), Random(0)
-    cells: list[Cell] = [mixture.draw(rng) for _ in range(SAMPLED)]
-    examples = [synthesis.example("train", i, cell) for i, cell in enumerate(cells)]
+    mixture = Mixture([replace(component, weight=component.weight / total) for component in components])
+    synthesis, rng = Synthesis(mixture, *shape, seed=0), Random(0)
+    examples = [synthesis.example("train", i, mixture.draw(rng)) for i in range(SAMPLED)]
     documents = encode(examples, load_tokenizer(tokenizer))
     whole = [len(document.ids) for document in documents]
     prompts = [document.prompt_tokens for document in documents]

@@ -4,7 +4,7 @@ Equal stages of several arms are one stage.
 """
 
 from argparse import ArgumentError
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
@@ -38,11 +38,6 @@ class Planned:
     def label(self) -> str:
         """Names its folder."""
         return f"{self.kind}-{self.digest}"
-
-    @property
-    def record(self) -> dict[str, str | None]:
-        """The content of `stage.json` in its folder."""
-        return {"kind": self.kind, "digest": self.digest, "parent": self.parent and self.parent.label}
 
     def chain(self) -> "list[Planned]":
         """Its ancestors, then itself."""
@@ -100,60 +95,61 @@ def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
     Raises:
         ValueError: a budget that cannot be divided, an arm without stages, or a setting that `fit` would refuse.
     """
-    builder = _Builder(recipe)
-    names, choices = list(recipe.axes), [list(values.items()) for values in recipe.axes.values()]
-    arms = []
+    arms, resolved = [], {}
     for seed in recipe.seeds if seeds is None else seeds:
-        for chosen in product(*choices):
-            values = dict(zip(names, (value for value, _ in chosen), strict=True))
+        for chosen in product(*(values.items() for values in recipe.axes.values())):
+            values = {axis: value for axis, (value, _) in zip(recipe.axes, chosen, strict=True)}
             name = "-".join([*values.values(), f"seed{seed}"])
-            arms.append(Arm(name, values, seed, builder.stages([change for _, change in chosen], seed, name)))
+            builder = _ArmBuilder(recipe, name, seed, [change for _, change in chosen], resolved)
+            arms.append(Arm(name, values, seed, builder.stages()))
     return Plan(recipe, tuple(arms))
 
 
-class _Builder:
-    """Resolves stages, each different one once."""
+@dataclass(frozen=True)
+class _ArmBuilder:
+    """Plans the stages of one arm; `resolved` configs are shared by all arms."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.resolved: dict[str, Config] = {}
+    recipe: Recipe
+    arm: str
+    seed: int
+    changes: Sequence[Change]
+    resolved: dict[str, Config]
 
-    def stages(self, changes: Sequence[Change], seed: int, arm: str) -> tuple[Planned, ...]:
-        """The stages of one arm, by its name."""
-        skipped = frozenset().union(*(change.skip for change in changes))
+    def stages(self) -> tuple[Planned, ...]:
+        skipped = frozenset().union(*(change.skip for change in self.changes))
         stages = without(self.recipe.stages, skipped)
         if not stages:
-            raise ValueError(f"recipe {self.recipe.name!r}: arm {arm!r} skips every stage; leave it one.")
-        configs = {stage.name: self._config(stage, changes, seed, arm) for stage in stages}
+            raise ValueError(f"recipe {self.recipe.name!r}: arm {self.arm!r} skips every stage; leave it one.")
+        configs = {stage.name: self._config(stage) for stage in stages}
         if self.recipe.budget is not None:
             budget = dict(self.recipe.budget)
-            for change in changes:
+            for change in self.changes:
                 budget |= change.budget
             stages = self._spend(budget, stages, configs)
         found: dict[str, Planned] = {}
         for stage in stages:
             config, parent = configs[stage.name], found[stage.init_from] if stage.init_from else None
-            if parent is None:
-                config = _started(config, self._start(stage, changes, seed, arm))
+            if parent is None and (start := self._start(stage)) is not None:
+                config = _changed(config, "model", init_args=config["model"]["init_args"] | {"init_from": start})
             name = digest(config, parent.digest if parent else None)
             found[stage.name] = Planned(stage.name, config, parent, name)
         return tuple(found.values())
 
-    def _start(self, stage: Stage, changes: Sequence[Change], seed: int, arm: str) -> str | None:
+    def _start(self, stage: Stage) -> str | None:
         """Weights from outside that a chain starts from: those of its first stage in the recipe, even if this arm skips it."""
         written = {of.name: of for of in self.recipe.stages}
         first = written[stage.name]
         while first.init_from is not None:
             first = written[first.init_from]
         own = (replace(of, init_from=None) for of in (first, written[stage.name]))
-        starts = (self._config(of, changes, seed, arm)["model"]["init_args"].get("init_from") for of in own)
+        starts = (self._config(of)["model"]["init_args"].get("init_from") for of in own)
         return next((start for start in starts if start is not None), None)
 
-    def _config(self, stage: Stage, changes: Sequence[Change], seed: int, arm: str) -> Config:
+    def _config(self, stage: Stage) -> Config:
         settings = dict(stage.settings)
-        for change in changes:
+        for change in self.changes:
             settings |= change.settings.get(stage.name, {})
-        settings |= {"seed_everything": seed, "data.init_args.seed": seed}
+        settings |= {"seed_everything": self.seed, "data.init_args.seed": self.seed}
         if stage.init_from is not None:
             settings["model.init_args.init_from"] = stage.init_from
         key = repr((stage.configs, sorted(settings.items(), key=lambda item: item[0])))
@@ -161,7 +157,7 @@ class _Builder:
             try:
                 self.resolved[key] = resolve(stage.configs, settings)
             except (ValueError, ArgumentError) as err:
-                raise ValueError(f"recipe {self.recipe.name!r}, stage {stage.name!r} of arm {arm!r}: {err}") from err
+                raise ValueError(f"recipe {self.recipe.name!r}, stage {stage.name!r} of arm {self.arm!r}: {err}") from err
         return self.resolved[key]
 
     @staticmethod
@@ -174,26 +170,21 @@ class _Builder:
             raise ValueError(f"budget: {sorted(missing)} are no stages; set `mid` and `rl` to two of {sorted(configs)}.")
         if budget.devices is not None:
             for name in (budget.mid, budget.rl):
-                configs[name] = configs[name] | {"trainer": configs[name]["trainer"] | {"devices": budget.devices}}
+                configs[name] = _changed(configs[name], "trainer", devices=budget.devices)
         sizes = budget.sizes(configs[budget.mid], configs[budget.rl])
         steps = split_budget(budget.tokens, budget.rl_share, sizes)
         left = {budget.mid: steps.mid, budget.rl: steps.rl * sizes.updates_per_step}
         for name, count in left.items():
-            config = configs[name]
-            trainer, limits = config["trainer"] | {"max_steps": count}, config["budget"] | {"max_tokens": None}
-            configs[name] = config | {"trainer": trainer, "budget": limits}
+            configs[name] = _changed(_changed(configs[name], "trainer", max_steps=count), "budget", max_tokens=None)
         return without(stages, frozenset(name for name, count in left.items() if not count))
 
 
-def _started(config: Config, start: str | None) -> Config:
-    """A config with weights from outside, if there are any."""
-    if start is None:
-        return config
-    model = config["model"]
-    return config | {"model": model | {"init_args": model["init_args"] | {"init_from": start}}}
+def _changed(config: Config, part: str, **values: object) -> Config:
+    """A copy of a config with other values in one part."""
+    return config | {part: config[part] | values}
 
 
-def in_order(plans: Sequence[Plan]) -> Iterator[tuple[Planned, list[str]]]:
+def in_order(plans: Sequence[Plan]) -> list[tuple[Planned, list[str]]]:
     """Each stage once, in an order in which they can run, with the names of its arms (and recipe, if there are several)."""
     users: dict[str, list[str]] = {}
     stages: dict[str, Planned] = {}
@@ -203,5 +194,4 @@ def in_order(plans: Sequence[Plan]) -> Iterator[tuple[Planned, list[str]]]:
         for arm in plan.arms:
             for stage in arm.stages:
                 users.setdefault(stage.digest, []).append(before + arm.name)
-    for name, stage in stages.items():
-        yield stage, users[name]
+    return [(stage, users[name]) for name, stage in stages.items()]

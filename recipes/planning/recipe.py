@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from recipes.planning.scale import Scale, load_scale
+from recipes.planning.scale import Scale, config_files, load_scale
 
 KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures"}
 STAGE_KEYS = {"config", "kind", "init_from", "use", "set"}
@@ -67,7 +67,7 @@ class Recipe:
     budget:  see `recipes.planning.budget`; None: stages say how long they run.
     scale:   the meaning of its terms; None if its stages name their configs.
     figures: of the paper, by number, that show its result best; the report draws them first.
-    plain:   without arms: stages have folders of their own names.
+    plain:   without arms: a stage keeps its files in a folder of its name.
     """
 
     name: str
@@ -142,10 +142,7 @@ def _stage(path: Path, name: str, entry: Any, scale: Scale | None, earlier: set[
         configs, settings = scale.kind(entry["kind"])
     else:
         named = [entry["config"]] if isinstance(entry["config"], str) else entry["config"]
-        configs, settings = tuple((path.parent / config).resolve() for config in named), {}
-        for config in configs:
-            if not config.is_file():
-                raise ValueError(f"{path}: stage {name!r}: {config} does not exist.")
+        configs, settings = config_files(path, f"stage {name!r}", named), {}
     return Stage(name, configs, source, {**settings, **_settings(path, entry, scale)})
 
 

@@ -7,21 +7,21 @@ tokenizers, files of problems, weights from outside. The places of a run's files
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from functools import cache
+from functools import cache, reduce
 from hashlib import sha256
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
 import yaml
 from jsonargparse import Namespace
-from lightning import LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.files.line_files import find_files
 from datamodules.problems.context import CONTEXT_FOLDER
 from datamodules.problems.mixture import components_of
 from datamodules.rows.tokenizer import SHIPPED
-from recipes.cli import PARSER, SUBCOMMANDS, ExperimentCLI
+from recipes.cli import ExperimentCLI
 from recipes.earlier_keys import as_before, renamed_flags
 
 Config = dict[str, Any]
@@ -44,11 +44,7 @@ class _Reader(ExperimentCLI):
 
 @cache
 def _parser() -> LightningArgumentParser:
-    reader = _Reader(
-        LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True,
-        parser_kwargs={**PARSER, **dict.fromkeys(SUBCOMMANDS, PARSER)}, auto_configure_optimizers=False,
-    )  # fmt: skip
-    return reader._parser("fit")
+    return _Reader()._parser("fit")
 
 
 def resolve(configs: Sequence[Path], settings: Mapping[str, Any]) -> Config:
@@ -65,11 +61,13 @@ def resolve(configs: Sequence[Path], settings: Mapping[str, Any]) -> Config:
     parser = _parser()
     parsed = parser.parse_args([*arguments, *renamed_flags(flags(settings))])
     config = yaml.safe_load(parser.dump(parsed, skip_none=False))
-    for *parents, key in PLACES:
-        part = config
-        for parent in parents:
-            part = part[parent]
-        part.pop(key, None)
+    return _drop(config, PLACES)
+
+
+def _drop(config: Config, keys: Sequence[tuple[str, ...]]) -> Config:
+    """A config without these keys, in place."""
+    for *parents, key in keys:
+        reduce(getitem, parents, config).pop(key, None)
     return config
 
 
@@ -100,12 +98,7 @@ def digest(config: Config, parent: str | None) -> str:
         config: resolved.
         parent: digest of the stage it starts from; None: it starts as its config says.
     """
-    shaped = as_before(json.loads(json.dumps(config)))
-    for *parents, key in COSMETIC:
-        part = shaped
-        for name in parents:
-            part = part[name]
-        part.pop(key, None)
+    shaped = _drop(as_before(json.loads(json.dumps(config))), COSMETIC)
     if parent is not None:
         shaped["model"]["init_args"].pop("init_from", None)
     whole = {"config": shaped, "parent": parent, "named": dict(_named(shaped))}

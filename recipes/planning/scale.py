@@ -1,6 +1,6 @@
 """A scale: the meaning of recipes' terms for models of one size (`configs/scale/paper.yaml`, `small.yaml`, `tiny.yaml`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,17 @@ def load_scale(name: str, near: Path) -> Scale:
 def _kind(path: Path, name: str, entry: Any) -> tuple[tuple[Path, ...], Mapping[str, Any]]:
     if not isinstance(entry, Mapping) or not {"config"} <= entry.keys() <= {"config", "set"}:
         raise ValueError(f"{path}: kind {name!r} has the keys `config` (a list of files) and, optionally, `set`; got {entry!r}.")
-    configs = tuple((path.parent / config).resolve() for config in entry["config"])
+    return config_files(path, f"kind {name!r}", entry["config"]), entry.get("set", {})
+
+
+def config_files(path: Path, where: str, names: Sequence[str]) -> tuple[Path, ...]:
+    """Configs that the file `path` names, relative to it.
+
+    Raises:
+        ValueError: one does not exist.
+    """
+    configs = tuple((path.parent / name).resolve() for name in names)
     for config in configs:
         if not config.is_file():
-            raise ValueError(f"{path}: kind {name!r}: {config} does not exist.")
-    return configs, entry.get("set", {})
+            raise ValueError(f"{path}: {where}: {config} does not exist.")
+    return configs

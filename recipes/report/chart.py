@@ -172,7 +172,6 @@ def _stack(axis: Axes, panel: Panel) -> None:
 
 
 def _filled(style: int) -> dict[str, Any]:
-    """The look of a bar."""
     colour = COLOURS[1 + style % (len(COLOURS) - 1)]
     return {"color": colour, "alpha": 0.75, "hatch": HATCHES[style % len(HATCHES)], "edgecolor": "black", "linewidth": 0.7}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from itertools import product
 
 from recipes.report.chart import Chart, Line, Panel
 from recipes.report.sourced_numbers import Number, Term, pointer
@@ -15,28 +15,10 @@ MOST_STEPS = 50  # points of a training curve
 Points = Iterable[tuple[float | str, Number | None]]
 
 
-class Maker(NamedTuple):
-    """A figure: those of the paper that have its shape, and the function that makes it (None if a study lacks the data)."""
-
-    like: tuple[int, ...]
-    make: Callable[[Values], Chart | None]
-
-
 def line(label: str, points: Points) -> Line | None:
     """A line of the points that exist."""
     kept = tuple((x, number) for x, number in points if number is not None)
     return Line(label, kept) if kept else None
-
-
-def by_group(values: Values, points: Callable[[Group], Points]) -> list[Line | None]:
-    """A line for each arm."""
-    return [line(values.title(group), points(group)) for group in values.study.groups]
-
-
-def across_groups(values: Values, labels: Iterable[str], number: Callable[[Group, str], Number | None]) -> list[Line | None]:
-    """A line for each label, with a point for each arm."""
-    groups = values.study.groups
-    return [line(label, ((values.title(group), number(group, label)) for group in groups)) for label in labels]
 
 
 def panel(title: str, x: str, y: str, lines: Iterable[Line | None], **how: object) -> Panel | None:
@@ -51,35 +33,58 @@ def chart(key: str, title: str, note: str, panels: Iterable[Panel | None], *, ne
     return Chart(key, title, note, kept) if kept else None
 
 
-def _over_k(values: Values, dimension: str, name: str) -> Panel | None:
-    lines = by_group(values, lambda g: ((k, values.grade(g, dimension, name, f"pass@{k}")) for k in values.ks()))
-    return panel(name, "k", f"pass@k, {RIGHT}", lines, log_x=True)
+def curves_of_arms(
+    values: Values, keys: Iterable[tuple], title: str, x: str, y: str, points: Callable[..., Points], **how: object
+) -> list[Panel | None]:
+    """A panel for each key, named `title.format(*key)`, with the line `points(arm, *key)` of each arm."""
+    groups = values.study.groups
+    return [
+        panel(title.format(*key), x, y, [line(values.title(group), points(group, *key)) for group in groups], **how)
+        for key in keys
+    ]
+
+
+def bars_of_arms(
+    values: Values, keys: Iterable[tuple], title: str, y: str, labels: Sequence[str], number: Callable[..., Number | None],
+    kind: str = "bar", **how: object,
+) -> list[Panel | None]:  # fmt: skip
+    """A panel for each key; at each arm a bar for each label, as high as `number(arm, label, *key)`."""
+    named = [(values.title(group), group) for group in values.study.groups]
+    return [
+        panel(
+            title.format(*key), "", y,
+            [line(label, ((name, number(group, label, *key)) for name, group in named)) for label in labels], kind=kind, **how,
+        )
+        for key in keys
+    ]  # fmt: skip
+
+
+def _over_k(values: Values, dimension: str) -> list[Panel | None]:
+    def points(group: Group, name: str) -> Points:
+        return ((k, values.grade(group, dimension, name, f"pass@{k}")) for k in values.ks())
+
+    return curves_of_arms(values, product(values.names(dimension)), "{}", "k", f"pass@k, {RIGHT}", points, log_x=True)
 
 
 def pass_at_k(values: Values) -> Chart | None:
     """Pass@k by band."""
-    panels = [_over_k(values, "band", band) for band in values.bands()]
-    return chart("pass_at_k", "Pass@k by band", SHADES, panels, needed=len(values.ks()) > 1)
+    return chart("pass_at_k", "Pass@k by band", SHADES, _over_k(values, "band"), needed=len(values.ks()) > 1)
 
 
 def pass_at_k_by_context(values: Values) -> Chart | None:
     """Pass@k by context."""
-    contexts = values.names("context")
-    panels = [_over_k(values, "context", name) for name in contexts]
-    needed = len(contexts) > 1 and len(values.ks()) > 1
-    return chart("pass_at_k_by_context", "Pass@k by context", SHADES, panels, needed=needed)
+    needed = len(values.names("context")) > 1 and len(values.ks()) > 1
+    return chart("pass_at_k_by_context", "Pass@k by context", SHADES, _over_k(values, "context"), needed=needed)
 
 
 def by_op(values: Values) -> Chart | None:
     """Pass@1 and pass@n against operations."""
     ops = values.names("op")
-    panels = [
-        panel(
-            f"pass@{k}", "operations", RIGHT,
-            by_group(values, lambda g, k=k: ((int(op), values.grade(g, "op", op, f"pass@{k}")) for op in ops)),
-        )
-        for k in values.ends()
-    ]  # fmt: skip
+
+    def points(group: Group, k: int) -> Points:
+        return ((int(op), values.grade(group, "op", op, f"pass@{k}")) for op in ops)
+
+    panels = curves_of_arms(values, product(values.ends()), "pass@{}", "operations", RIGHT, points)
     return chart("by_operations", "Pass@1 and pass@n by operations", SHADES, panels, needed=len(ops) > 1)
 
 
@@ -87,50 +92,36 @@ def by_op_and_context(values: Values) -> Chart | None:
     """Pass@n against operations, context by context."""
     contexts, ops, k = values.names("context"), values.names("op"), values.ends()[-1]
 
-    def points(group: Group, cell: str) -> Points:
-        return ((int(op), values.grade(group, "cell", f"{op}/{cell}", f"pass@{k}")) for op in ops)
+    def points(group: Group, context: str, mode: str) -> Points:
+        return ((int(op), values.grade(group, "cell", f"{op}/{context}/{mode}", f"pass@{k}")) for op in ops)
 
-    panels = [
-        panel(
-            f"{context}, {mode}", "operations", f"pass@{k}, {RIGHT}",
-            by_group(values, lambda g, cell=f"{context}/{mode}": points(g, cell)),
-        )
-        for context in contexts for mode in values.names("mode")
-    ]  # fmt: skip
+    keys = product(contexts, values.names("mode"))
+    panels = curves_of_arms(values, keys, "{}, {}", "operations", f"pass@{k}, {RIGHT}", points)
     title = f"Pass@{k} by operations and context"
     return chart("by_operations_and_context", title, SHADES, panels, needed=len(contexts) > 1)
 
 
 def topology(values: Values) -> Chart | None:
     """How alike accepted solutions of one context are to those of another."""
-    pairs: dict[str, None] = {}
-    for group in values.study.groups:
-        pairs |= dict.fromkeys((values.evaluation(group).get("topology") or {}).get(GRADER, {}))
+    found = ((values.evaluation(group).get("topology") or {}).get(GRADER, {}) for group in values.study.groups)
+    pairs = dict.fromkeys(pair for of in found for pair in of)
 
     def points(group: Group, pair: str) -> Points:
         return ((int(op), values.found(group, "topology", GRADER, pair, op, "similarity")) for op in values.names("op"))
 
-    panels = [
-        panel(pair, "operations", "similarity of structures", by_group(values, lambda g, pair=pair: points(g, pair)))
-        for pair in pairs
-    ]
+    panels = curves_of_arms(values, product(pairs), "{}", "operations", "similarity of structures", points)
     note = "For right solutions of the first context, the cosine with the most alike one of the second; see docs/evaluation.md."
     return chart("topology", "Similarity of the structure of right solutions", note, panels)
 
 
-def _bars(values: Values, number: Callable[[Group, str, int], Number | None], y: str, **how: object) -> list[Panel | None]:
+def _bars(values: Values, y: str, number: Callable[[Group, str, int], Number | None], **how: object) -> list[Panel | None]:
     """Bars of a number by arm and band: a panel for pass@1, another for pass@n."""
-    return [
-        panel(
-            f"pass@{k}", "", y, across_groups(values, values.bands(), lambda g, band, k=k: number(g, band, k)), kind="bar", **how
-        )
-        for k in values.ends()
-    ]
+    return bars_of_arms(values, product(values.ends()), "pass@{}", y, values.bands(), number, **how)
 
 
 def bars(values: Values) -> Chart | None:
     """Pass@1 and pass@n by band, arm beside arm."""
-    panels = _bars(values, lambda g, band, k: values.grade(g, "band", band, f"pass@{k}"), RIGHT)
+    panels = _bars(values, RIGHT, lambda group, band, k: values.grade(group, "band", band, f"pass@{k}"))
     return chart("bars", "Pass@1 and pass@n, arm beside arm", SHADES, panels, needed=len(values.study.groups) > 1)
 
 
@@ -142,7 +133,7 @@ def differences(values: Values) -> Chart | None:
         key = pointer("grades", "band", band, GRADER, f"pass@{k}", "mean")
         return None if group is first else values.difference(group, first, key)
 
-    panels = _bars(values, number, f"difference from {first.label}", share=False)
+    panels = _bars(values, f"difference from {first.label}", number, share=False)
     note = (
         f"Arm minus {first.label}, seed by seed, so that effects of the seed on both cancel. Whiskers: 95% intervals over seeds."
     )
@@ -151,10 +142,11 @@ def differences(values: Values) -> Chart | None:
 
 def gains(values: Values) -> Chart | None:
     """The gain of the last stage in pass@1 and pass@n."""
-    panels = _bars(
-        values, lambda g, band, k: values.gain(g, "grades", "band", band, GRADER, f"pass@{k}", "mean"),
-        "gain over the stage before", share=False,
-    )  # fmt: skip
+
+    def number(group: Group, band: str, k: int) -> Number | None:
+        return values.gain(group, "grades", "band", band, GRADER, f"pass@{k}", "mean")
+
+    panels = _bars(values, "gain over the stage before", number, share=False)
     return chart("gains", "Gain of the last stage over the one before it", SHADES, panels)
 
 
@@ -165,16 +157,10 @@ def statuses(values: Values) -> Chart | None:
         "missing": "missing",
     }  # fmt: skip
 
-    def number(group: Group, band: str, label: str) -> Number | None:
+    def number(group: Group, label: str, band: str) -> Number | None:
         return values.found(group, "grades", "band", band, "nodes", kinds[label])
 
-    panels = [
-        panel(
-            band, "", "share of needed steps", across_groups(values, kinds, lambda g, label, band=band: number(g, band, label)),
-            kind="stack",
-        )
-        for band in values.bands()
-    ]  # fmt: skip
+    panels = bars_of_arms(values, product(values.bands()), "{}", "share of needed steps", list(kinds), number, "stack")
     note = "Wrong parents: a dependency mismatch. Shares of all gold quantities, over all samples."
     return chart("steps", "The steps that a solution needs", note, panels)
 
@@ -186,14 +172,19 @@ def likelihood(values: Values) -> Chart | None:
         ops = values.names("op")
         return ((int(op), values.gain(group, "likelihood", f"op{op}", "all", "nll_nats", sign=-1, share=False)) for op in ops)
 
-    found = panel("gold solutions", "operations", "reduction of NLL, nats a token", by_group(values, points), share=False)
-    return chart("likelihood", "Reduction of the negative log-likelihood of gold solutions", "Above 0: likelier.", [found])
+    y = "reduction of NLL, nats a token"
+    panels = curves_of_arms(values, [()], "gold solutions", "operations", y, points, share=False)
+    return chart("likelihood", "Reduction of the negative log-likelihood of gold solutions", "Above 0: likelier.", panels)
 
 
 def numeric(text: str) -> float | None:
     """A value of an axis as a number, if it is one: "20%", "0.5", "4.20B"."""
     digits = text.rstrip("%BMk")
     return float(digits) if digits.replace(".", "", 1).isdigit() else None
+
+
+def _by_band_and_k(values: Values, x: str, points: Callable[[Group, str, int], Points]) -> list[Panel | None]:
+    return curves_of_arms(values, product(values.bands(), values.ends()), "{}, pass@{}", x, RIGHT, points)
 
 
 def against_axis(values: Values) -> Chart | None:
@@ -220,19 +211,11 @@ def against_axis(values: Values) -> Chart | None:
 def compute(values: Values) -> Chart | None:
     """Results against FLOPs, all stages of a run together."""
 
-    def flops(group: Group) -> Number | None:
-        return values.number(group, lambda run: [Term(1, s.path("compute.json"), "/flops") for s in run.stages], share=False)
-
     def points(group: Group, band: str, k: int) -> Points:
-        x = flops(group)
+        x = values.number(group, lambda run: [Term(1, s.path("compute.json"), "/flops") for s in run.stages], share=False)
         return [(x.value, values.grade(group, "band", band, f"pass@{k}"))] if x else []
 
-    panels = [
-        panel(
-            f"{band}, pass@{k}", "FLOPs as run", RIGHT, by_group(values, lambda g, band=band, k=k: points(g, band, k))
-        )
-        for band in values.bands() for k in values.ends()
-    ]  # fmt: skip
+    panels = _by_band_and_k(values, "FLOPs as run", points)
     note = "One mark an arm, whiskers: 95% intervals. FLOPs of training, all stages of a run, shared ones counted in each arm."
     return chart("compute", "Results against compute", note, panels, needed=len(values.study.groups) > 1)
 
@@ -250,16 +233,17 @@ def _curve(
 
 def rewards(values: Values) -> Chart | None:
     """Rewards of rollouts by step of RL."""
-    columns = {"train/reward": "reward", f"train/{GRADER}": "rollouts right in every step", "train/answer": "right answers"}
-    panels = [
-        panel(
-            title, "update", "mean over rollouts",
-            by_group(values, lambda g, column=column: _curve(values, g, column, values.policy)), share=column != "train/reward",
-        )
-        for column, title in columns.items()
-    ]  # fmt: skip
+
+    def points(group: Group, title: str, column: str) -> Points:
+        return _curve(values, group, column, values.policy)
+
+    def panels(*columns: tuple[str, str], share: bool) -> list[Panel | None]:
+        return curves_of_arms(values, columns, "{}", "update", "mean over rollouts", points, share=share)
+
+    shares = (("rollouts right in every step", f"train/{GRADER}"), ("right answers", "train/answer"))
+    found = [*panels(("reward", "train/reward"), share=False), *panels(*shares, share=True)]
     note = "The mean of each rollout, over seeds; prompts are those of training."
-    return chart("rewards", "Rollouts in training", note, panels)
+    return chart("rewards", "Rollouts in training", note, found)
 
 
 def validation(values: Values) -> Chart | None:
@@ -272,30 +256,24 @@ def validation(values: Values) -> Chart | None:
         found = list(_curve(values, group, f"val/{GRADER}/pass@{k}/{band}", values.policy, over))
         return found if len(found) > 1 else []
 
-    panels = [
-        panel(
-            f"{band}, pass@{k}", "FLOPs" if over else "update", RIGHT,
-            by_group(values, lambda g, band=band, k=k: points(g, band, k)),
-        )
-        for band in values.bands() for k in values.ends()
-    ]  # fmt: skip
+    panels = _by_band_and_k(values, "FLOPs" if over else "update", points)
     return chart("validation", "Validation during RL", "Means over seeds, at updates that all of them reached.", panels)
 
 
-def loss(values: Values) -> Panel | None:
+def loss(values: Values) -> list[Panel | None]:
     """Training loss of stages that are not RL, over tokens; for each arm its last stage."""
 
-    def supervised(run: Run) -> StageFiles | None:
-        return None if values.policy(run) else run.last
+    def points(group: Group) -> Points:
+        return _curve(values, group, "train/loss", lambda run: None if values.policy(run) else run.last, "train/tokens")
 
-    lines = by_group(values, lambda g: _curve(values, g, "train/loss", supervised, "train/tokens"))
-    return panel("pre- and mid-training", "tokens", "training loss", lines, share=False, log_y=True)
+    title, y = "pre- and mid-training", "training loss"
+    return curves_of_arms(values, [()], title, "tokens", y, points, share=False, log_y=True)
 
 
 def curves(values: Values) -> Chart | None:
     """A whole run in one picture: loss, rollouts, results by operations."""
     found = [chart.panels for chart in (rewards(values), by_op(values)) if chart]
-    return chart("curves", "Curves", "", [loss(values), *(panel for panels in found for panel in panels)])
+    return chart("curves", "Curves", "", [*loss(values), *(panel for panels in found for panel in panels)])
 
 
 def ladder(values: Values) -> Chart | None:
@@ -317,16 +295,10 @@ def compositions(values: Values) -> Chart | None:
     """Accuracy of compositions of two skills beside the product of the skills' own accuracies."""
     keys = {"both steps right": "accuracy", "product of the skills'": "expected"}
 
-    def number(group: Group, pair: str, label: str) -> Number | None:
+    def number(group: Group, label: str, pair: str) -> Number | None:
         return values.found(group, "skills", "all", "composed", pair, keys[label])
 
-    panels = [
-        panel(
-            pair, "", "share of trials", across_groups(values, keys, lambda g, label, pair=pair: number(g, pair, label)),
-            kind="bar",
-        )
-        for pair in _pairs(values)
-    ]  # fmt: skip
+    panels = bars_of_arms(values, product(_pairs(values)), "{}", "share of trials", list(keys), number)
     note = (
         "A > B: B reads what A computes; trials have right inputs from elsewhere. Product: the two skills' own accuracies "
         "multiplied. Withheld compositions first."
@@ -340,24 +312,18 @@ def _pairs(values: Values, most: int = 4) -> list[str]:
     withheld: dict[str, None] = {}
     for group in values.study.groups:
         for stage in group.runs[0].stages:
-            withheld |= dict.fromkeys(_withheld(values, stage))
+            config = values.files.yaml(stage.path("config.yaml")) or {}
+            withheld |= dict.fromkeys(config.get("data", {}).get("init_args", {}).get("graph", {}).get("withheld") or ())
         found: Mapping[str, Mapping[str, float]] = values.evaluation(group).get("skills", {}).get("all", {}).get("composed", {})
         for pair, counts in found.items():
             trials[pair] = trials.get(pair, 0) + counts["trials"]
     return list(dict.fromkeys([*withheld, *sorted(trials, key=lambda pair: -trials[pair])]))[:most]
 
 
-def _withheld(values: Values, stage: StageFiles) -> Sequence[str]:
-    """Compositions that a stage's training leaves out."""
-    config = values.files.yaml(stage.path("config.yaml")) or {}
-    return config.get("data", {}).get("init_args", {}).get("graph", {}).get("withheld") or ()
-
-
-# in the order in which a report shows them, unless a recipe names figures
-MAKERS = (
-    Maker((), differences),
-    Maker((3,), pass_at_k), Maker((12, 13), pass_at_k_by_context), Maker((6,), by_op), Maker((4,), by_op_and_context),
-    Maker((5,), topology), Maker((7,), bars), Maker((8,), statuses), Maker((9,), ladder), Maker((10,), likelihood),
-    Maker((11, 14, 16, 17), rewards), Maker((), validation), Maker((15,), gains), Maker((18,), against_axis),
-    Maker((18,), compute), Maker((), compositions),
-)  # fmt: skip
+# what makes each figure (None if a study lacks the data) -> the figures of the paper that have its shape; in the order in which
+# a report shows them, unless a recipe names figures
+MAKERS: dict[Callable[[Values], Chart | None], tuple[int, ...]] = {
+    differences: (), pass_at_k: (3,), pass_at_k_by_context: (12, 13), by_op: (6,), by_op_and_context: (4,), topology: (5,),
+    bars: (7,), statuses: (8,), ladder: (9,), likelihood: (10,), rewards: (11, 14, 16, 17), validation: (), gains: (15,),
+    against_axis: (18,), compute: (18,), compositions: (),
+}  # fmt: skip

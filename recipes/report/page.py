@@ -35,7 +35,7 @@ def write_page(sections: Sequence[Section], files: Files, path: Path) -> Path:
     page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.globals |= {"image": panel_image, "chart_table": chart_table, "shown": lambda cell: isinstance(cell, Shown)}
     text = page.get_template("page.html").render(
-        sections=sections, origins={s.folder: origin(s, files) for section in sections for s in section.stages},
+        sections=sections, origins={s.folder: _origin(s, files) for section in sections for s in section.stages},
         samples=_as_script([list(section.samples) for section in sections]), made=environment(),
         when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )  # fmt: skip
@@ -53,13 +53,10 @@ def chart_table(chart: Chart) -> Table:
     return Table("Numbers", ("panel", "line", "x", "value"), rows)
 
 
-def origin(stage: StageFiles, files: Files) -> dict[str, Any]:
-    """The inputs of a stage: its config as text, versions, commit, hardware."""
+def _origin(stage: StageFiles, files: Files) -> dict[str, Any]:
     config = files.root / stage.path("config.yaml")
-    return {
-        "stage": stage, "config": config.read_text(encoding="utf-8") if config.is_file() else "not kept",
-        "environment": files.json(stage.path("environment.json")) or {},
-    }  # fmt: skip
+    text = config.read_text(encoding="utf-8") if config.is_file() else "not kept"
+    return {"config": text, "environment": files.json(stage.path("environment.json")) or {}}
 
 
 def _as_script(data: object) -> Markup:

@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from recipes.report.chart import Chart, draw_png
@@ -45,15 +46,15 @@ def report(root: Path, out: Path) -> Path:
 
 def charts_of(values: Values) -> list[Chart]:
     """The charts of a study, starting with those that its recipe names."""
-    order = {number: place for place, number in enumerate(values.study.figures)}
-    makers = sorted(MAKERS, key=lambda maker: min((order.get(number, len(order)) for number in maker.like), default=len(order)))
-    charts = []
-    for maker in makers:
-        found = maker.make(values)
-        if found is not None:
-            like = ", ".join(str(number) for number in maker.like)
-            title = f"{found.title} (the shape of Figure {like})" if like else found.title
-            charts.append(Chart(found.key, title, found.note, found.panels))
+    wanted, charts = values.study.figures, []
+
+    def place(maker: tuple[object, tuple[int, ...]]) -> int:
+        return min((wanted.index(number) for number in maker[1] if number in wanted), default=len(wanted))
+
+    for make, like in sorted(MAKERS.items(), key=place):
+        if (found := make(values)) is not None:
+            shape = f" (the shape of Figure {', '.join(map(str, like))})" if like else ""
+            charts.append(replace(found, title=found.title + shape))
     return charts
 
 

@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +47,10 @@ def _stage(values: Values, group: Group, stage: StageFiles) -> dict[str, Any]:
 
 def _problems(path: Path) -> Iterator[list[dict[str, Any]]]:
     """Rows of a samples file, problem by problem."""
-    if not path.is_file():
-        return
-    rows: list[dict[str, Any]] = []
-    with path.open(encoding="utf-8") as file:
-        for text in file:
-            row = json.loads(text)
-            if rows and row["index"] != rows[0]["index"]:
-                yield rows
-                rows = []
-            rows.append(row)
-    if rows:
-        yield rows
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
+            for _, rows in groupby(map(json.loads, file), key=itemgetter("index")):
+                yield list(rows)
 
 
 def _problem(band: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -44,7 +44,6 @@ def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
 
 
 def _known(recipe: Recipe, values: Mapping[str, Any]) -> bool:
-    """Whether a recipe has these values of its axes."""
     return values.keys() == recipe.axes.keys() and all(value in recipe.axes[axis] for axis, value in values.items())
 
 

@@ -65,14 +65,11 @@ def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping
         if folders.complete(stage):
             continue
         parent = stage.parent.digest if stage.parent else None
-        if parent in failed:
+        if parent in failed or (cluster != "slurm" and parent in jobs and jobs[parent].exception() is not None):
             failed.add(stage.digest)
             continue
         wait = {"slurm_additional_parameters": {**further, **_after(jobs.get(parent))}} if cluster == "slurm" else {}
         executor.update_parameters(name=stage.label, **given, **wait)
-        if cluster != "slurm" and parent in jobs and jobs[parent].exception() is not None:
-            failed.add(stage.digest)
-            continue
         folders.prepare(stage)
         jobs[stage.digest] = executor.submit(StageJob(out, stage))
     if cluster != "slurm":

@@ -88,7 +88,6 @@ def _seeds(text: str) -> tuple[int, ...]:
 
 
 def _job(settings: list[str]) -> dict[str, Any]:
-    """Read KEY=VALUE."""
     for setting in settings:
         if "=" not in setting:
             raise ValueError(f"--job {setting!r} is not of the form KEY=VALUE, e.g. timeout_min=600.")
@@ -96,7 +95,7 @@ def _job(settings: list[str]) -> dict[str, Any]:
 
 
 def _run_plain(plan: Plan, out: Path) -> int:
-    """The stages of a recipe without arms, in folders of their own names."""
+    """Run the stages of a recipe without arms in this process, and print their tables."""
     (arm,) = plan.arms
     folders = StageFolders(out, plain=True)
     for number, stage in enumerate(arm.stages, start=1):
@@ -112,7 +111,7 @@ def _run_plain(plan: Plan, out: Path) -> int:
 
 
 def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
-    """All stages of all recipes; equal ones run once."""
+    """Run all stages of all recipes, equal ones once, and print a table for each recipe."""
     for plan in plans:
         write_index(plan, out, set())
     folders, stages = StageFolders(out), {stage.digest: stage for stage, _ in in_order(plans)}

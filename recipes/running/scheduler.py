@@ -50,7 +50,7 @@ def run_stages(plans: Sequence[Plan], out: Path, at_once: int = 1) -> set[str]:
 
 def _headed(plans: Sequence[Plan]) -> dict[str, Planned]:
     """What is printed of a stage -> the stage, in an order in which they can run."""
-    stages = list(in_order(plans))
+    stages = in_order(plans)
     return {
         f"=== {number}/{len(stages)} {stage.label} ({stage.name} of {_few(arms)})": stage
         for number, (stage, arms) in enumerate(stages, start=1)

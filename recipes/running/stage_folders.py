@@ -1,7 +1,8 @@
 """Folders of stages: what each holds, and how a stage is trained and tested, each once.
 
 A recipe without arms keeps stages in `OUT/STAGE` and runs them in this process. One with arms keeps them in
-`OUT/stages/KIND-DIGEST`, where arms and recipes share equal stages, and runs them in child processes, whose death harms no other.
+`OUT/stages/KIND-DIGEST`, where arms and recipes share equal stages, and runs each in a child process, so that a crash ends one
+stage only.
 """
 
 import fcntl
@@ -81,7 +82,6 @@ class StageFolders:
 
     @staticmethod
     def _held(folder: Path) -> str | None:
-        """Digest of the stage that a folder holds."""
         record = folder / "stage.json"
         return read_json(record)["digest"] if record.is_file() else None
 
@@ -101,7 +101,8 @@ class StageFolders:
             )
         if not (folder / "stage.yaml").is_file():
             write_text(folder / "stage.yaml", yaml.safe_dump(stage.config))
-        write_json(folder / "stage.json", stage.record)
+        parent = stage.parent and stage.parent.label
+        write_json(folder / "stage.json", {"kind": stage.kind, "digest": stage.digest, "parent": parent})
 
     def finish(self, stage: Planned, *, alone: bool = True) -> bool:
         """Train and test a stage unless that is done; return whether it is complete.
