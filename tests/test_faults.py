@@ -1,11 +1,14 @@
 """The table of faults stays true, and tests of formulas, metrics and rewards catch theirs (`benchmarks/faults.py` checks all)."""
 
+import subprocess
+import sys
+
 import pytest
 
-from benchmarks.faults import check, is_found, read_faults
+from benchmarks.faults import ROOT, is_found, read_faults
 
 FAULTS = read_faults()
-ROOMS = ("formulas", "metrics", "rewards")
+ROOMS = ("formulas/", "metrics/", "rewards/")
 
 
 def test_every_line_of_the_table_is_found_once():
@@ -18,4 +21,10 @@ def test_every_line_of_the_table_is_found_once():
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("room", ROOMS)
 def test_each_fault_of_a_formula_is_caught(room):
-    assert not check([fault for fault in FAULTS if fault.file.startswith(f"lightning_modules/{room}/")])
+    """In a process of its own: the server that this one's processes start from has imported the tree without the fault."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.faults", room], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    count = sum(f"/{room}" in fault.file for fault in FAULTS)
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+    assert f"{count} of {count} faults are caught" in ended.stdout
