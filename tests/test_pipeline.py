@@ -41,7 +41,7 @@ def experiment(tmp_path_factory):
         if stage == "grpo":
             model["sampling"]["max_new_tokens"] = 6
             data["prompts_per_rollout"] = 2
-        (folder / f"{stage}.yaml").write_text(yaml.safe_dump(config))
+        (folder / f"{stage}.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         recipe["stages"][stage] = {"config": f"{stage}.yaml"} | ({"init_from": before} if before else {})
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     assert main.main(["run", str(folder / "recipe.yaml"), "--out", str(folder / "out"), "--seed", "3"]) == 0
@@ -58,6 +58,12 @@ def test_every_stage_leaves_its_files(experiment):
         assert list(run.glob("events.out.tfevents*"))
         assert not list(run.rglob("*.part"))
     assert (experiment / "out/curves.png").stat().st_size > 10_000
+
+
+def test_bands_keep_the_order_in_which_a_config_names_them(experiment):
+    for stage in STAGES:
+        scores = json.loads((experiment / "out" / stage / "test/pass_at_k.json").read_text())
+        assert list(scores)[:4] == ["ID", "edge", "beyond", "hard"]
 
 
 def test_a_folder_of_another_seed_is_refused(experiment, capsys):

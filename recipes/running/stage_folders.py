@@ -100,7 +100,8 @@ class StageFolders:
                 "--out, or remove the folder."
             )
         if not (folder / "stage.yaml").is_file():
-            write_text(folder / "stage.yaml", yaml.safe_dump(stage.config))
+            # bands are evaluated and listed in the order of the keys: as written, or, as runs with arms always had it, sorted
+            write_text(folder / "stage.yaml", yaml.safe_dump(stage.config, sort_keys=not self.plain))
         parent = stage.parent and stage.parent.label
         write_json(folder / "stage.json", {"kind": stage.kind, "digest": stage.digest, "parent": parent})
 
