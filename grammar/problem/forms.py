@@ -29,7 +29,6 @@ class StatementForm:
     scalable: whether "c plus" or "c times" may stand before it.
     stated:   whether a sentence states it; a problem implies its totals.
     ordered:  whether the order of its parents matters.
-    by_value: whether the values of its parents decide what a gold step computes (`formula`).
     sign:     what joins its operands in a gold step.
     joins:    for reading gold steps: the signs between operands of two forms that make it, (sign, form, form).
     chance:   the chance that the sampler draws it in place of a sum of as many operands.
@@ -44,7 +43,6 @@ class StatementForm:
     scalable = True
     stated = True
     ordered = False
-    by_value = False
     sign = "+"
     joins: frozenset[tuple[str, str, str]] = frozenset()
     chance = 0.0
@@ -57,9 +55,9 @@ class StatementForm:
         """Its value from those of its parents: integer codes (linear) or linear forms (solve); NaN if it is not linear."""
         return sum(values)
 
-    def formula(self, points: Sequence[int], codes: Sequence[int]) -> int:
-        """If `by_value`: what a gold step comes to if parents whose values are `codes` stand for `points`."""
-        raise NotImplementedError
+    def formula(self, points: Sequence[int], codes: Sequence[int], constant: int | None) -> int:
+        """What a gold step comes to if its parents, whose values are `codes`, stand for `points`."""
+        return self.compute(points, constant)
 
     def sentence(self, subject: Name, phrase: str) -> str:
         """The sentence that states it, without its full stop; `phrase` with the scale before it."""

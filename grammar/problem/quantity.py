@@ -80,10 +80,14 @@ class Quantity:
         return value if self.scale is None else OPERATIONS[SCALES[self.scale]](self.constant, value)
 
     def formula(self, points: Mapping[str, int], codes: Mapping[str, int]) -> int:
-        """What a gold step comes to if each parent, whose value is in `codes`, stands for its point."""
-        if not self.form.by_value:
+        """What a gold step comes to if each parent, whose value is in `codes`, stands for its point.
+
+        A parent without a value cannot stand in a gold step; any number that is no other quantity's will do then.
+        """
+        if not codes.keys() >= set(self.parents):
             return self.compute(points)
-        return self._scaled(self.form.formula(*([of[parent] for parent in self.parents] for of in (points, codes))))
+        drawn, known = ([of[parent] for parent in self.parents] for of in (points, codes))
+        return self._scaled(self.form.formula(drawn, known, self.constant))
 
     def linear(self, forms: Mapping[str, LinearForm | Number]) -> LinearForm | Number | None:
         """What it is in free quantities, from what its parents are; None if that is not linear, or not within bounds."""

@@ -17,14 +17,13 @@ class Larger(StatementForm):
     name, skills, words = "larger", ("larger of 2",), "the larger of {0} and {1}"
     grammar = (Path(__file__).parent / "larger.lark").read_text(encoding="utf-8")
     most = 2
-    by_value = True
     chance = 0.5
 
     def compute(self, values, constant):
         plain = all(isinstance(value, int) and abs(value) <= MAX_VALUE for value in values)
         return max(values) if plain else NAN
 
-    def formula(self, points, codes):
+    def formula(self, points, codes, constant):
         return points[codes[0] < codes[1]]
 
     def operands(self, terms):
