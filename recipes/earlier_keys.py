@@ -7,8 +7,7 @@ from itertools import zip_longest
 from pydoc import locate
 from typing import Any
 
-from jsonargparse import set_loader
-from jsonargparse._optionals import get_omegaconf_loader
+from jsonargparse import get_loader, set_loader
 
 from datamodules import PretrainDataModule
 from datamodules.earlier_arguments import deprecation, is_earlier
@@ -22,7 +21,7 @@ _FLAG = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)(?==|$)")
 
 def read_earlier_keys() -> None:
     """Let parsers of mode MODE read configs that have earlier keys."""
-    read = get_omegaconf_loader(MODE)
+    read = get_loader("yaml")  # that of MODE, too
     set_loader(MODE, lambda text: renamed(read(text)))
 
 
