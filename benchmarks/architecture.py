@@ -1,8 +1,9 @@
-"""How far one must walk to follow a thing through the code: python -m benchmarks.architecture [--out FILE.json]
+"""How far one must walk to follow a thing through the code: python -m benchmarks.architecture
 
 Files and functions of ours that one GRPO update, one packed batch, one evaluation and one stage of a recipe enter, counted by a
 profiler while each runs with a minute model; arrows between rooms (a subfolder of a package, or a file at its top), by imports;
-lines of product code (tests and benchmarks left out); the longest chain of our classes.
+lines of product code (tests and benchmarks left out); the longest chain of our classes. Copied into a checkout
+of another commit, it counts that one.
 """
 
 import ast
@@ -185,14 +186,16 @@ def measure() -> dict[str, Any]:
 def main(argv: list[str] | None = None) -> None:
     """Measure, print, keep."""
     parser = ArgumentParser(prog="python -m benchmarks.architecture", description=__doc__)
-    parser.add_argument("--out", type=Path, help="where to keep the numbers (JSON)")
+    parser.add_argument("--out", type=Path, help="JSON file that gets the numbers, beside those of other commits")
+    parser.add_argument("--of", default="now", help="name of the numbers in that file (default: %(default)s)")
     args = parser.parse_args(argv)
     found = measure()
     for name, counts in found["walks"].items():
         print(f"{name:14} {counts['files']:4} files {counts['functions']:5} functions")
     print(f"arrows {found['arrows']}\nlines {found['lines']}\nlongest chain {' < '.join(found['longest chain'])}")
     if args.out:
-        args.out.write_text(json.dumps(found, indent=1) + "\n")
+        kept = json.loads(args.out.read_text()) if args.out.is_file() else {}
+        args.out.write_text(json.dumps(kept | {args.of: found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
