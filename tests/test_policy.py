@@ -198,6 +198,22 @@ def test_the_weight_adapts_and_is_resumed(start, tmp_path):
     assert other.kl_weight == module.kl_weight
 
 
+def test_the_weight_stays_within_its_bounds():
+    kl = KLPenalty(weight=1.0, target=0.1, bounds=(0.9, 1.05))
+    assert [kl.next_weight(weight, 9.0) for weight in (1.0, 1.04, 1.05)] == pytest.approx([1.02, 1.05, 1.05])
+    assert [kl.next_weight(weight, 0.0) for weight in (1.0, 0.91, 0.9)] == pytest.approx([0.98, 0.9, 0.9])
+
+
+def test_a_weight_that_its_bounds_fix_is_the_one_that_the_loss_takes(start, tmp_path):
+    pinned = KLPenalty(target=1.0, bounds=(0.5, 0.5))
+    trained = {name: build(start, beta=beta, lr=1.0, kl=kl) for name, beta, kl in
+               (("fixed", 0.5, KLPenalty()), ("pinned", 0.1, pinned), ("free", 0.1, KLPenalty()))}  # fmt: skip
+    for module in trained.values():
+        fit(module, tmp_path)
+    assert torch.equal(weights(trained["pinned"]), weights(trained["fixed"]))
+    assert not torch.equal(weights(trained["pinned"]), weights(trained["free"]))
+
+
 def test_a_reference_without_memory_is_the_policy_of_the_rollout_before(start, tmp_path):
     """On the second rollout that is the policy at the start, as it is of a reference that never moves; on the third no longer."""
     found = {}
@@ -247,7 +263,8 @@ def test_a_frozen_reference_is_the_start_policy_and_in_no_checkpoint(start, tmp_
         (lambda: GroupSettings(1, resample=1), "resample"),
         (lambda: DrGRPOModule("start", OutcomeReward(), std_correction=1), "std_correction"),
         (lambda: GRPOModule("start", OutcomeReward(), group=GroupSettings(4), std_correction=4), "below group.size=4"),
-        (lambda: KLPenalty(target=0.1, gain=6.0), "between 0 and 5"),
+        (lambda: KLPenalty(target=0.1, gain=6.0), "between 0 and 5"), (lambda: KLPenalty(target=0.0), "target"),
+        (lambda: KLPenalty(target=0.1, bounds=(2.0, 1.0)), "bounds"),
     ],
 )  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(build, message):
