@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datamodules.problems.keyed import keyed_generator
-from datamodules.problems.synthesis import Example
+from datamodules.problems.synthesis import ANSWER, Example
 from datamodules.rows.documents import PromptBatch, encode
 from datamodules.rows.token_kinds import response_token_kinds
 from grammar.checking.pool import judge
@@ -33,7 +33,7 @@ from lightning_modules.optimizers import OptimizerFactory, number_by_model
 from lightning_modules.rollout import Completions, Randomness, SamplingParams, sample
 from lightning_modules.schedules import Schedule
 
-END_OF_ANSWER = "</answer>"
+END_OF_ANSWER = ANSWER[1]
 SLOW = 2.0  # slowdown of bfloat16 over float32 above which a CPU user is warned
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.files import write_text
+from datamodules.problems.synthesis import ANSWER, SOLUTION
 
-TAGS = (" </solution> <answer> ", " </answer>")
+TAGS = (f" {SOLUTION[1]} {ANSWER[0]} ", f" {ANSWER[1]}")
 FIELDS = ("problem", "question", "op", "template", "mode", "modulus")
 
 
