@@ -19,10 +19,10 @@ from torchmetrics import MeanMetric
 from datamodules.rows.documents import IGNORE, PackedBatch, PromptBatch
 from datamodules.rows.gold_documents import LABEL_KINDS, GoldBatch
 from lightning_modules.metrics import GoldLoss, gold_loss_table
-from lightning_modules.models.attending import attending
-from lightning_modules.models.attention import SDPA, AttentionName, Backend, choose_backend, document_edges
+from lightning_modules.models.attention import SDPA, AttentionName, Backend, choose_backend
 from lightning_modules.models.compute import countable, packed_counts
 from lightning_modules.models.flops import training_flops
+from lightning_modules.models.language_model import check_length
 from lightning_modules.optimizers import AdamW
 from lightning_modules.schedules import Cosine
 from lightning_modules.stage import StageModule
@@ -42,8 +42,8 @@ class PretrainModule(StageModule):
         Args:
             architecture: `model_type` and keys of its transformers config.
             init_from: weights to start from, instead of `architecture`.
-            attention: backend of packed rows; auto: the first of flash_attention_2, varlen, flex_attention, documents and sdpa
-                that works.
+            attention: backend of packed rows; auto: the first of flash_attention_2, varlen, flex_attention, documents, sdpa
+                and mask that works.
             document_mask: documents of a row do not see each other; false: they see earlier ones and positions run on, as in
                 the paper's training.
             z_loss: weight of (log Z)^2, Z the softmax denominator; it keeps logits from drifting (arXiv:2204.02311).
@@ -69,10 +69,11 @@ class PretrainModule(StageModule):
     def setup(self, stage: str) -> None:
         """Choose the attention backend and allocate counters."""
         super().setup(stage)
-        self.backend = choose_backend(
-            self.attention, self.trainer.strategy.root_device, half="16" in str(self.trainer.precision),
-            model=self.language_model, compiled=self.compile_loss,
-        )  # fmt: skip
+        with self.trainer.precision_plugin.forward_context():
+            self.backend = choose_backend(
+                self.attention, self.trainer.strategy.root_device, half="16" in str(self.trainer.precision),
+                model=self.language_model, compiled=self.compile_loss, packed=self.document_mask,
+            )  # fmt: skip
         self.step_sums = torch.zeros(4, dtype=torch.float64)
         self.gold_loss = GoldLoss(len(self.labels["context"]), len(LABEL_KINDS))
 
@@ -80,7 +81,8 @@ class PretrainModule(StageModule):
         """Find the boundaries of documents while the batch is on the CPU, so that the device need not wait."""
         if isinstance(batch, PackedBatch):
             batch = batch if self.document_mask else batch.as_one_document()
-            batch.edges_D = document_edges(batch.document_BT) if self.backend.needs_edges else None
+            check_length(self.language_model, int(batch.position_BT.max()) + 1)
+            batch.edges_D = self.backend.edges(batch.document_BT)
         return batch
 
     def _nll(self, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,7 +99,7 @@ class PretrainModule(StageModule):
         return torch.stack([nll_N.sum(), square, labelled_N.sum().float()])
 
     def _call(self, function: Callable[..., Any], batch: PackedBatch) -> Any:
-        with attending(self.language_model, self.backend.name):
+        with self.backend.attending(self.language_model):
             where = self.backend.arguments(batch.document_BT, batch.edges_D)
             return function(batch.tokens_BT, batch.labels_BT, batch.position_BT, **where)
 

@@ -30,7 +30,7 @@ from lightning_modules.models.language_model import build_language_model, load_l
 from lightning_modules.models.sharding import gathered, shard, whole
 from lightning_modules.models.token_nll import token_nll
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
-from lightning_modules.rollout import Completions, Randomness, SamplingParams, sample
+from lightning_modules.rollout import Completions, Randomness, SamplingParams, chosen_engine, sample
 from lightning_modules.schedules import Schedule
 
 END_OF_ANSWER = ANSWER[1]
@@ -41,6 +41,7 @@ class StageModule(LightningModule):
     """A causal LM whose solutions can be sampled, verified and graded. Subclasses say how it learns."""
 
     compile_layers = False  # of a sharded model
+    learns_from_samples = False
     default_optimizer: OptimizerFactory
     default_schedule: Schedule
 
@@ -91,11 +92,15 @@ class StageModule(LightningModule):
                 "on this CPU; set `trainer.precision` to 32-true."
             )
         self.configure_model()
+        self.language_model.to(self.trainer.strategy.root_device)
         rows, ids = self.language_model.config.vocab_size, len(self.tokenizer)
         if ids > rows:
             raise ValueError(
                 f"the tokenizer has {ids} entries, the model {rows}; raise `model.init_args.architecture.vocab_size`."
             )
+        if self.learns_from_samples or self.trainer.datamodule.evaluates:
+            with gathered(self.language_model), self.trainer.precision_plugin.forward_context():
+                chosen_engine(self.language_model, self.evaluation.sampling.engine)
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from lightning_modules.models.attending import attending
-from lightning_modules.models.attention import BACKENDS, EDGES_MULTIPLE, choose_backend, document_edges, document_mask, missing
+from lightning_modules.models.attention import BACKENDS, EDGES_MULTIPLE, Mask, choose_backend, document_edges, missing
 from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
@@ -24,8 +23,8 @@ def logits(name, tokens, *, dtype=torch.float32, device=DEVICE):
     model = build_language_model(TINY | {"hidden_size": 64}).to(device, dtype).eval().requires_grad_(False)
     backend = BACKENDS[name]()
     edges = document_edges(DOCUMENT).to(device) if backend.needs_edges else None
-    with attending(model, backend.name):
-        assert model.config._attn_implementation == name
+    with backend.attending(model):
+        assert model.config._attn_implementation == ("sdpa" if name == "mask" else name)
         out = model(
             input_ids=tokens.to(device), position_ids=POSITION.to(device), use_cache=False,
             **backend.arguments(DOCUMENT.to(device), edges),
@@ -52,8 +51,9 @@ def assert_isolated(name, tolerance=0.0, **where):
             assert torch.allclose(before[row, inside], expected, atol=max(1e-5, tolerance * 100))
 
 
-def test_sdpa_isolates_documents():
-    assert_isolated("sdpa")
+@pytest.mark.parametrize("name", ["sdpa", "mask"])
+def test_documents_are_isolated(name):
+    assert_isolated(name)
 
 
 @pytest.mark.long
@@ -127,7 +127,7 @@ def test_edges_are_those_of_the_documents():
 def test_the_mask_is_causal_within_documents():
     """Oracle: the definition, pair by pair."""
     document = torch.tensor([[1, 1, 2, 2, 2, 0]])
-    mask = document_mask(document)[0, 0]
+    mask = Mask().arguments(document)["attention_mask"][0, 0] == 0
     for query in range(6):
         for key in range(6):
             assert mask[query, key] == (key <= query and document[0, key] == document[0, query])

@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 from datamodules.rows.documents import IGNORE
 from lightning_modules.models.attending import attending
 from lightning_modules.models.attention import SDPA, Documents, choose_backend
-from lightning_modules.models.document_forward import SIZES, attend_within_documents, document_places
+from lightning_modules.models.document_forward import attend_within_documents, document_places
 from lightning_modules.models.language_model import build_language_model, disable_dropout
 from tests_support import TINY
 
@@ -41,7 +41,7 @@ def model_of(name):
 
 def loss_and_gradients(backend, name, tokens, labels):
     model = model_of(name)
-    with attending(model, backend.name):
+    with backend.attending(model):
         logits, wanted = backend.logits(model, tokens, labels, POSITION, **backend.arguments(DOCUMENT, None))
     nll = cross_entropy(logits, wanted, ignore_index=IGNORE, reduction="none")
     nll.sum().backward()
@@ -103,9 +103,8 @@ def test_the_layout_holds_every_token_of_a_document_once_in_order():
 def test_attention_is_scaled_as_the_model_asks():
     """Oracle: a softmax over the earlier tokens of each document, written out."""
     query, key, value = torch.randn(3, 1, 2, 8, 4, generator=torch.Generator().manual_seed(0))
-    under_way = SIZES.set(((1, 3), (1, 5)))
-    found = attend_within_documents(None, query, key, value, None, scaling=0.9)[0]
-    SIZES.reset(under_way)
+    with attending(model_of("qwen2"), Documents.name, ((1, 3), (1, 5))):
+        found = attend_within_documents(None, query, key, value, None, scaling=0.9)[0]
     for head in range(2):
         for first, length in ((0, 3), (3, 5)):
             for t in range(first, first + length):
@@ -121,6 +120,4 @@ def test_auto_takes_it_on_a_cpu_where_it_can():
     mixed = build_language_model(TINY | {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1})
     assert chosen(model_of("qwen2")) == "documents"
     assert chosen(model_of("qwen2"), compiled=True) == "sdpa"
-    assert chosen(sliding) == chosen(mixed) == "sdpa"
-    with pytest.raises(ValueError, match="documents cannot be used: the model attends to a sliding window"):
-        choose_backend("documents", torch.device("cpu"), half=False, model=sliding)
+    assert chosen(sliding) == chosen(mixed) == "documents"

@@ -1,14 +1,15 @@
 """The sampling engines against teacher forcing, against each other and against transformers' own greedy search."""
 
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from lightning_modules.models.attending import attending
 from lightning_modules.models.language_model import build_language_model
-from lightning_modules.rollout import SamplingParams, sample
+from lightning_modules.rollout import SamplingParams, chosen_engine, sample
 from lightning_modules.rollout.engine import generate
 from lightning_modules.rollout.graphed import GraphedSampler, replica_of
 from lightning_modules.rollout.prefix_sharing import PrefixSampler
@@ -169,18 +170,52 @@ def test_other_models_with_full_attention_work(engine, model_type):
     assert_teacher_forced(model, prompt_ids, run(engine, model, prompt_ids, 3))
 
 
-def test_attention_that_the_native_engine_does_not_know_is_refused():
+def sharpen_single_steps(module, inputs, output):
+    if output.logits.shape[1] == 1:
+        output.logits *= 1.5
+
+
+def test_a_model_that_the_native_engine_does_not_know_is_sampled_by_transformers_or_refused():
     strange = {
-        "sliding_attention": small("mistral", sliding_window=4, layer_types=["sliding_attention"] * 2),
+        "a sliding window of 4 tokens, and texts may have 6": small("mistral", sliding_window=4),
         "a special attention": small("llama"),
+        "other probabilities than the whole text": small("qwen3"),
     }
     strange["a special attention"]._supports_attention_backend = False
+    strange["other probabilities than the whole text"].register_forward_hook(sharpen_single_steps)
+    params = SamplingParams(max_new_tokens=4)
     for what, model in strange.items():
-        with pytest.raises(ValueError, match=f"{what}.*engine: transformers"):
-            sample(model, [[5, 6]], 2, SamplingParams(max_new_tokens=4), stop_ids=[], pad_id=1)
-        other = SamplingParams(max_new_tokens=4, engine="transformers")
-        done = sample(model, [[5, 6]], 2, other, stop_ids=[], pad_id=1)
-        assert_teacher_forced(model, [[5, 6]], done)
+        refused = pytest.raises(ValueError, match=f"side by side: its steps give {what}")
+        with pytest.warns(UserWarning, match=what), refused if what.startswith("other") else nullcontext():
+            done = sample(model, [[5, 6]], 2, params, stop_ids=[], pad_id=1)
+            assert_teacher_forced(model, [[5, 6]], done)
+
+
+def test_a_short_text_within_the_window_is_sampled_natively():
+    model = small("mistral", sliding_window=16)
+    assert chosen_engine(model, "native", 16) == "native"
+    with pytest.warns(UserWarning, match="window of 16 tokens, and texts may have 17"):
+        assert chosen_engine(model, "native", 17) == "transformers"
+    done = sample(model, [[5, 6], [7]], 2, SamplingParams(max_new_tokens=14), stop_ids=[], pad_id=1)
+    assert_teacher_forced(model, [[5, 6], [7]], done)
+
+
+def test_a_generation_config_of_the_model_does_not_change_samples():
+    model, params = small("llama"), SamplingParams(max_new_tokens=12, engine="transformers")
+    model.generation_config = GenerationConfig(repetition_penalty=5.0, top_k=1, max_length=4, eos_token_id=list(range(50)))
+    done = sample(model, [[5, 6], [7]], 2, params, stop_ids=[], pad_id=1)
+    assert_teacher_forced(model, [[5, 6], [7]], done)
+    assert done.length_N.tolist() == [12] * 4 and model.generation_config.repetition_penalty == 5.0
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "qwen3"])
+def test_completions_end_where_the_model_has_no_further_positions(model_type):
+    """gpt2 has a learned embedding for each of its positions, and fails beyond them."""
+    model, params = small(model_type, max_position_embeddings=16), SamplingParams(max_new_tokens=24)
+    done = sample(model, [[5] * 10, [6] * 15], 2, params, stop_ids=[], pad_id=1)
+    assert done.length_N.tolist() == [6, 6, 1, 1]
+    with pytest.raises(ValueError, match="a prompt of 16 tokens leaves no position for a completion, as the model has 16"):
+        sample(model, [[5] * 16, [6]], 2, params, stop_ids=[], pad_id=1)
 
 
 def test_completions_come_with_the_probabilities_of_the_model(sharp_model, prompts):

@@ -1,25 +1,59 @@
-"""Makes a model of `transformers` attend by a function of this project, and says which models can."""
+"""Makes a model of `transformers` attend by a function of this project, and says what its own attention asks for.
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+A function of this project needs to know more than queries, keys and values: where documents end, which rows share a prompt. Some
+models do not pass keyword arguments on to their attention, so it reads this from `state()`.
+"""
 
-from transformers import PreTrainedModel
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+
+from transformers import PretrainedConfig, PreTrainedModel
+
+_STATE: ContextVar[object] = ContextVar("what the attention function under way needs", default=None)
+state: Callable[[], object] = _STATE.get
 
 
 @contextmanager
-def attending(model: PreTrainedModel, name: str) -> Iterator[None]:
-    """Make `model` attend by the registered function `name`, then restore its attention."""
-    own = model.config._attn_implementation
+def attending(model: PreTrainedModel, name: str, needs: object = None) -> Iterator[None]:
+    """Make `model` attend by the registered function `name`, whose `state()` is `needs`; then restore its attention."""
+    own, before = model.config._attn_implementation, _STATE.set(needs)
     model.config._attn_implementation = name
     try:
         yield
     finally:
         model.config._attn_implementation = own
+        _STATE.reset(before)
 
 
-def unknown_attention(model: PreTrainedModel) -> str | None:
-    """Why a model cannot attend by a function of this project; None: it can."""
-    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {"full_attention"}
+def own_attention(model: PreTrainedModel) -> str:
+    """The attention of `transformers` itself: with SDPA where the model supports it."""
+    return "sdpa" if model._supports_sdpa else "eager"
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Keep the inputs of layers alone, and recompute the rest in the backward pass, attending as in the forward pass.
+
+    The backward pass runs when `attending` has ended, maybe in another thread, so each layer remembers how it attended.
+    """
+
+    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), attending(model, model.config._attn_implementation, state())
+
+    model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
+
+
+def attention_window(config: PretrainedConfig) -> int | None:
+    """The number of tokens, itself included, that a token sees in layers with a sliding window; None: no layer has one."""
+    config = config.get_text_config()
+    kinds = getattr(config, "layer_types", None)
+    slides = getattr(config, "use_sliding_window", True) and (kinds is None or "sliding_attention" in kinds)
+    return getattr(config, "sliding_window", None) if slides else None
+
+
+def strange_attention(model: PreTrainedModel) -> str | None:
+    """Why a model cannot attend by a function of this project; None: it may (see probe.py)."""
+    kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
     if kinds:
         return f"layers of {sorted(kinds)}"
     return None if model._supports_attention_backend else "a special attention"

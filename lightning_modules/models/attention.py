@@ -1,7 +1,8 @@
 """Attention within documents, by any of several backends: packed documents do not see each other.
 
 A backend tells `transformers` where documents end. All give the same logits; they differ in requirements and cost:
-    sdpa               a [B, 1, T, T] mask; runs everywhere, in any precision
+    sdpa               positions, from which transformers makes its masks; runs everywhere, in any precision
+    mask               a [B, 1, T, T] mask; runs everywhere, for models that make none from positions
     documents          computes neither padding nor unlabelled logits (document_forward.py); shapes change with each batch
     flex_attention     a block mask; blocks between documents are skipped; GPU (on a CPU forward only)
     varlen             document boundaries, for torch.nn.attention.varlen (PyTorch 2.10 or later); GPU, 16 bit
@@ -10,7 +11,9 @@ Not here: the loss (pretrain.py), sampling, which has other masks (rollout/).
 """
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -19,24 +22,12 @@ from torch.nn.attention.flex_attention import create_block_mask
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.utils import is_flash_attn_2_available
 
-from lightning_modules.models.attending import unknown_attention
+from lightning_modules.models.attending import attending, attention_window, own_attention, strange_attention
 from lightning_modules.models.document_forward import DOCUMENTS, document_logits
+from lightning_modules.models.probe import future_fault, packed_fault
 
-AttentionName = Literal["auto", "sdpa", "documents", "flex_attention", "varlen", "flash_attention_2"]
+AttentionName = Literal["auto", "sdpa", "mask", "documents", "flex_attention", "varlen", "flash_attention_2"]
 EDGES_MULTIPLE = 128  # lengths of `edges_D` are rounded up to it, so that compiled code sees few shapes
-
-
-def document_mask(document_BT: Tensor) -> Tensor:
-    """Let a token see only earlier tokens of its document.
-
-    Args:
-        document_BT: [B, T] document numbers; 0 is padding, which sees padding only.
-
-    Returns:
-        [B, 1, T, T] bool, true where the query (third axis) may look at the key (last axis).
-    """
-    same_BTT = document_BT[:, :, None] == document_BT[:, None, :]
-    return same_BTT.tril()[:, None]
 
 
 def document_edges(document_BT: Tensor) -> Tensor:
@@ -62,26 +53,52 @@ class Backend(ABC):
     name: str
     needs_edges = False
 
+    def attending(self, model: PreTrainedModel) -> AbstractContextManager[None]:
+        """Let `model` attend by this backend."""
+        return attending(model, self.name)
+
+    def edges(self, document_BT: Tensor) -> Tensor | None:
+        """What `arguments` needs, found best before the batch is on its device."""
+        return document_edges(document_BT) if self.needs_edges else None
+
     @abstractmethod
     def arguments(self, document_BT: Tensor, edges_D: Tensor | None) -> dict[str, Any]:
-        """Further arguments of `logits`; `edges_D`, if `needs_edges`, is from `document_edges`."""
+        """Further arguments of `logits`; `edges_D` is from `edges`."""
 
     def logits(
         self, model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any
     ) -> tuple[Tensor, Tensor]:
         """[N, V] logits and [N] labels, in the order of the rows; N = B T, or the number of labels."""
-        logits_BTV = model(input_ids=tokens_BT, position_ids=position_BT, use_cache=False, **where).logits
+        if "position_ids" in signature(model.forward).parameters:
+            where["position_ids"] = position_BT
+        logits_BTV = model(input_ids=tokens_BT, use_cache=False, **where).logits
         return logits_BTV.flatten(0, 1), labels_BT.flatten()
 
 
 class SDPA(Backend):
-    """scaled_dot_product_attention with a dense mask."""
+    """The model's attention as it is: transformers takes positions that start again for the start of a document."""
 
     name = "sdpa"
 
+    def attending(self, model: PreTrainedModel) -> AbstractContextManager[None]:
+        """Let `model` attend by scaled_dot_product_attention, or written out where it does not support that."""
+        return attending(model, own_attention(model))
+
     def arguments(self, document_BT: Tensor, edges_D: Tensor | None = None) -> dict[str, Any]:
-        """The mask."""
-        return {"attention_mask": document_mask(document_BT)}
+        """None: positions say it all."""
+        return {}
+
+
+class Mask(SDPA):
+    """The model's attention with an explicit mask, which it adds to its scores."""
+
+    name = "mask"
+
+    def arguments(self, document_BT: Tensor, edges_D: Tensor | None = None) -> dict[str, Any]:
+        """[B, 1, T, T]: 0 where the query (third axis) may look at the key (last axis), a token of its document up to it."""
+        seen_BTT = (document_BT[:, :, None] == document_BT[:, None, :]).tril()
+        barrier = torch.finfo(torch.float32).min
+        return {"attention_mask": torch.zeros(seen_BTT.shape, device=seen_BTT.device).masked_fill(~seen_BTT, barrier)[:, None]}
 
 
 class Documents(Backend):
@@ -135,7 +152,8 @@ class Varlen(Flash):
 
 def varlen_attention(
     module: torch.nn.Module, query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, attention_mask: Tensor | None = None,
-    scaling: float | None = None, cu_seq_lens_q: Tensor | None = None, max_length_q: int = 0, **kwargs: Any,
+    scaling: float | None = None, cu_seq_lens_q: Tensor | None = None, max_length_q: int = 0, sliding_window: int | None = None,
+    **kwargs: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Causal attention within documents, as an attention function of `transformers`; shapes [B, heads, T, head size].
 
@@ -151,20 +169,20 @@ def varlen_attention(
     query, key, value = (x.transpose(1, 2).reshape(-1, x.shape[1], size).to(dtype) for x in (query_BHTE, key_BKTE, value_BKTE))
     out = varlen_attn(
         query, key, value, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q,
-        scale=scaling, window_size=(-1, 0), enable_gqa=heads != key.shape[1],
+        scale=scaling, window_size=(sliding_window - 1 if sliding_window else -1, 0), enable_gqa=heads != key.shape[1],
     )  # fmt: skip
     return out.view(rows, length, heads, size), None
 
 
 AttentionInterface.register("varlen", varlen_attention)
 
-BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (SDPA, Documents, Flex, Varlen, Flash)}
-PREFERRED = ("flash_attention_2", "varlen", "flex_attention", "documents", "sdpa")
+BACKENDS: dict[str, type[Backend]] = {kind.name: kind for kind in (SDPA, Mask, Documents, Flex, Varlen, Flash)}
+PREFERRED = ("flash_attention_2", "varlen", "flex_attention", "documents", "sdpa", "mask")
 
 
 def missing(name: str, device: torch.device, *, half: bool) -> str | None:
     """Why backend `name` cannot train on `device`, in 16 bit (`half`) or not; None: it can."""
-    if name in ("sdpa", DOCUMENTS):
+    if name in ("sdpa", "mask", DOCUMENTS):
         return None
     if device.type != "cuda":
         return f"it trains on a CUDA device, not on {device.type}"
@@ -177,35 +195,47 @@ def missing(name: str, device: torch.device, *, half: bool) -> str | None:
     return None if is_flash_attn_2_available() else "the package `flash-attn` is not installed"
 
 
-def why_not_documents(model: PreTrainedModel, *, compiled: bool) -> str | None:
-    """Why `documents` cannot train `model`; None: it can."""
-    if compiled:
+def unsuitable(name: str, model: PreTrainedModel, *, compiled: bool, packed: bool) -> str | None:
+    """Why backend `name` cannot train `model`; None: it can, as a trial on the model itself shows if rows are packed."""
+    if name == DOCUMENTS and compiled:
         return "its shapes change from batch to batch, and each would be compiled; leave out `compile`"
-    if what := unknown_attention(model):
-        return f"it supports full attention only, and {model.config.model_type} has {what}"
-    return "the model attends to a sliding window" if getattr(model.config, "sliding_window", None) else None
+    if name in (DOCUMENTS, "varlen", "flex_attention") and (what := strange_attention(model)):
+        return f"{model.config.model_type} has {what}"
+    if name in ("flex_attention", "mask") and attention_window(model.config):
+        return "the model attends to a sliding window"
+    return packed_fault(model, BACKENDS[name]()) if packed or name != "sdpa" else None
 
 
 def choose_backend(
-    name: AttentionName, device: torch.device, *, half: bool, model: PreTrainedModel | None = None, compiled: bool = False
-) -> Backend:
+    name: AttentionName, device: torch.device, *, half: bool, model: PreTrainedModel | None = None, compiled: bool = False,
+    packed: bool = True,
+) -> Backend:  # fmt: skip
     """Return a backend that works; `auto` takes the first of PREFERRED that does.
 
     Args:
         name: of a backend, or "auto".
         device: of training.
         half: whether training is in 16 bit.
-        model: the model to train; None: any.
+        model: the model to train, on the device; None: any.
         compiled: whether the loss is compiled.
+        packed: whether documents of a row must not see each other.
 
     Raises:
-        ValueError: the backend does not work here.
+        ValueError: the backend does not work here, or none does.
     """
-    reasons = {other: missing(other, device, half=half) for other in PREFERRED}
-    if model is not None:
-        reasons[DOCUMENTS] = why_not_documents(model, compiled=compiled)
-    if name == "auto":
-        name = next(other for other, reason in reasons.items() if not reason)
-    elif reason := reasons[name]:
-        raise ValueError(f"`model.init_args.attention`: {name} cannot be used: {reason}. Choose `auto` or `sdpa`.")
-    return BACKENDS[name]()
+    if model is not None and (fault := future_fault(model)):
+        raise ValueError(f"{model.config.model_type} cannot learn to predict the next token: {fault}.")
+    reasons: dict[str, str] = {}
+    for one in PREFERRED if name == "auto" else (name,):
+        found = missing(one, device, half=half)
+        if not found and model is not None:
+            found = unsuitable(one, model, compiled=compiled, packed=packed)
+        if not found:
+            return BACKENDS[one]()
+        reasons[one] = found
+    if name != "auto":
+        raise ValueError(f"`model.init_args.attention`: {name} cannot be used: {reasons[name]}. Choose `auto` or `sdpa`.")
+    raise ValueError(
+        f"{model.config.model_type} cannot keep packed documents apart (sdpa: {reasons['sdpa']}; mask: {reasons['mask']}); set "
+        "`model.init_args.document_mask: false`, with which documents see earlier ones of their row."
+    )

@@ -6,22 +6,19 @@ a CPU computes masked positions too.
 Shapes: F tokens of documents, M of them with a label, n documents of L tokens; H heads, K key-value heads, D head size.
 """
 
-from contextvars import ContextVar
-
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from datamodules.rows.documents import IGNORE
-from lightning_modules.models.attending import changed_attention
+from lightning_modules.models.attending import attending, changed_attention, state
 
 DOCUMENTS = "documents"
-# (n, L) for each length during a forward pass: some models do not pass keyword arguments to their attention
-SIZES: ContextVar[tuple[tuple[int, int], ...]] = ContextVar("sizes of the documents under way")
+Sizes = tuple[tuple[int, int], ...]  # (n, L) for each length
 
 
-def document_places(document_BT: Tensor) -> tuple[Tensor, tuple[tuple[int, int], ...]]:
+def document_places(document_BT: Tensor) -> tuple[Tensor, Sizes]:
     """Where the documents of packed rows lie.
 
     Args:
@@ -50,7 +47,7 @@ def document_logits(
     """Compute logits at positions with a label.
 
     Args:
-        model: a causal LM with full attention that attends by `DOCUMENTS`.
+        model: a causal LM whose attention is softmax attention, with or without a sliding window.
         tokens_BT: [B, T] ids.
         labels_BT: [B, T] ids to predict, or IGNORE.
         position_BT: [B, T] positions within documents.
@@ -64,22 +61,21 @@ def document_logits(
     kept_M = (label_F != IGNORE).nonzero().flatten()
     kept_M = kept_M if len(kept_M) else kept_M.new_zeros(1)
     kept_M = kept_M[place_F[kept_M].argsort()]
-    under_way = SIZES.set(sizes)
-    try:
+    with attending(model, DOCUMENTS, sizes):
         logits_1MV = model(
             input_ids=tokens_BT.flatten()[None, place_F], position_ids=position_BT.flatten()[None, place_F], use_cache=False,
             logits_to_keep=kept_M,
         ).logits  # fmt: skip
-    finally:
-        SIZES.reset(under_way)
     return logits_1MV[0], label_F[kept_M]
 
 
 def attend_within_documents(
     module: torch.nn.Module, query_1HFD: Tensor, key_1KFD: Tensor, value_1KFD: Tensor, attention_mask: None,
-    scaling: float | None = None, dropout: float = 0.0, **kwargs: object,
+    scaling: float | None = None, dropout: float = 0.0, sliding_window: int | None = None, **kwargs: object,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Causal attention of each document to itself, as an attention function of `transformers`: [1, F, H, D], and no weights.
+
+    `state()` holds the sizes of the documents.
 
     Raises:
         ValueError: attention with a soft cap or with sinks.
@@ -87,16 +83,23 @@ def attend_within_documents(
     if strange := changed_attention(kwargs):
         raise ValueError(f"attention `documents` does not support {strange}; set another `model.init_args.attention`.")
     query_FHD, key_FKD, value_FKD = (x[0].transpose(0, 1) for x in (query_1HFD, key_1KFD, value_1KFD))
-    sizes = SIZES.get()
+    sizes: Sizes = state()
     parts = [count * length for count, length in sizes]
     outputs = []
     for (count, length), *states in zip(sizes, *(x.split(parts) for x in (query_FHD, key_FKD, value_FKD)), strict=True):
         query, key, value = (x.unflatten(0, (count, length)).transpose(1, 2) for x in states)
+        windowed = within(length, sliding_window, query.device) if sliding_window and sliding_window < length else None
         output = scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=scaling, dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1]
-        )
+            query, key, value, windowed, is_causal=windowed is None, scale=scaling, dropout_p=dropout,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )  # fmt: skip
         outputs.append(output.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[None], None
+
+
+def within(length: int, window: int, device: torch.device) -> Tensor:
+    """[T, T] bool: the last `window` tokens up to each, itself included."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
 
 
 AttentionInterface.register(DOCUMENTS, attend_within_documents)

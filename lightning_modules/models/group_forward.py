@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
-from lightning_modules.models.attending import attending, unknown_attention
+from lightning_modules.models.attending import attending, attention_window, changed_attention, state, strange_attention
+from lightning_modules.models.probe import differs, once, plain_logits, texts
 
 GROUPED = "grouped_prompts"
 
@@ -96,18 +97,47 @@ class Groups:
 
 def attend_in_groups(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, scaling: float | None = None,
-    groups: Groups | None = None, **kwargs: object,
+    **kwargs: object,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """`Groups.attend` as an attention function of `transformers`: [1, H, F, D] -> [1, F, H, D], and no weights."""
+    """`Groups.attend` as an attention function of `transformers`: [1, H, F, D] -> [1, F, H, D], and no weights.
+
+    `state()` holds the groups.
+
+    Raises:
+        ValueError: attention with a soft cap or with sinks.
+    """
+    if strange := changed_attention(kwargs):
+        raise ValueError(f"grouped prompts do not support {strange}.")
+    groups: Groups = state()
     return groups.attend(query[0], key[0], value[0], scaling)[None], None
 
 
 AttentionInterface.register(GROUPED, attend_in_groups)
 
 
-def groupable(model: PreTrainedModel) -> bool:
-    """Whether `grouped_logp` works for a model and is faster: on a GPU attention without a mask, row by row, is faster."""
-    return model.device.type == "cpu" and unknown_attention(model) is None
+def groupable(model: PreTrainedModel, length: int) -> bool:
+    """Whether `grouped_logp` works for a model and rows of `length` tokens, and is faster than going row by row.
+
+    On a GPU it is not, as attention without a mask is fast there.
+    """
+    window = attention_window(model.config)
+    return model.device.type == "cpu" and not (window and window < length) and grouped_fault(model) is None
+
+
+@once
+def grouped_fault(model: PreTrainedModel) -> str | None:
+    """Why `grouped_logp` does not give the log-probabilities of each row by itself."""
+    if what := strange_attention(model):
+        return f"{model.config.model_type} has {what}"
+    prompt, *ends = texts(model, (4, 3, 5))
+    rows, mask_NT = [prompt + end for end in ends], torch.zeros(2, 8, dtype=torch.bool)
+    mask_NT[0, 3:6] = mask_NT[1, 3:8] = True
+    tokens_NT = torch.tensor([row + [0] * (9 - len(row)) for row in rows])
+    found_M = grouped_logp(model, tokens_NT.to(model.device), mask_NT.to(model.device))[mask_NT]
+    logits_MV = torch.cat([plain_logits(model, row)[3:-1] for row in rows])
+    sampled_M = torch.tensor([token for end in ends for token in end], device=logits_MV.device)
+    expected_M = logits_MV.float().log_softmax(-1).gather(1, sampled_M[:, None]).squeeze(1)
+    return "rows of a group see each other" if differs(found_M, expected_M, logits_MV) else None
 
 
 def group_counts(tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
@@ -130,11 +160,10 @@ def grouped_logp(model: PreTrainedModel, tokens_NT: Tensor, mask_NT: Tensor, *, 
     """
     groups = Groups.of(tokens_NT, mask_NT)
     kept, by_NC = groups.predictions()
-    with attending(model, GROUPED):
+    with attending(model, GROUPED, groups):
         logits = model(
-            input_ids=groups.tokens_F[None], position_ids=groups.position_F[None], use_cache=False, logits_to_keep=kept,
-            groups=groups,
-        ).logits[0]  # fmt: skip
+            input_ids=groups.tokens_F[None], position_ids=groups.position_F[None], use_cache=False, logits_to_keep=kept
+        ).logits[0]
     logits = logits.float() / temperature
     sampled_NC = torch.arange(by_NC.shape[1], device=mask_NT.device) < mask_NT.sum(1, keepdim=True)
     by_M, token_M = by_NC[sampled_NC], tokens_NT[:, 1:][mask_NT]

@@ -50,6 +50,25 @@ def _config(architecture: dict[str, Any]) -> PretrainedConfig:
     return config
 
 
+def longest_text(config: PretrainedConfig) -> int | None:
+    """The number of positions that a model has; None: any, or unknown."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def check_length(model: PreTrainedModel, length: int) -> None:
+    """Refuse a text of `length` tokens if the model has fewer positions.
+
+    Raises:
+        ValueError: it has.
+    """
+    longest = longest_text(model.config)
+    if longest is not None and length > longest:
+        raise ValueError(
+            f"a text of {length} tokens, but the model has {longest} positions; use shorter rows (`data.init_args.row_length`), "
+            "or easier problems, or raise `max_position_embeddings` of the model's architecture."
+        )
+
+
 def disable_dropout(model: nn.Module) -> None:
     """Set all rates of dropout to 0, in modules, attributes and configs, where models of transformers keep them."""
     for module in model.modules():

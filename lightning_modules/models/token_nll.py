@@ -8,6 +8,8 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
+from lightning_modules.models.language_model import check_length
+
 TOKENS_AT_ONCE = 16_384  # of one forward pass; bounds the memory of logits
 
 
@@ -22,7 +24,11 @@ def token_nll(model: PreTrainedModel, rows: Sequence[Sequence[int]], first: Sequ
 
     Returns:
         N tensors of len(row) - first nats, on the CPU.
+
+    Raises:
+        ValueError: the model has fewer positions.
     """
+    check_length(model, max(map(len, rows), default=1) - 1)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     found: dict[int, Tensor] = {}
     while order:

@@ -20,7 +20,7 @@ from grammar import Report
 from lightning_modules.formulas import token_mean
 from lightning_modules.models.compute import nominal_rl_tokens, row_counts
 from lightning_modules.models.group_forward import group_counts, groupable, grouped_logp
-from lightning_modules.models.language_model import disable_dropout
+from lightning_modules.models.language_model import disable_dropout, longest_text
 from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.collector import GroupSettings, MorePrompts, RolloutCollector
 from lightning_modules.policy.experience import Experience, ExperienceBatch, to_experience
@@ -51,6 +51,7 @@ class UpdateSettings:
 class PolicyModule(StageModule, metaclass=EarlierArguments):
     """A policy that learns from its own verified solutions. Subclasses define `compute_advantages` and `training_step`."""
 
+    learns_from_samples = True
     default_optimizer, default_schedule = AdamW(lr=1e-6, weight_decay=0.01), Constant()  # the rate is that of the paper's RL
 
     earlier_arguments: ClassVar = {
@@ -110,7 +111,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         0 where the mask is false, so that no ratio there overflows.
         """
         model = model or self.language_model
-        if groupable(model):
+        if groupable(model, tokens_NT.shape[1]):
             return grouped_logp(model, tokens_NT, mask_NT, temperature=self.sampling.temperature)
         # right-padded rows under a causal mask: padding is never seen, so there is no mask to pass
         logp_NT = self.next_logp(model(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
@@ -118,7 +119,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
 
     def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens that `token_logp` passes through a model, and the tokens they attend to."""
-        return group_counts(tokens_NT, mask_NT) if groupable(self.language_model) else row_counts(mask_NT)
+        grouped = groupable(self.language_model, tokens_NT.shape[1])
+        return group_counts(tokens_NT, mask_NT) if grouped else row_counts(mask_NT)
 
     def next_logp(self, logits_NTV: Tensor, tokens_NT: Tensor) -> Tensor:
         """[N, T-1, V] logits and [N, T] ids -> log-probability of each next token, [N, T-1] nats."""
@@ -145,7 +147,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
                 f"a rollout of {problems} problems x {size} completions cannot be cut into {parts} minibatches; lower "
                 "`update.minibatches`, or raise `prompts_per_rollout` or `group.size`."
             )
-        length = self.language_model.config.max_position_embeddings
+        longest = max(map(len, prompts.prompt_ids)) + self.sampling.max_new_tokens
+        length = longest_text(self.language_model.config) or longest
         self.compute.nominal_tokens += nominal_rl_tokens(problems, size, length, reference=bool(self.kl.weight))
         groups = self.collector.collect(prompts, more)
         experience = move_data_to_device(to_experience(groups, self.tokenizer.pad_token_id), self.device)

@@ -5,14 +5,25 @@
 Not here: fast steps (prefix_sharing.py on a CPU, graphed.py on a GPU), the draw of a token (sampling.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
-from lightning_modules.models.attending import attending, unknown_attention
+from lightning_modules.models.attending import attending, attention_window, own_attention, strange_attention
+from lightning_modules.models.language_model import longest_text
+from lightning_modules.models.probe import differs, once, plain_logits, texts
 from lightning_modules.rollout.graphed import GraphedSampler, replica_of
 from lightning_modules.rollout.prefix_sharing import PrefixSampler
 from lightning_modules.rollout.sampling import Completions, Randomness, Request, SamplingParams, draw, uniform_points
@@ -29,12 +40,22 @@ def generate(model: PreTrainedModel, request: Request) -> Completions:
         length_R = torch.tensor([len(p) for p in prompts], device=model.device)
         seen_RP = torch.arange(ids_RP.shape[1], device=model.device) >= ids_RP.shape[1] - length_R[:, None]
         writer = Writer(request, out, row_R)
-        model.generate(
-            ids_RP, attention_mask=seen_RP.long(), do_sample=False, max_new_tokens=most, pad_token_id=request.pad_id,
-            eos_token_id=None, logits_processor=LogitsProcessorList([writer]), stopping_criteria=StoppingCriteriaList([writer]),
-            synced_gpus=False,  # processes need not wait for each other: sharded weights are gathered while they sample
-        )  # fmt: skip
+        with attending(model, own_attention(model)), plain_generation(model):
+            model.generate(
+                ids_RP, attention_mask=seen_RP.long(), do_sample=False, max_new_tokens=most, pad_token_id=request.pad_id,
+                eos_token_id=None, logits_processor=LogitsProcessorList([writer]),
+                stopping_criteria=StoppingCriteriaList([writer]),
+                synced_gpus=False,  # processes need not wait for each other: sharded weights are gathered while they sample
+            )  # fmt: skip
     return out.trimmed()
+
+
+@contextmanager
+def plain_generation(model: PreTrainedModel) -> Iterator[None]:
+    """Set the model's own generation config aside, which may truncate, penalise or stop."""
+    own, model.generation_config = model.generation_config, GenerationConfig()
+    yield
+    model.generation_config = own
 
 
 class Writer(LogitsProcessor, StoppingCriteria):
@@ -86,25 +107,75 @@ def sample(
         Completions in the order of the prompts, G side by side.
 
     Raises:
-        ValueError: an empty prompt, limits out of range, or attention that the native engine does not support.
+        ValueError: an empty prompt, one that leaves no position for a completion, limits out of range, or a model from which
+            the engine cannot sample.
     """
     device = model.device
     limit_N = torch.tensor([params.max_new_tokens] * len(prompts) * group_size if limits is None else limits)
     request = Request(
         list(prompts), group_size, params, torch.tensor(stop_ids, dtype=torch.int64, device=device), pad_id,
-        uniform_points(len(prompts), group_size, params, generator).to(device), limit_N.to(device),
+        uniform_points(len(prompts), group_size, params, generator).to(device), within_model(limit_N, prompts, model).to(device),
     )  # fmt: skip
-    if params.engine == "transformers":
+    longest = max(map(len, prompts)) + int(request.limit_N.max())
+    if chosen_engine(model, params.engine, longest) == "transformers":
         return generate(model, request)
-    if what := unknown_attention(model):
-        raise ValueError(
-            f"the native engine samples from full attention only, and {model.config.model_type} has {what}; "
-            "set `sampling.engine: transformers`."
-        )
     if device.type == "cuda" and not share:
         return sample_in_graphs(model, request)
-    with attending(model, IN_SLOTS):
-        return PrefixSampler(model, request, copy_prompts=device.type != "cpu").run()
+    return PrefixSampler(model, request, copy_prompts=device.type != "cpu").run()
+
+
+def within_model(limit_N: Tensor, prompts: Sequence[Sequence[int]], model: PreTrainedModel) -> Tensor:
+    """[N] limits of completions, cut where the model has no further positions.
+
+    Raises:
+        ValueError: a prompt leaves none.
+    """
+    longest = longest_text(model.config)
+    if longest is None or not prompts:
+        return limit_N
+    room_B = longest - torch.tensor([len(prompt) for prompt in prompts])
+    if int(room_B.min()) < 1:
+        raise ValueError(
+            f"a prompt of {longest - int(room_B.min())} tokens leaves no position for a completion, as the model has {longest}; "
+            "sample shorter problems, or set `max_position_embeddings` of a model without learned positions."
+        )
+    return torch.minimum(limit_N, room_B.repeat_interleave(len(limit_N) // len(prompts)))
+
+
+def chosen_engine(model: PreTrainedModel, engine: str, longest: int = 0) -> str:
+    """`engine` for texts of up to `longest` tokens, or `transformers` in place of a native one that cannot sample them.
+
+    Raises:
+        ValueError: `generate` of transformers gives other probabilities than the model, too.
+    """
+    kind, window = model.config.model_type, attention_window(model.config)
+    if engine == "native":
+        beyond = f"a sliding window of {window} tokens, and texts may have {longest}" if window and window < longest else None
+        if not (fault := beyond or engine_fault(model, "native")):
+            return "native"
+        rank_zero_warn(f"the native engine cannot sample from {kind} ({fault}), so that `generate` of transformers does.")
+    if fault := engine_fault(model, "transformers"):
+        raise ValueError(f"`generate` of transformers cannot sample prompts of {kind} side by side: {fault}.")
+    return "transformers"
+
+
+@once
+def engine_fault(model: PreTrainedModel, engine: str) -> str | None:
+    """Why sampled tokens do not have the probabilities that the plain forward pass gives them."""
+    if engine == "native" and (what := strange_attention(model)):
+        return f"it has {what}"
+    prompts, params, device = texts(model, (6, 3)), SamplingParams(max_new_tokens=4, engine=engine), model.device
+    points = torch.rand(4, 4, generator=torch.Generator().manual_seed(0)).to(device)
+    request = Request(prompts, 2, params, torch.tensor([-1], device=device), 0, points, torch.full((4,), 4, device=device))
+    native = engine == "native"
+    done = PrefixSampler(model, request, copy_prompts=device.type != "cpu").run() if native else generate(model, request)
+    for prompt, own in ((0, 0), (0, 1), (1, 2), (1, 3)):
+        tokens_T = done.tokens_NT[own]
+        logits_TV = plain_logits(model, [*prompts[prompt], *tokens_T.tolist()])[len(prompts[prompt]) - 1 : -1]
+        expected_T = logits_TV.float().log_softmax(-1).gather(1, tokens_T[:, None]).squeeze(1)
+        if differs(done.logp_NT[own], expected_T, logits_TV):
+            return "its steps give other probabilities than the whole text"
+    return None
 
 
 def sample_in_graphs(model: PreTrainedModel, request: Request) -> Completions:

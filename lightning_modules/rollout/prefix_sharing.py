@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
+from lightning_modules.models.attending import attending
 from lightning_modules.rollout.sampling import Completions, Request, draw
-from lightning_modules.rollout.slots import Prefilled, PromptQueue, SlotCache
+from lightning_modules.rollout.slots import IN_SLOTS, Prefilled, PromptQueue, SlotCache
 
 
 class PromptCache:
@@ -106,15 +107,17 @@ REFILL_AT = 0.125  # share of `max_rows` that is free when the next prompts star
 class CopiedPrompts(SlotCache):
     """Slots that start with a copy of their prompt, so that one attention kernel covers everything; for GPUs."""
 
+    attends = False
+
     def start(self, row_S: Tensor, prompts: Prefilled) -> None:
         """Start new slots, the last ones in use."""
         self.length_R[row_S] = self.held_R[row_S] = prompts.length_S
         for layer, states in zip(self.layers, prompts.layers, strict=True):
             layer.insert(row_S, states)
 
-    def arguments(self) -> dict[str, object]:
-        """Attention arguments of the model's forward pass."""
-        return {"attention_mask": self.seen()}
+    def mask(self) -> Tensor:
+        """The attention mask of the model's forward pass."""
+        return self.seen()
 
     def drop_unused(self) -> None:
         """Do nothing, as prompts lie in their slots."""
@@ -122,6 +125,8 @@ class CopiedPrompts(SlotCache):
 
 class SharedPrompts(SlotCache):
     """Slots that hold only new tokens and read their prompts from `prefixes`, in float32."""
+
+    attends = True
 
     def __init__(self, layers: int, slots: int, capacity: int, device: torch.device) -> None:
         super().__init__(layers, slots, capacity, device)
@@ -146,12 +151,12 @@ class SharedPrompts(SlotCache):
         """Drop prompts that no slot continues; every slot in use must be active."""
         self.prompt_R[: self.rows] = self.prefixes.retain(self.prompt_R[: self.rows])
 
-    def arguments(self) -> dict[str, object]:
-        """Attention arguments of the model's forward pass, which calls `attend`."""
+    def mask(self) -> Tensor:
+        """The attention mask of the model's forward pass, which calls `attend`."""
         self.prefixes.group_slots(self.prompt_R[: self.rows])
         seen = self.seen()
         self.bias = torch.zeros(seen.shape, device=seen.device).masked_fill_(~seen, -torch.inf)
-        return {"attention_mask": seen, "slots": self}
+        return seen
 
     def attend(self, layer: int, query_RKgD: Tensor, own: tuple[Tensor, Tensor]) -> Tensor:
         """Softmax attention of scaled queries over a slot's prompt and own tokens together."""
@@ -217,10 +222,12 @@ class PrefixSampler:
         active_R = self.active()
         cache.held_R[:rows] *= active_R  # idle slots must not be longer than active ones
         cache.width = int(cache.held_R[:rows].max()) + 1
-        logits_RV = self.model(
-            input_ids=self.token_R[:rows, None], position_ids=cache.length_R[:rows, None], past_key_values=cache, use_cache=True,
-            **cache.arguments(),
-        ).logits[:, -1]  # fmt: skip
+        mask = cache.mask()
+        with attending(self.model, IN_SLOTS, cache if cache.attends else None):
+            logits_RV = self.model(
+                input_ids=self.token_R[:rows, None], position_ids=cache.length_R[:rows, None], attention_mask=mask,
+                past_key_values=cache, use_cache=True,
+            ).logits[:, -1]  # fmt: skip
         cache.length_R[:rows] += active_R
         cache.held_R[:rows] += active_R
         return logits_RV

@@ -21,7 +21,8 @@ class SamplingParams:
         top_k: draw from this many most likely tokens; 0: from all.
         max_rows: completions sampled side by side (bounds memory); as some end, the next start. A larger group is sampled whole
             if prefixes are shared.
-        engine: `native`, or `transformers` (its `generate`: slower, for models whose cache the native engine does not support).
+        engine: `native`, or `transformers` (its `generate`: slower; also used, with a warning, where the native engine does not
+            give a model's own probabilities).
     """
 
     max_new_tokens: int = 1024

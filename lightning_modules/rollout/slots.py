@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from lightning_modules.models.attending import attending, changed_attention
+from lightning_modules.models.attending import attending, changed_attention, state
 from lightning_modules.rollout.sampling import Request
 
 IN_SLOTS = "rollout_slots"
@@ -110,9 +110,11 @@ class SlotCache(DynamicCache):
 
 def attend_in_slots(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor,
-    scaling: float | None = None, slots: SlotCache | None = None, **kwargs: object,
+    scaling: float | None = None, **kwargs: object,
 ) -> tuple[Tensor, None]:  # fmt: skip
     """Attention of one query per slot; heads that share keys count as queries of one head, so that no key is copied.
+
+    `state()` is the cache, if slots share prompts (prefix_sharing.py), which then computes attention; else None.
 
     Args:
         module: the attention layer, which knows its number.
@@ -121,7 +123,6 @@ def attend_in_slots(
         value: as `key`.
         attention_mask: [R, 1, 1, W] bool, see `SlotCache.seen`.
         scaling: of the scores; None: D ** -0.5.
-        slots: the cache, if slots share prompts (prefix_sharing.py); it then computes attention.
         kwargs: others that models pass; those that change the result are refused.
 
     Returns:
@@ -134,7 +135,7 @@ def attend_in_slots(
         raise ValueError(f"the native engine's attention does not support {strange}; set `sampling.engine: transformers`.")
     rows, heads, _, size = query.shape
     grouped = query.reshape(rows, key.shape[1], heads // key.shape[1], size)
-    if slots is not None:
+    if (slots := state()) is not None:
         output = slots.attend(module.layer_idx, grouped * (scaling or size**-0.5), (key, value)).to(query.dtype)
     else:
         output = scaled_dot_product_attention(grouped.to(key.dtype), key, value, attn_mask=attention_mask, scale=scaling)
