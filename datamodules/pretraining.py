@@ -10,6 +10,7 @@ from datamodules.reasoning import ReasoningDataModule
 from datamodules.rows.gold_documents import GoldDocuments
 from datamodules.rows.mixture_counts import MixtureCounts
 from datamodules.rows.packed_rows import PackedRows
+from datamodules.rows.tokenizer import TokenizerSettings
 from datamodules.rows.windows import Packing, Source, Windows
 
 ROWS_OF_FILES = 256  # documents of files that are packed together
@@ -21,8 +22,8 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
     earlier_arguments: ClassVar = {"packing": "packing.fit", "long_documents": "packing.long_documents"}
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, row_length: int = 2048,
-        batch_rows: int = 16, packing: Packing = Packing(), loss_on: Literal["all", "solution"] = "all",
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str | TokenizerSettings = "published", *,
+        row_length: int = 2048, batch_rows: int = 16, packing: Packing = Packing(), loss_on: Literal["all", "solution"] = "all",
         validation_batches: int = 4, workers: int = 0, **problems: Any,
     ) -> None:  # fmt: skip
         """Set how problems become rows.
@@ -30,7 +31,7 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
         Args:
             mixture: problems for training: components whose weights sum to 1, the name of a preset, or a YAML file of
                 components. None: training reads `files`.
-            tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            tokenizer: name of a shipped tokenizer, or a Hugging Face folder; {name: FOLDER, add_tags: true} adds missing tags.
             row_length: tokens of a row.
             batch_rows: rows of a batch on each device.
             packing: how documents become rows.
@@ -83,14 +84,14 @@ class MidtrainDataModule(PretrainDataModule):
     """PretrainDataModule with replay: `mixture` for new problems, and `replay` for a share of old ones."""
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *,
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str | TokenizerSettings = "published", *,
         replay: str | Sequence[Component] = (), replay_share: float = 0.0, **settings: Any,
     ) -> None:  # fmt: skip
         """Join the two mixtures.
 
         Args:
             mixture: new problems: components whose weights sum to 1, the name of a preset, or a YAML file.
-            tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            tokenizer: name of a shipped tokenizer, or a Hugging Face folder; {name: FOLDER, add_tags: true} adds missing tags.
             replay: problems of earlier stages, likewise.
             replay_share: share of examples that are replayed.
             settings: those of PretrainDataModule.

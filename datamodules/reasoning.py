@@ -19,7 +19,7 @@ from datamodules.problems.splits import canonical_hash
 from datamodules.problems.synthesis import Example, Synthesis
 from datamodules.rows.documents import PromptBatch, encode, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts, ShareOf
-from datamodules.rows.tokenizer import load_tokenizer
+from datamodules.rows.tokenizer import TokenizerSettings, load_tokenizer
 
 MEASURED = 128  # examples that give the mean length of a cell
 TRIES = 50  # draws per problem before a band counts as too small
@@ -72,16 +72,16 @@ class ReasoningDataModule(LightningDataModule):
     read_row: ClassVar[Callable[[object, str, int], Any]] = staticmethod(to_solved)  # what training reads in a row of `files`
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, share_of: ShareOf = "examples",
-        files: Files = Files(), graph: GraphSpec = GraphSpec(), random_letters: bool = True, seed: int = 0,
-        held_out: HeldOut = HeldOut(),
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str | TokenizerSettings = "published", *,
+        share_of: ShareOf = "examples", files: Files = Files(), graph: GraphSpec = GraphSpec(), random_letters: bool = True,
+        seed: int = 0, held_out: HeldOut = HeldOut(),
     ) -> None:  # fmt: skip
         """Check the settings and open the tokenizer.
 
         Args:
             mixture: problems for training: components whose weights sum to 1, the name of a preset, or a YAML file of
                 components. None: training reads `files`.
-            tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            tokenizer: name of a shipped tokenizer, or a Hugging Face folder; {name: FOLDER, add_tags: true} adds missing tags.
             share_of: whether weights are shares of the "examples" or of their "tokens".
             files: rows to train on instead of the mixture's problems.
             graph: the shape of the problems' graphs.

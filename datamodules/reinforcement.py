@@ -17,6 +17,7 @@ from datamodules.problems.mixture import Cell, Component
 from datamodules.reasoning import ReasoningDataModule
 from datamodules.rows.documents import PromptBatch, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts
+from datamodules.rows.tokenizer import TokenizerSettings
 
 ATTEMPT = 1 << 40  # offset of the problem numbers of each attempt, more than a run can reach
 
@@ -96,15 +97,15 @@ class PromptDataModule(ReasoningDataModule):
     read_row = staticmethod(to_example)
 
     def __init__(
-        self, mixture: str | Sequence[Component] | None = None, tokenizer: str = "published", *, prompts_per_rollout: int = 16,
-        **problems: Any,
+        self, mixture: str | Sequence[Component] | None = None, tokenizer: str | TokenizerSettings = "published", *,
+        prompts_per_rollout: int = 16, **problems: Any,
     ) -> None:  # fmt: skip
         """Set the number of problems of a rollout.
 
         Args:
             mixture: problems for the policy: components whose weights sum to 1, the name of a preset, or a YAML file of
                 components. None: those of `files`, whose text is the authority for their graphs.
-            tokenizer: name of a shipped tokenizer, or a Hugging Face folder.
+            tokenizer: name of a shipped tokenizer, or a Hugging Face folder; {name: FOLDER, add_tags: true} adds missing tags.
             prompts_per_rollout: B, problems of one rollout on each device.
             problems: `share_of`, `files`, `graph`, `random_letters`, `seed` and `held_out`; see ReasoningDataModule.
         """

@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from hashlib import blake2b
+from pathlib import Path
 from timeit import repeat
 from typing import Any
 
 import torch
 from lightning import LightningModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,11 +25,15 @@ from datamodules.problems.keyed import keyed_generator
 from datamodules.problems.synthesis import ANSWER, Example
 from datamodules.rows.documents import PromptBatch, encode
 from datamodules.rows.token_kinds import response_token_kinds
+from datamodules.rows.vocabulary import Vocabulary
 from grammar.checking.pool import judge
 from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response
 from lightning_modules.metrics import Intervals
+from lightning_modules.models.attending import checkpoint_activations
 from lightning_modules.models.compute import ComputeMeter, ledger
-from lightning_modules.models.language_model import build_language_model, load_language_model
+from lightning_modules.models.folder import write_folder
+from lightning_modules.models.language_model import build_language_model, checkpoint_record, load_language_model
+from lightning_modules.models.lora import LoRA, adapted, add_adapters, merged
 from lightning_modules.models.sharding import gathered, shard, whole
 from lightning_modules.models.token_nll import token_nll
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
@@ -47,7 +54,8 @@ class StageModule(LightningModule):
 
     def __init__(
         self, architecture: dict[str, Any] | None, init_from: str | None, *, optimizer: OptimizerFactory | None = None,
-        schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(),
+        schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(), lora: LoRA | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:  # fmt: skip
         """Store the parts; `configure_model` builds the language model.
 
@@ -57,13 +65,19 @@ class StageModule(LightningModule):
             optimizer: builds the optimiser; None: the stage's default.
             schedule: factor of the learning rates over `trainer.max_steps`; None: the stage's default.
             evaluation: how validation, test and prediction sample.
+            lora: learn adapters instead of the weights of `init_from`; None: learn the weights.
+            gradient_checkpointing: keep the inputs of layers alone and recompute the rest in the backward pass: a third more
+                computation for a fraction of the memory.
         """
         super().__init__()
         if (architecture is None) == (init_from is None):
             raise ValueError(
                 "set either `architecture` (fresh weights) or `init_from` (weights of an earlier stage) of the model."
             )
-        self.architecture, self.init_from = architecture, init_from
+        if lora and init_from is None:
+            raise ValueError("lora adapts trained weights; set `model.init_args.init_from`, or leave out `lora`.")
+        self.architecture, self.init_from, self.lora = architecture, init_from, lora
+        self.gradient_checkpointing = gradient_checkpointing
         self.optimizer, self.schedule = optimizer or self.default_optimizer, schedule or self.default_schedule
         self.evaluation = evaluation
         self.language_model: PreTrainedModel | None = None
@@ -74,10 +88,18 @@ class StageModule(LightningModule):
         """Build or load the language model, once."""
         if self.language_model is None:
             fresh = self.init_from is None
-            self.language_model = build_language_model(self.architecture) if fresh else load_language_model(self.init_from)
+            self.language_model = build_language_model(self.architecture) if fresh else self.load(self.init_from)
+            if self.lora:
+                add_adapters(self.language_model, self.lora)
+            if self.gradient_checkpointing:
+                checkpoint_activations(self.language_model)
             if self.device_mesh is not None:
                 half = self.trainer.precision == "bf16-mixed"
                 shard(self.language_model, self.device_mesh, half=half, compile_layers=self.compile_layers)
+
+    def load(self, init_from: str) -> PreTrainedModel:
+        """Open weights of an earlier stage, and check that they belong to the data's tokenizer."""
+        return load_language_model(init_from, self.tokenizer if self._trainer is not None else None)
 
     def setup(self, stage: str) -> None:
         """Check that the tokenizer fits the embedding, and that the precision is neither too low nor too slow."""
@@ -107,6 +129,11 @@ class StageModule(LightningModule):
         """The data module's tokenizer."""
         return self.trainer.datamodule.tokenizer
 
+    @property
+    def stop_ids(self) -> list[int]:
+        """Tokens that end a solution."""
+        return [self.tokenizer.convert_tokens_to_ids(END_OF_ANSWER), self.tokenizer.eos_token_id]
+
     def build_optimizer(self) -> Optimizer:
         """The optimiser of all trained parameters."""
         return self.optimizer(self.language_model)
@@ -124,10 +151,20 @@ class StageModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what a later stage needs to build the model (`init_from`), and optimiser states that any strategy can load."""
-        checkpoint["language_model_config"] = self.language_model.config.to_dict()
+        checkpoint |= checkpoint_record(self.language_model, self.tokenizer, self.lora)
         if self.device_mesh is None and checkpoint.get("optimizer_states"):
             states, (optimizer,) = checkpoint["optimizer_states"], self.trainer.optimizers
             checkpoint["optimizer_states"] = [number_by_model(state, optimizer, self) for state in states]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that the weights belong to the data's tokenizer."""
+        if "vocabulary" in checkpoint:
+            Vocabulary(**checkpoint["vocabulary"]).check(self.tokenizer, "the checkpoint")
+
+    def on_train_start(self) -> None:
+        """Recompute layers by their own attention, whoever asked for it."""
+        if any(getattr(module, "gradient_checkpointing", False) for module in self.language_model.modules()):
+            checkpoint_activations(self.language_model)
 
     def complete(
         self, prompt_ids: list[list[int]], group_size: int, params: SamplingParams, generator: Randomness = None,
@@ -137,8 +174,7 @@ class StageModule(LightningModule):
 
         share: see `rollout.sample`.
         """
-        tokenizer = self.tokenizer
-        stop = [tokenizer.convert_tokens_to_ids(END_OF_ANSWER), tokenizer.eos_token_id]
+        tokenizer, stop = self.tokenizer, self.stop_ids
         with self._evaluating() as model:
             done = sample(
                 model, prompt_ids, group_size, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=generator,
@@ -226,6 +262,20 @@ class StageModule(LightningModule):
             digest.update(whole(parameter).detach().cpu().contiguous().view(torch.uint8).numpy().data)
         settings, data = asdict(self.evaluation), self.trainer.datamodule
         return {"evaluation": settings, "problems": data.problems_digest, "weights": digest.hexdigest()}
+
+    def whole_weights(self) -> dict[str, Tensor]:
+        """The model's weights by name on the CPU, adapters merged; every process must call this."""
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights = get_model_state_dict(self.language_model, options=options)
+        return merged(self.language_model, weights) if adapted(self.language_model) else weights
+
+    def write_folder(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
+        """Write a Hugging Face folder; one process is enough. See models/folder.py."""
+        params = self.evaluation.sampling
+        sampling = {"do_sample": params.temperature > 0, "max_new_tokens": params.max_new_tokens}
+        if sampling["do_sample"]:
+            sampling |= {"temperature": params.temperature, "top_p": params.top_p, "top_k": params.top_k}
+        write_folder(folder, self.language_model.config, weights, self.tokenizer, self.stop_ids, sampling)
 
     def ledger(self, sums: Mapping[str, Any]) -> dict[str, Any]:
         """The cost of training, from its sums (`ComputeMeter.state`)."""

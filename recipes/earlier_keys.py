@@ -15,7 +15,12 @@ from lightning_modules.policy.policy_module import PolicyModule
 
 MODE = "omegaconf+"  # of jsonargparse: `${...}` is resolved after overrides
 MOVES = {"model": PolicyModule.earlier_arguments, "data": PretrainDataModule.earlier_arguments}
-ADDED = {("model", "kl", "bounds"): [0.0, float("inf")]}  # settings that digests do not know, with the value that changes nothing
+# settings that digests do not know, with the value that changes nothing
+ADDED = {
+    ("model", "kl", "bounds"): [0.0, float("inf")],
+    ("model", "lora"): None,
+    ("model", "gradient_checkpointing"): False,
+}
 _FLAG = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)(?==|$)")
 
 
@@ -72,10 +77,10 @@ def as_before(config: dict[str, Any]) -> dict[str, Any]:
     for part, moves in MOVES.items():
         arguments = config[part]["init_args"]
         for (of, *parents, key), neutral in ADDED.items():
-            held = arguments
+            held = arguments if of == part else {}
             for parent in parents:
-                held = held.get(parent) or {} if of == part else {}
-            if held.get(key) == neutral:
+                held = held.get(parent) or {}
+            if key in held and held[key] == neutral:
                 del held[key]
         for name, place in reversed(moves.items()):
             settings, field = place.split(".")

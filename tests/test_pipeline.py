@@ -138,8 +138,11 @@ def test_the_ledger_holds_every_phase_of_every_stage(experiment):
 def test_the_exported_folder_opens_and_equals_the_checkpoint(experiment):
     run = experiment / "out/grpo"
     exported = AutoModelForCausalLM.from_pretrained(run / "huggingface")
-    kept = load_language_model(str(run / "checkpoints/last.ckpt"))
-    assert all(torch.equal(a, b) for a, b in zip(exported.parameters(), kept.parameters(), strict=True))
+    kept, back = (load_language_model(str(run / name)) for name in ("checkpoints/last.ckpt", "huggingface"))
+    assert exported.config.model_type == "llama" and back.config.to_dict() == kept.config.to_dict()
+    assert all(torch.equal(a, b) for a, b in zip(back.parameters(), kept.parameters(), strict=True))
+    tokens = torch.arange(40)[None]
+    assert torch.equal(exported(tokens).logits, kept(tokens).logits)
     assert AutoTokenizer.from_pretrained(run / "huggingface").convert_tokens_to_ids("</answer>") == 9
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
 from callbacks.files import new_folder, run_folder
 
@@ -12,7 +11,8 @@ from callbacks.files import new_folder, run_folder
 class HuggingFaceExport(Callback):
     """Keep `huggingface/` in the run's folder: config.json, model.safetensors, tokenizer files; rewritten when training ends.
 
-    Any later stage starts from it (`init_from`), and so does every tool that opens `from_pretrained` folders.
+    Any later stage starts from it (`init_from`), and so does every tool that opens `from_pretrained` folders (docs/interop.md).
+    It calls the module's `whole_weights` and `write_folder`.
 
     Args:
         at_checkpoints: also keep `huggingface-stepN/` for every checkpoint.
@@ -35,9 +35,7 @@ class HuggingFaceExport(Callback):
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, name: str) -> None:
         """Every process must call this: sharded weights are gathered."""
-        run, model = run_folder(trainer), pl_module.language_model
-        weights = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        run, weights = run_folder(trainer), pl_module.whole_weights()
         if trainer.is_global_zero:
             with new_folder(run / name) as folder:
-                model.save_pretrained(folder, state_dict=weights)
-                trainer.datamodule.tokenizer.save_pretrained(folder)
+                pl_module.write_folder(folder, weights)

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -16,6 +18,11 @@ PIECES = r" ?\p{L}+| ?\d{1,3}| ?[^\s\p{L}\d]+|\s"
 TAGS = SPECIAL_TOKENS[4:]
 CHUNK = 1000  # repetitions of a piece given to training at a time
 SHIPPED = Path(__file__).parents[1] / "tokenizers"
+SAMPLE = (
+    "<question> The number of Roses in Maple Zoo equals 3 more than the difference of 12 and the number of oaks. How many Roses "
+    "are there? </question> <solution> Define Roses in Maple Zoo as x; so Q = 12 - k = 12 - 105 = -93; x = 3 + Q = 3 * 4 = 12. "
+    "</solution> <answer> -90 </answer>"
+)
 
 
 def count_pieces(texts: Iterable[str]) -> Counter[str]:
@@ -70,17 +77,72 @@ def check_numbers(tokenizer: PreTrainedTokenizerFast, limit: int) -> None:
             )
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+@dataclass(frozen=True)
+class TokenizerSettings:
+    """A tokenizer that may have to be completed.
+
+    Args:
+        name: of a shipped one, or a Hugging Face folder.
+        add_tags: add the tags, EOS and padding that it lacks, behind its own entries; the model's embedding grows with it.
+    """
+
+    name: str
+    add_tags: bool = False
+
+    @classmethod
+    def of(cls, value: "str | Mapping[str, Any] | TokenizerSettings") -> Self:
+        """From a config's value."""
+        return value if isinstance(value, cls) else cls(value) if isinstance(value, str) else cls(**value)
+
+    @property
+    def folder(self) -> Path:
+        """The shipped folder of that name, or else the folder itself."""
+        return SHIPPED / self.name if (SHIPPED / self.name / "tokenizer.json").is_file() else Path(self.name)
+
+
+def load_tokenizer(tokenizer: str | TokenizerSettings) -> PreTrainedTokenizerFast:
     """Open a tokenizer: the name of a shipped one, or a Hugging Face folder.
 
     Raises:
-        ValueError: neither exists.
+        ValueError: neither exists, or the tokenizer cannot carry the training format (see `check_format`).
     """
-    shipped = sorted(path.name for path in SHIPPED.glob("*")) if SHIPPED.is_dir() else []
-    folder = SHIPPED / name if name in shipped else Path(name)
-    if not (folder / "tokenizer.json").is_file():
+    settings = TokenizerSettings.of(tokenizer)
+    if not (settings.folder / "tokenizer.json").is_file():
+        shipped = sorted(path.name for path in SHIPPED.glob("*")) if SHIPPED.is_dir() else []
         raise ValueError(
-            f"tokenizer {name!r} is neither shipped ({', '.join(shipped)}) nor a folder with tokenizer.json; "
+            f"tokenizer {settings.name!r} is neither shipped ({', '.join(shipped)}) nor a folder with tokenizer.json; "
             "make one with `python main.py tokenizer --out DIR`."
         )
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(settings.folder)
+    tokenizer.clean_up_tokenization_spaces = False  # it would change what a model wrote
+    known = tokenizer.get_vocab()
+    if settings.add_tags:
+        tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS if tag not in known])
+        named = {"eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token}
+        tokenizer.add_special_tokens({key: f"[{key[:3].upper()}]" for key, token in named.items() if token is None})
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # no loss and no attention touches padding
+    check_format(tokenizer, settings.name)
+    return tokenizer
+
+
+def check_format(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
+    """Refuse a tokenizer that cannot carry the training format.
+
+    Raises:
+        ValueError: a tag is not one token, there is no EOS, or text does not come back as it went in.
+    """
+    where, known = f"tokenizer {name!r}", tokenizer.get_vocab()
+    missing = [tag for tag in TAGS if tag not in known or tokenizer.encode(tag, add_special_tokens=False) != [known[tag]]]
+    missing += ["an EOS token"] if tokenizer.eos_token is None else []
+    if missing:
+        raise ValueError(
+            f"{where} lacks {', '.join(missing)}; to add them, set `data.init_args.tokenizer: {{name: {name}, add_tags: true}}`."
+        )
+    back = tokenizer.decode(tokenizer.encode(SAMPLE, add_special_tokens=False), skip_special_tokens=False)
+    if back != SAMPLE:
+        at = next((i for i, (a, b) in enumerate(zip(back, SAMPLE, strict=False)) if a != b), min(len(back), len(SAMPLE)))
+        raise ValueError(
+            f"{where} does not give back what it reads: {SAMPLE[at : at + 20]!r} became {back[at : at + 20]!r}; use one that "
+            "keeps case, spaces and signs."
+        )

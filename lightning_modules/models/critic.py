@@ -1,6 +1,7 @@
 """Critics: the expected reward of a response from a token on."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from transformers import PreTrainedModel
 
-from lightning_modules.models.language_model import disable_dropout, load_language_model
+from lightning_modules.models.language_model import disable_dropout
 from lightning_modules.models.sharding import shard
 
 
@@ -21,12 +22,16 @@ class Critic(nn.Module):
     shares: bool
     head: nn.Linear
 
-    def configure(self, policy: PreTrainedModel, init_from: str, mesh: DeviceMesh | None, *, half: bool = False) -> None:
+    def configure(
+        self, policy: PreTrainedModel, init_from: str, load: Callable[[str], PreTrainedModel], mesh: DeviceMesh | None, *,
+        half: bool = False,
+    ) -> None:  # fmt: skip
         """Build the parameters.
 
         Args:
             policy: the policy's model.
             init_from: its initial weights.
+            load: opens weights.
             mesh: to shard parameters over; None: no sharding.
             half: gather sharded weights as bfloat16.
         """
@@ -77,13 +82,16 @@ class SeparateCritic(Critic):
         super().__init__()
         self.init_from = init_from
 
-    def configure(self, policy: PreTrainedModel, init_from: str, mesh: DeviceMesh | None, *, half: bool = False) -> None:
+    def configure(
+        self, policy: PreTrainedModel, init_from: str, load: Callable[[str], PreTrainedModel], mesh: DeviceMesh | None, *,
+        half: bool = False,
+    ) -> None:  # fmt: skip
         """Build the parameters; see `Critic`."""
-        self.model = load_language_model(self.init_from or init_from).base_model  # without the language model's head
+        self.model = load(self.init_from or init_from).base_model  # without the language model's head
         disable_dropout(self.model)
         if mesh is not None:
             shard(self.model, mesh, half=half)
-        super().configure(self.model, init_from, mesh, half=half)
+        super().configure(self.model, init_from, load, mesh, half=half)
 
     def forward(self, tokens_NT: Tensor, hidden_NTH: Tensor | None) -> Tensor:
         """See `Critic`."""

@@ -1,16 +1,21 @@
-"""Builds and loads the causal language models of `transformers`; the only place that knows checkpoint formats.
+"""Builds and loads the causal language models of `transformers`; the only place that knows the format of checkpoints.
 
 Not here: training (pretrain.py, policy/), sampling (rollout/).
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.utilities.load import _load_distributed_checkpoint
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from datamodules.rows.vocabulary import Vocabulary
+from lightning_modules.models.folder import read_folder
+from lightning_modules.models.lora import LoRA, add_adapters, merged
 
 
 def build_language_model(architecture: Mapping[str, Any]) -> PreTrainedModel:
@@ -80,29 +85,57 @@ def disable_dropout(model: nn.Module) -> None:
                     setattr(place, name, 0.0)
 
 
-def load_language_model(init_from: str) -> PreTrainedModel:
+def load_language_model(init_from: str, tokenizer: PreTrainedTokenizerBase | None = None) -> PreTrainedModel:
     """Open a language model: a Hugging Face folder, or a `.ckpt` (file, or folder of shards) of one of our modules.
 
+    Args:
+        init_from: the folder or file.
+        tokenizer: of the data; it must be the model's, and may have further entries behind its own, for which the embedding then
+            gets rows near the mean of the others (the same ones at every call). None: no check.
+
     Raises:
-        ValueError: neither exists, or the file is not a checkpoint of our modules.
+        ValueError: neither exists, the file is not a checkpoint of our modules, or the tokenizer is another one.
     """
     path = Path(init_from)
     if (path / "config.json").is_file():
-        return AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).train()
+        model, vocabulary = read_folder(path)
+    else:
+        model, vocabulary = _read_checkpoint(path)
+    if tokenizer is not None and vocabulary is not None:
+        vocabulary.check(tokenizer, f"init_from {init_from!r}")
+        if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                model.resize_token_embeddings(len(tokenizer))
+    return model
+
+
+def checkpoint_record(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lora: LoRA | None) -> dict[str, Any]:
+    """What a checkpoint must say beside the weights for `load_language_model` to open it."""
+    record = {"language_model_config": model.config.to_dict(), "vocabulary": Vocabulary.of(tokenizer).state_dict()}
+    return record | ({"lora": asdict(lora)} if lora else {})
+
+
+def _read_checkpoint(path: Path) -> tuple[PreTrainedModel, Vocabulary | None]:
+    """The model of a checkpoint, adapters merged, and its vocabulary; checkpoints of earlier versions have none."""
     if (path / "meta.pt").is_file():
         checkpoint = _load_distributed_checkpoint(path)
     elif path.is_file():
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     else:
         raise ValueError(
-            f"init_from {init_from!r} is neither a Hugging Face folder (with config.json) nor a .ckpt file or folder; "
+            f"init_from {str(path)!r} is neither a Hugging Face folder (with config.json) nor a .ckpt file or folder; "
             "train the earlier stage, or correct `model.init_args.init_from`."
         )
     if "language_model_config" not in checkpoint:
-        raise ValueError(f"init_from {init_from!r} was not written by one of our modules; export it to a Hugging Face folder.")
-    config = dict(checkpoint["language_model_config"])
-    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config.pop("model_type"), **config))
-    prefix = "language_model."
+        raise ValueError(f"init_from {str(path)!r} was not written by one of our modules; export it to a Hugging Face folder.")
+    config, prefix = dict(checkpoint["language_model_config"]), "language_model."
     weights = {k.removeprefix(prefix): v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    kind = config.pop("model_type")
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config))
+    if "lora" in checkpoint:
+        add_adapters(model, LoRA(**checkpoint["lora"]))
+        weights = merged(model, weights)
+        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config))
     model.load_state_dict(weights)
-    return model
+    return model, Vocabulary(**checkpoint["vocabulary"]) if "vocabulary" in checkpoint else None

@@ -83,7 +83,9 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         self.collector = RolloutCollector(self, reward, credit, group, sampling)
         self.group, self.update, self.clip, self.kl, self.sampling = group, update, clip, kl, sampling
         self.epochs = update.epochs  # read by the training loader
-        self.reference, self.kl_weight = ReferencePolicy(init_from, kl.reference_decay), kl.weight
+        if self.lora and kl.reference_decay < 1:
+            raise ValueError("kl: a policy with adapters has a fixed reference; leave out `kl.reference_decay`, or `lora`.")
+        self.reference, self.kl_weight = ReferencePolicy(lambda: self.load(init_from), kl.reference_decay), kl.weight
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
 
     @abstractmethod
@@ -116,6 +118,11 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         # right-padded rows under a causal mask: padding is never seen, so there is no mask to pass
         logp_NT = self.next_logp(model(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
         return torch.where(mask_NT, logp_NT, 0.0)
+
+    def reference_logp(self, tokens_NT: Tensor, mask_NT: Tensor) -> Tensor:
+        """`token_logp` under the reference policy."""
+        with self.reference.standing_in(self.language_model, self.device) as model:
+            return self.token_logp(tokens_NT, mask_NT, model)
 
     def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens that `token_logp` passes through a model, and the tokens they attend to."""
@@ -195,7 +202,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         tokens_NT, mask_NT = experience.tokens_NT[rows_N, : width + 1], experience.mask_NT[rows_N, :width]
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
             old = self.old_outputs(tokens_NT, mask_NT) if self.needs_old_logp else {}
-            ref_NT = self.token_logp(tokens_NT, mask_NT, self.reference.on(self.device)) if self.kl.weight else None
+            ref_NT = self.reference_logp(tokens_NT, mask_NT) if self.kl.weight else None
         phases = {"old log-probabilities": self.needs_old_logp, "reference log-probabilities": self.kl.weight > 0}
         for phase in (name for name, ran in phases.items() if ran):
             self.compute.add(phase, self.counts(tokens_NT, mask_NT))

@@ -76,7 +76,7 @@ class PPOModule(PolicyModule):
         if self.language_model is None:
             super().configure_model()
             half = self.device_mesh is not None and self.trainer.precision == "bf16-mixed"
-            self.critic.configure(self.language_model, self.init_from, self.device_mesh, half=half)
+            self.critic.configure(self.language_model, self.init_from, self.load, self.device_mesh, half=half)
 
     def build_optimizer(self) -> Optimizer:
         """Parameter groups of the policy, then those of the critic."""

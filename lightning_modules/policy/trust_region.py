@@ -1,5 +1,7 @@
 """How far a policy may move: from the one that sampled (clip), and from a reference policy (KL penalty)."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lightning_modules.formulas import adapted_weight, clipped_surrogate, clipped_tokens, kl_k1, kl_k2, kl_k3, with_kl_gradient
-from lightning_modules.models.language_model import load_language_model
+from lightning_modules.models.lora import adapted, without_adapters
 from lightning_modules.models.sharding import whole
 
 _ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
@@ -99,20 +101,30 @@ class KLPenalty:
 
 
 class ReferencePolicy:
-    """The weights of `init_from`, loaded at first use; then w_ref <- decay w_ref + (1 - decay) w at every `update`.
+    """The policy's weights at the start, loaded at first use; then w_ref <- decay w_ref + (1 - decay) w at every `update`.
 
+    A policy that learns adapters has them at hand: itself without the adapters.
     Not a module, so that frozen weights, which `init_from` holds, do not enter checkpoints.
     """
 
-    def __init__(self, init_from: str, decay: float = 1.0) -> None:
-        self.init_from, self.decay = init_from, decay
+    def __init__(self, load: Callable[[], PreTrainedModel], decay: float = 1.0) -> None:
+        self.load, self.decay = load, decay
         self.model: PreTrainedModel | None = None
 
     def on(self, device: torch.device) -> PreTrainedModel:
         """The reference on `device`, without gradients."""
         if self.model is None:
-            self.model = load_language_model(self.init_from).eval().requires_grad_(False)
+            self.model = self.load().eval().requires_grad_(False)
         return self.model.to(device)
+
+    @contextmanager
+    def standing_in(self, policy: PreTrainedModel, device: torch.device) -> Iterator[PreTrainedModel]:
+        """The reference for a computation without gradients."""
+        if adapted(policy):
+            with without_adapters(policy):
+                yield policy
+        else:
+            yield self.on(device)
 
     @torch.no_grad()
     def update(self, policy: nn.Module, device: torch.device) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from lightning_modules.models.lora import adapted, merged
 from lightning_modules.rollout.sampling import Completions, Request, draw
 from lightning_modules.rollout.slots import Prefilled, PromptQueue, SlotCache
 
@@ -154,6 +155,7 @@ def replica_of(model: PreTrainedModel, dtype: torch.dtype | None) -> PreTrainedM
     with torch.device("meta"):
         copy = AutoModelForCausalLM.from_config(model.config)
     weights = dict(model.named_parameters(remove_duplicate=False))
+    weights = merged(model, weights) if adapted(model) else weights
     buffers = dict(model.named_buffers(remove_duplicate=False))
     for name, module in copy.named_modules():
         for key, _ in list(module.named_parameters(recurse=False)):

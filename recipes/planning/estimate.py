@@ -19,7 +19,7 @@ from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Component, Mixture, components_of, parse_ops
 from datamodules.problems.synthesis import Synthesis
 from datamodules.rows.documents import encode
-from datamodules.rows.tokenizer import load_tokenizer
+from datamodules.rows.tokenizer import TokenizerSettings, load_tokenizer
 from lightning_modules.models.compute import PASSES, countable
 from lightning_modules.models.flops import forward_flops
 from lightning_modules.models.language_model import build_language_model
@@ -136,7 +136,7 @@ def _evaluation(config: Config, model: PretrainedConfig | None) -> float | None:
         return None if model is None else 0.0
     for ops in held_out["bands"].values():
         component = Component(str(ops), tuple(held_out["contexts"]), tuple(held_out["modes"]))
-        lengths = _measure(data["tokenizer"], _shape(data), (component,))
+        lengths = _measure(TokenizerSettings.of(data["tokenizer"]), _shape(data), (component,))
         problems = held_out["problems"] * (len(parse_ops(ops)) if held_out["per_op"] else 1)
         response = min(lengths.response, how["sampling"]["max_new_tokens"])
         total += forward_flops(model, tokens=problems * lengths.prompt, context=lengths.prompt / 2)
@@ -176,7 +176,7 @@ def _lengths(config: Config) -> Lengths:
     replayed = data.get("replay_share", 0.0)
     parts = [(data["mixture"], 1 - replayed), (data.get("replay") or (), replayed)]
     components = [_scaled(component, share) for mixture, share in parts for component in _components(mixture)]
-    return _measure(data["tokenizer"], _shape(data), tuple(components))
+    return _measure(TokenizerSettings.of(data["tokenizer"]), _shape(data), tuple(components))
 
 
 def _components(mixture: str | Sequence[Mapping[str, Any]]) -> Sequence[Component]:
@@ -195,7 +195,7 @@ def _shape(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
 
 
 @cache
-def _measure(tokenizer: str, shape: tuple[GraphSpec, bool], components: tuple[Component, ...]) -> Lengths:
+def _measure(tokenizer: TokenizerSettings, shape: tuple[GraphSpec, bool], components: tuple[Component, ...]) -> Lengths:
     """Lengths of the first examples of a mixture."""
     total = sum(component.weight for component in components)
     mixture = Mixture([replace(component, weight=component.weight / total) for component in components])

@@ -20,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from datamodules.files.line_files import find_files
 from datamodules.problems.context import CONTEXT_FOLDER
 from datamodules.problems.mixture import components_of
-from datamodules.rows.tokenizer import SHIPPED
+from datamodules.rows.tokenizer import TokenizerSettings
 from recipes.cli import ExperimentCLI
 from recipes.earlier_keys import as_before, renamed_flags
 
@@ -117,8 +117,8 @@ def _named(config: Config) -> Iterator[tuple[str, Any]]:
     for context in sorted(contexts):
         path = CONTEXT_FOLDER / f"{context}.yaml"
         yield f"context {context}", _content(path if path.is_file() else Path(context))
-    tokenizer = SHIPPED / data["tokenizer"]
-    yield "tokenizer", _content((tokenizer if tokenizer.is_dir() else Path(data["tokenizer"])) / "tokenizer.json")
+    tokenizer = TokenizerSettings.of(data["tokenizer"])
+    yield "tokenizer", _content(tokenizer.folder / "tokenizer.json")
     files = data.get("files") or {}
     for file in find_files([*data["held_out"]["files"], *files.get("train", ()), *files.get("validation", ())]):
         yield f"file {file}", _content(file)

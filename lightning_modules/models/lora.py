@@ -1,0 +1,79 @@
+"""Low-rank adapters (LoRA, arXiv:2106.09685) by the `peft` library: few weights learn, the model's own stay as they are.
+
+Not here: their export, which is that of the merged weights (folder.py).
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+NAME = "default"  # of the adapter
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """W + alpha / rank * B A for each adapted matrix W, of which A and B learn.
+
+    Args:
+        rank: columns of B and rows of A.
+        alpha: scale of the product; its size relative to the rank is what counts.
+        targets: names of the adapted layers, e.g. [q_proj, v_proj]; all-linear: every linear layer but the output.
+        weights: precision of the model's own weights, which do not learn.
+    """
+
+    rank: int = 16
+    alpha: float = 32.0
+    targets: str | list[str] = "all-linear"
+    weights: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.rank < 1 or self.alpha <= 0:
+            raise ValueError(f"lora: rank={self.rank} must be at least 1, alpha={self.alpha} above 0.")
+        if not find_spec("peft"):
+            raise ValueError("lora needs the package `peft`: pip install 'interplay[lora]'.")
+
+
+def add_adapters(model: PreTrainedModel, lora: LoRA) -> None:
+    """Give a model adapters that change nothing yet (B = 0), and freeze the rest."""
+    from peft import LoraConfig
+
+    model.to(getattr(torch, lora.weights))
+    model.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, bias="none"), NAME)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+
+
+def adapted(model: nn.Module) -> bool:
+    """Whether a model has adapters."""
+    return getattr(model, "_hf_peft_config_loaded", False)
+
+
+@contextmanager
+def without_adapters(model: PreTrainedModel) -> Iterator[None]:
+    """The model as it was before its adapters learned."""
+    model.disable_adapters()
+    yield
+    model.enable_adapters()
+
+
+def merged(model: PreTrainedModel, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of a plain model that computes what `model` does with its adapters.
+
+    Args:
+        model: tells which layers have adapters.
+        weights: its weights by name, whole.
+    """
+    plain = {name.replace(".base_layer.", "."): held for name, held in weights.items() if ".lora_" not in name}
+    for name, layer in model.named_modules():
+        if f"{name}.lora_B.{NAME}.weight" in weights:
+            down, up = (weights[f"{name}.lora_{side}.{NAME}.weight"] for side in "AB")
+            change = layer.scaling[NAME] * up @ down
+            plain[f"{name}.weight"] = weights[f"{name}.base_layer.weight"] + (change.T if layer.fan_in_fan_out else change)
+    return plain
