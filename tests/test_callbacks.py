@@ -17,8 +17,8 @@ def markdown(response: str) -> list[str]:
 
 def test_a_right_sample_is_marked_right():
     lines = markdown(" Define roses as A; so A = 3. Define oaks as B; so B = A = 3. </solution> <answer> 3 </answer>")
-    assert [line[:3] for line in lines if line.startswith("- ")] == ["- ✓", "- ✓"]
-    assert lines[-1] == "✓ answer 3"
+    assert [line[:3] for line in lines if line.startswith("- ")] == ["- ✓", "- ✓", "- ✓"]
+    assert lines[-1] == "- ✓ answer 3"
 
 
 def test_a_wrong_step_is_marked_with_its_reason():
@@ -26,7 +26,7 @@ def test_a_wrong_step_is_marked_with_its_reason():
     steps = [line for line in lines if line.startswith("- ")]
     assert steps[0].startswith("- ✓")
     assert steps[1].startswith("- ✗") and "—" in steps[1]
-    assert lines[-1] == "✗ answer 4"
+    assert lines[-1] == "- ✗ answer 4 — *answer: 4 is wrong: the answer is 3*"
 
 
 def test_files_appear_whole_or_not_at_all(tmp_path):

@@ -7,16 +7,14 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks.kept_state import KeptState
+from grammar.checking.marking import MARKS, marked
 
 
 def as_markdown(problem: str, question: str, response: str, report: Any) -> str:
     """One sample as markdown: the problem, its steps with verdicts, the answer."""
     lines = [f"**{problem.strip()} {question}**", ""]
-    for step in report.steps:
-        reason = "" if step.correct else f" — *{step.reason}*"
-        lines.append(f"- {'✓' if step.correct else '✗'} {response[step.start : step.end].strip()}{reason}")
-    lines += [f"- ✗ *{error.kind}: {error.message}*" for error in report.errors if error.step is None]
-    lines += ["", f"{'✓' if report.answer_correct else '✗'} answer {report.answer}"]
+    for line in marked(response, report):
+        lines.append(f"- {MARKS[line.right]} {line.text}" + "".join(f" — *{note}*" for note in line.notes))
     return "\n".join(lines)
 
 

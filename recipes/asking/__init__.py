@@ -1,0 +1,1 @@
+"""A trained model, asked one problem."""

@@ -1,0 +1,160 @@
+"""What a run left: its language model with the tokenizer, and the kind of problems that it trained on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+import yaml
+from safetensors import SafetensorError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from datamodules.problems.context import load_context
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import MODES, Component, read_mixture
+from datamodules.rows.tokenizer import TAGS, load_tokenizer
+from lightning_modules.models.language_model import load_language_model
+from recipes.trajectory import is_hugging_face, step_of
+
+WANTED = "give a run's folder, a Hugging Face folder or a .ckpt file"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of problems; without contexts nothing is known of it.
+
+    contexts, modes: their names.
+    graph:           the shape of their graphs.
+    """
+
+    contexts: tuple[str, ...] = ()
+    modes: tuple[str, ...] = MODES[:1]
+    graph: GraphSpec = GraphSpec()
+
+    @property
+    def modulus(self) -> int | None:
+        """What they compute modulo; None: plain integers.
+
+        Raises:
+            ValueError: some contexts compute otherwise than others.
+        """
+        moduli = {load_context(name).modulus for name in self.contexts}
+        if len(moduli) > 1:
+            raise ValueError(
+                f"ask: the run's contexts {', '.join(self.contexts)} compute modulo different numbers; say which by --context."
+            )
+        return moduli.pop() if moduli else None
+
+
+class Trained(NamedTuple):
+    """A language model in evaluation mode, its tokenizer, and the kind of problems of its run."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    kind: Kind
+
+
+def open_run(run: Path) -> Trained:
+    """Open what a run left.
+
+    Args:
+        run: a run's folder, a Hugging Face folder, or a `.ckpt` (file, or folder of shards). A run's config.yaml is read from
+            the folder that holds it, or holds its `checkpoints/`.
+
+    Raises:
+        ValueError: there is no model of this project, or no tokenizer for it.
+    """
+    disable_progress_bar()
+    weights = weights_of(run)
+    with _reading(run):
+        model = load_language_model(str(weights)).eval()
+    data = _data_settings(weights)
+    tokenizer = _tokenizer(weights, data)
+    if missing := [tag for tag in TAGS if tag not in tokenizer.get_vocab()]:
+        raise ValueError(
+            f"ask: the tokenizer of {run} has no {missing[0]}; give a model that was trained on this project's text."
+        )
+    if len(tokenizer) > model.config.vocab_size:
+        raise ValueError(f"ask: the tokenizer of {run} has {len(tokenizer)} entries, its model {model.config.vocab_size}.")
+    return Trained(model, tokenizer, kind_of(data))
+
+
+@contextmanager
+def _reading(run: Path) -> Iterator[None]:
+    """Turn what libraries raise for files that are no model into one line."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError, UnpicklingError, EOFError, LookupError, TypeError, SafetensorError) as err:
+        reason = str(err).partition("\n")[0].partition(". ")[0] or type(err).__name__
+        raise ValueError(f"ask: {run} cannot be opened as a model: {reason}; {WANTED}.") from err
+
+
+def weights_of(run: Path) -> Path:
+    """Where a run's weights are: in its `huggingface/`, else the newest of its `checkpoints/`.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not run.exists():
+        raise ValueError(f"ask: {run} does not exist; {WANTED}.")
+    if run.is_file() or is_hugging_face(run) or (run / "meta.pt").is_file():
+        return run
+    if is_hugging_face(run / "huggingface"):
+        return run / "huggingface"
+    with _reading(run):
+        checkpoints = sorted((run / "checkpoints").glob("*.ckpt"), key=step_of)
+    if not checkpoints:
+        inside = ", ".join(sorted(path.parent.name for path in run.glob("*/huggingface")))
+        hint = f"it holds the runs {inside}, name one of them" if inside else WANTED
+        raise ValueError(f"ask: {run} has neither huggingface/ nor checkpoints; {hint}.")
+    return checkpoints[-1]
+
+
+def _data_settings(weights: Path) -> dict[str, Any]:
+    """`data.init_args` of the run's config.yaml; empty if there is none."""
+    folder = weights.resolve().parent
+    path = (folder.parent if folder.name == "checkpoints" else folder) / "config.yaml"
+    if not path.is_file():
+        return {}
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["init_args"] or {}
+    except (yaml.YAMLError, LookupError, TypeError) as err:
+        raise ValueError(f"ask: {path} is not the config of a run: it has no `data.init_args`.") from err
+
+
+def _tokenizer(weights: Path, data: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    name = str(weights) if (weights / "tokenizer.json").is_file() else data.get("tokenizer")
+    if name is None:
+        raise ValueError(f"ask: {weights} has no tokenizer.json, and no config.yaml of a run is beside it; {WANTED}.")
+    return load_tokenizer(name)
+
+
+def kind_of(data: Mapping[str, Any]) -> Kind:
+    """The kind of problems of a run.
+
+    Args:
+        data: `data.init_args` of its config.
+
+    Raises:
+        ValueError: settings that this version does not know.
+    """
+    graph = data.get("graph") or {}
+    try:
+        contexts, modes = _names(data.get("held_out") or {}, data.get("mixture") or [])
+        spec = GraphSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in graph.items()})
+    except (TypeError, AttributeError) as err:
+        raise ValueError(f"ask: the run's config.yaml has other settings of problems than this version: {err}.") from err
+    return Kind(contexts, modes, spec)
+
+
+def _names(held_out: Mapping[str, Any], mixture: str | Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Contexts and modes of held-out problems; if those come from files, of the mixture."""
+    if held_out.get("contexts"):
+        return tuple(held_out["contexts"]), tuple(held_out.get("modes") or MODES[:1])
+    parts = read_mixture(mixture) if isinstance(mixture, str) else [Component(**part) for part in mixture]
+    contexts = dict.fromkeys(name for part in parts for name in part.contexts)
+    modes = dict.fromkeys(name for part in parts for name in part.modes)
+    return tuple(contexts), tuple(modes or MODES[:1])
