@@ -350,7 +350,7 @@ def test_a_usage_error_is_one_line_and_status_2(taught, tmp_path, capsys):
         ((taught, *text, "--modulus", 1), "expected None or at least 2"),
         ((taught, "Roses are red.", QUESTION), "problem, sentence 0, character 0: expected"),
         ((taught, GIVEN, QUESTION), "the problem determines no answer: 'ferns' stays free: a definition is missing."),
-        ((taught, f"{PROBLEM} " * 20, QUESTION), "and the model reads no more than 512."),
+        ((taught, f"{PROBLEM} " * 20, QUESTION), "leaves no position for a completion, as the model has 512"),
     ]:
         assert ask(*words) == 2, words
         printed = capsys.readouterr()

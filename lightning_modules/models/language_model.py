@@ -96,11 +96,7 @@ def load_language_model(init_from: str, tokenizer: PreTrainedTokenizerBase | Non
     Raises:
         ValueError: neither exists, the file is not a checkpoint of our modules, or the tokenizer is another one.
     """
-    path = Path(init_from)
-    if (path / "config.json").is_file():
-        model, vocabulary = read_folder(path)
-    else:
-        model, vocabulary = _read_checkpoint(path)
+    model, vocabulary = open_weights(Path(init_from))
     if tokenizer is not None and vocabulary is not None:
         vocabulary.check(tokenizer, f"init_from {init_from!r}")
         if len(tokenizer) > model.get_input_embeddings().num_embeddings:
@@ -108,6 +104,11 @@ def load_language_model(init_from: str, tokenizer: PreTrainedTokenizerBase | Non
                 torch.manual_seed(0)
                 model.resize_token_embeddings(len(tokenizer))
     return model
+
+
+def open_weights(path: Path) -> tuple[PreTrainedModel, Vocabulary | None]:
+    """The model of a folder or checkpoint, and the vocabulary it was trained with, if that is known."""
+    return read_folder(path) if (path / "config.json").is_file() else _read_checkpoint(path)
 
 
 def checkpoint_record(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lora: LoRA | None) -> dict[str, Any]:

@@ -6,7 +6,6 @@ on the CPU, so that training keeps its GPU.
 
 import json
 import secrets
-import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,6 @@ from grammar.checking.marking import MARKS, marked
 from grammar.checking.pool import judge
 from grammar.judge import judge_row
 from lightning_modules.evaluation import Response
-from lightning_modules.models.attending import unknown_attention
 from lightning_modules.rollout import SamplingParams, sample
 from recipes.asking.trained_model import Kind, Trained, open_run
 
@@ -103,21 +101,12 @@ def read_problem(args: Namespace, kind: Kind) -> Example:
 
 
 def solve(trained: Trained, example: Example, count: int, params: SamplingParams, seed: int) -> list[Response]:
-    """Sample solutions.
-
-    Raises:
-        ValueError: the prompt fills all positions of the model.
-    """
+    """Sample solutions; a prompt that fills all positions of the model is refused."""
     model, tokenizer, _ = trained
     (prompt,) = token_ids([example.prompt], tokenizer)
-    room = getattr(model.config, "max_position_embeddings", sys.maxsize) - len(prompt)
-    if room < 1:
-        raise ValueError(f"ask: the problem has {len(prompt)} tokens, and the model reads no more than {len(prompt) + room}.")
     stop = [tokenizer.convert_tokens_to_ids(ANSWER[1]), tokenizer.eos_token_id]
-    engine = "transformers" if unknown_attention(model) else "native"
-    limited = SamplingParams(min(params.max_new_tokens, room), params.temperature, engine=engine)
     done = sample(
-        model, [prompt], count, limited, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=[keyed_generator(f"ask/{seed}")]
+        model, [prompt], count, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=[keyed_generator(f"ask/{seed}")]
     )
     texts = tokenizer.batch_decode(done.rows(), skip_special_tokens=False)
     ends = (ANSWER[1], tokenizer.eos_token)

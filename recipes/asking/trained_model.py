@@ -15,8 +15,8 @@ from transformers.utils.logging import disable_progress_bar
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import MODES, Component, read_mixture
-from datamodules.rows.tokenizer import TAGS, load_tokenizer
-from lightning_modules.models.language_model import load_language_model
+from datamodules.rows.tokenizer import load_tokenizer
+from lightning_modules.models.language_model import open_weights
 from recipes.trajectory import is_hugging_face, step_of
 
 WANTED = "give a run's folder, a Hugging Face folder or a .ckpt file"
@@ -70,16 +70,14 @@ def open_run(run: Path) -> Trained:
     disable_progress_bar()
     weights = weights_of(run)
     with _reading(run):
-        model = load_language_model(str(weights)).eval()
+        model, vocabulary = open_weights(weights)
     data = _data_settings(weights)
     tokenizer = _tokenizer(weights, data)
-    if missing := [tag for tag in TAGS if tag not in tokenizer.get_vocab()]:
-        raise ValueError(
-            f"ask: the tokenizer of {run} has no {missing[0]}; give a model that was trained on this project's text."
-        )
+    if vocabulary is not None:
+        vocabulary.check(tokenizer, str(run))
     if len(tokenizer) > model.config.vocab_size:
         raise ValueError(f"ask: the tokenizer of {run} has {len(tokenizer)} entries, its model {model.config.vocab_size}.")
-    return Trained(model, tokenizer, kind_of(data))
+    return Trained(model.eval(), tokenizer, kind_of(data))
 
 
 @contextmanager
