@@ -16,7 +16,7 @@ from datamodules.files.row_source import BadRows, Files, RowSource, to_solved
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
 from datamodules.problems.splits import canonical_hash
-from datamodules.problems.synthesis import Example, Synthesis
+from datamodules.problems.synthesis import Example, Synthesis, TrainingText
 from datamodules.rows.documents import PromptBatch, encode, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts, ShareOf
 from datamodules.rows.tokenizer import TokenizerSettings, load_tokenizer
@@ -136,6 +136,16 @@ class ReasoningDataModule(LightningDataModule):
             contexts = {example.cell.context for example in self._from_files}
             modes = {example.cell.mode for example in self._from_files}
         return {"context": sorted(contexts), "mode": sorted(modes)}
+
+    @property
+    def shown(self) -> TrainingText:
+        """A problem to show what this data is like: a held-out one, if there are any."""
+        if self.held_out.files:
+            return self._from_files[0]
+        cells = self.synthesis.mixture.cells if self.synthesis.mixture else ()
+        if not cells:
+            return self.rows.example("train", 0)
+        return self.held_out_synthesis.example("validation", 0, cells[0])
 
     @property
     def evaluates(self) -> bool:

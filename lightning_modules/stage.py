@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
-from hashlib import blake2b
 from pathlib import Path
 from timeit import repeat
 from typing import Any
@@ -34,7 +33,7 @@ from lightning_modules.models.compute import ComputeMeter, ledger
 from lightning_modules.models.folder import write_folder
 from lightning_modules.models.language_model import build_language_model, checkpoint_record, load_language_model
 from lightning_modules.models.lora import LoRA, adapted, add_adapters, merged
-from lightning_modules.models.sharding import gathered, shard, whole
+from lightning_modules.models.sharding import gathered, shard, weights_digest
 from lightning_modules.models.token_nll import token_nll
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
 from lightning_modules.rollout import Completions, Randomness, SamplingParams, chosen_engine, sample
@@ -257,11 +256,8 @@ class StageModule(LightningModule):
 
     def identity(self) -> dict[str, Any]:
         """What samples of an evaluation depend on: its settings, the problems, the weights. Every process must call it."""
-        digest = blake2b(digest_size=8)
-        for parameter in self.language_model.parameters():
-            digest.update(whole(parameter).detach().cpu().contiguous().view(torch.uint8).numpy().data)
         settings, data = asdict(self.evaluation), self.trainer.datamodule
-        return {"evaluation": settings, "problems": data.problems_digest, "weights": digest.hexdigest()}
+        return {"evaluation": settings, "problems": data.problems_digest, "weights": weights_digest(self.language_model)}
 
     def whole_weights(self) -> dict[str, Tensor]:
         """The model's weights by name on the CPU, adapters merged; every process must call this."""
@@ -269,13 +265,14 @@ class StageModule(LightningModule):
         weights = get_model_state_dict(self.language_model, options=options)
         return merged(self.language_model, weights) if adapted(self.language_model) else weights
 
-    def write_folder(self, folder: Path, weights: Mapping[str, Tensor]) -> None:
-        """Write a Hugging Face folder; one process is enough. See models/folder.py."""
-        params = self.evaluation.sampling
-        sampling = {"do_sample": params.temperature > 0, "max_new_tokens": params.max_new_tokens}
-        if sampling["do_sample"]:
-            sampling |= {"temperature": params.temperature, "top_p": params.top_p, "top_k": params.top_k}
-        write_folder(folder, self.language_model.config, weights, self.tokenizer, self.stop_ids, sampling)
+    def write_folder(self, folder: Path, weights: Mapping[str, Tensor], digest: str) -> None:
+        """Write a Hugging Face folder of whole weights with their digest; one process is enough. See models/folder.py."""
+        shown = self.trainer.datamodule.shown
+        modulus = shown.graph.modulus if isinstance(shown, Example) else None
+        example = {"problem": shown.problem.strip(), "question": shown.question, "modulus": modulus}
+        facts = {"weights": digest, "init_from": self.init_from, "example": example}
+        sampling = self.evaluation.sampling.as_generation_config()
+        write_folder(folder, self.language_model.config, weights, self.tokenizer, self.stop_ids, sampling, facts)
 
     def ledger(self, sums: Mapping[str, Any]) -> dict[str, Any]:
         """The cost of training, from its sums (`ComputeMeter.state`)."""

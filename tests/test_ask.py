@@ -22,7 +22,7 @@ from datamodules.rows.tokenizer import load_tokenizer
 from grammar import gold_trace, parse_problem, parse_response, render_trace, verify
 from grammar.checking.marking import marked
 from lightning_modules.models.language_model import build_language_model
-from recipes.asking.trained_model import Kind, kind_of
+from recipes.trained.trained_model import Kind, kind_of
 from tests_support import TINY
 
 GIVEN = "The number of roses equals 3. The number of oaks equals 4."

@@ -38,7 +38,7 @@ OWN_KEYS = ("backend", "is_local", "local_files_only", "extra_special_tokens", "
 
 def write_folder(
     folder: Path, config: PretrainedConfig, weights: Mapping[str, Tensor], tokenizer: PreTrainedTokenizerFast,
-    stop: Sequence[int], sampling: Mapping[str, Any],
+    stop: Sequence[int], sampling: Mapping[str, Any], facts: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Write config.json, model.safetensors, generation_config.json, tokenizer files, and `interplay.json`.
 
@@ -49,6 +49,7 @@ def write_folder(
         tokenizer: of the data.
         stop: tokens that end a solution.
         sampling: further keys of generation_config.json.
+        facts: further keys of interplay.json.
     """
     write_tokenizer(folder, tokenizer, getattr(config, "max_position_embeddings", None))
     written = config
@@ -66,7 +67,8 @@ def write_folder(
             "PreTrainedTokenizerFast.from_pretrained."
         )
     record = {"config": config.to_dict(), "vocabulary": Vocabulary.of(tokenizer).state_dict()}
-    (folder / RECORD).write_text(json.dumps(record, indent=1))
+    size = {"parameters": sum({id(held): held.numel() for held in weights.values()}.values())}
+    (folder / RECORD).write_text(json.dumps({**record, **size, **facts}, indent=1))
 
 
 def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast, longest: int | None) -> None:

@@ -45,8 +45,8 @@ def _config(architecture: dict[str, Any]) -> PretrainedConfig:
     if unknown:
         raise ValueError(f"{where}: {unknown} are not keys of {type(known).__name__}; check the spelling.")
     config = AutoConfig.for_model(kind, **architecture)
-    hidden, heads = config.hidden_size, config.num_attention_heads
-    shared = getattr(config, "num_key_value_heads", heads)  # some types do not share them
+    hidden, heads = getattr(config, "hidden_size", 1), getattr(config, "num_attention_heads", 1)  # some types have no heads
+    shared = getattr(config, "num_key_value_heads", heads)  # and some do not share keys
     if hidden % heads or heads % shared:
         raise ValueError(
             f"{where}: hidden_size {hidden} must be a multiple of num_attention_heads {heads}, "

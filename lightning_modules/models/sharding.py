@@ -5,6 +5,7 @@ Lightning's ModelParallelStrategy sets up the mesh; the model is sharded when it
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 
 import torch
 from torch import Tensor
@@ -42,6 +43,14 @@ def shard(model: PreTrainedModel, mesh: DeviceMesh, *, half: bool = False, compi
 def whole(tensor: Tensor) -> Tensor:
     """The tensor itself or, if it is sharded, all of its parts; then every process must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """A digest of all parameters; if they are sharded, every process must call this."""
+    digest = blake2b(digest_size=8)
+    for parameter in model.parameters():
+        digest.update(whole(parameter).detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 @contextmanager

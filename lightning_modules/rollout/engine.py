@@ -29,12 +29,15 @@ from lightning_modules.rollout.prefix_sharing import PrefixSampler
 from lightning_modules.rollout.sampling import Completions, Randomness, Request, SamplingParams, draw, uniform_points
 from lightning_modules.rollout.slots import IN_SLOTS
 
+APART = "transformers, prompt by prompt"  # without padding, which some models cannot ignore
 
-def generate(model: PreTrainedModel, request: Request) -> Completions:
-    """Sample a request, `max_rows` completions at a time, with the draws of the native engine."""
+
+def generate(model: PreTrainedModel, request: Request, *, apart: bool = False) -> Completions:
+    """Sample a request, `max_rows` completions at a time, with the draws of the native engine; `apart`: prompt by prompt."""
     n, most = request.point_NT.shape
     out = Completions.empty(n, most, request.pad_id, model.device)
-    for row_R in torch.arange(n, device=model.device).split(request.params.max_rows):
+    parts = torch.arange(n, device=model.device).split(request.group_size if apart else n)
+    for row_R in (rows for part in parts for rows in part.split(request.params.max_rows)):
         prompts = [torch.tensor(request.prompts[i // request.group_size]) for i in row_R.tolist()]
         ids_RP = pad_sequence(prompts, True, request.pad_id, padding_side="left").to(model.device)
         length_R = torch.tensor([len(p) for p in prompts], device=model.device)
@@ -117,8 +120,8 @@ def sample(
         uniform_points(len(prompts), group_size, params, generator).to(device), within_model(limit_N, prompts, model).to(device),
     )  # fmt: skip
     longest = max(map(len, prompts)) + int(request.limit_N.max())
-    if chosen_engine(model, params.engine, longest) == "transformers":
-        return generate(model, request)
+    if (engine := chosen_engine(model, params.engine, longest)) != "native":
+        return generate(model, request, apart=engine == APART)
     if device.type == "cuda" and not share:
         return sample_in_graphs(model, request)
     return PrefixSampler(model, request, copy_prompts=device.type != "cpu").run()
@@ -143,10 +146,10 @@ def within_model(limit_N: Tensor, prompts: Sequence[Sequence[int]], model: PreTr
 
 
 def chosen_engine(model: PreTrainedModel, engine: str, longest: int = 0) -> str:
-    """`engine` for texts of up to `longest` tokens, or `transformers` in place of a native one that cannot sample them.
+    """`engine` for texts of up to `longest` tokens, or the next one that can sample them: `transformers`, or that, APART.
 
     Raises:
-        ValueError: `generate` of transformers gives other probabilities than the model, too.
+        ValueError: none can.
     """
     kind, window = model.config.model_type, attention_window(model.config)
     if engine == "native":
@@ -154,9 +157,10 @@ def chosen_engine(model: PreTrainedModel, engine: str, longest: int = 0) -> str:
         if not (fault := beyond or engine_fault(model, "native")):
             return "native"
         rank_zero_warn(f"the native engine cannot sample from {kind} ({fault}), so that `generate` of transformers does.")
-    if fault := engine_fault(model, "transformers"):
-        raise ValueError(f"`generate` of transformers cannot sample prompts of {kind} side by side: {fault}.")
-    return "transformers"
+    faults = {name: fault for name in ("transformers", APART) if (fault := engine_fault(model, name))}
+    if len(faults) == 2:
+        raise ValueError(f"`generate` of transformers cannot sample from {kind}: {faults[APART]}.")
+    return APART if faults else "transformers"
 
 
 @once
@@ -164,11 +168,14 @@ def engine_fault(model: PreTrainedModel, engine: str) -> str | None:
     """Why sampled tokens do not have the probabilities that the plain forward pass gives them."""
     if engine == "native" and (what := strange_attention(model)):
         return f"it has {what}"
-    prompts, params, device = texts(model, (6, 3)), SamplingParams(max_new_tokens=4, engine=engine), model.device
-    points = torch.rand(4, 4, generator=torch.Generator().manual_seed(0)).to(device)
-    request = Request(prompts, 2, params, torch.tensor([-1], device=device), 0, points, torch.full((4,), 4, device=device))
-    native = engine == "native"
-    done = PrefixSampler(model, request, copy_prompts=device.type != "cpu").run() if native else generate(model, request)
+    prompts, device = texts(model, (6, 3)), model.device
+    points, stop = torch.rand(4, 4, generator=torch.Generator().manual_seed(0)).to(device), torch.tensor([-1], device=device)
+    pad = model.get_input_embeddings().num_embeddings // 2  # any but 0, whose embedding may be 0
+    request = Request(prompts, 2, SamplingParams(max_new_tokens=4), stop, pad, points, torch.full((4,), 4, device=device))
+    if engine == "native":
+        done = PrefixSampler(model, request, copy_prompts=device.type != "cpu").run()
+    else:
+        done = generate(model, request, apart=engine == APART)
     for prompt, own in ((0, 0), (0, 1), (1, 2), (1, 3)):
         tokens_T = done.tokens_NT[own]
         logits_TV = plain_logits(model, [*prompts[prompt], *tokens_T.tolist()])[len(prompts[prompt]) - 1 : -1]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -39,6 +39,13 @@ class SamplingParams:
             raise ValueError(f"{self}: top_p must be above 0 and at most 1, top_k at least 0.")
         if self.engine not in ("native", "transformers"):
             raise ValueError(f"{self}: engine must be native or transformers.")
+
+    def as_generation_config(self) -> dict[str, Any]:
+        """The same as keys of `GenerationConfig` of transformers."""
+        if self.temperature == 0:
+            return {"do_sample": False, "max_new_tokens": self.max_new_tokens}
+        drawn = {"temperature": self.temperature, "top_p": self.top_p, "top_k": self.top_k}
+        return {"do_sample": True, "max_new_tokens": self.max_new_tokens, **drawn}
 
     @property
     def truncates(self) -> bool:

@@ -44,7 +44,7 @@ class Kind:
         moduli = {load_context(name).modulus for name in self.contexts}
         if len(moduli) > 1:
             raise ValueError(
-                f"ask: the run's contexts {', '.join(self.contexts)} compute modulo different numbers; say which by --context."
+                f"the run's contexts {', '.join(self.contexts)} compute modulo different numbers; say which by --context."
             )
         return moduli.pop() if moduli else None
 
@@ -71,12 +71,12 @@ def open_run(run: Path) -> Trained:
     weights = weights_of(run)
     with _reading(run):
         model, vocabulary = open_weights(weights)
-    data = _data_settings(weights)
+    data = settings_of(weights, "data")
     tokenizer = _tokenizer(weights, data)
     if vocabulary is not None:
         vocabulary.check(tokenizer, str(run))
     if len(tokenizer) > model.config.vocab_size:
-        raise ValueError(f"ask: the tokenizer of {run} has {len(tokenizer)} entries, its model {model.config.vocab_size}.")
+        raise ValueError(f"the tokenizer of {run} has {len(tokenizer)} entries, its model {model.config.vocab_size}.")
     return Trained(model.eval(), tokenizer, kind_of(data))
 
 
@@ -87,7 +87,7 @@ def _reading(run: Path) -> Iterator[None]:
         yield
     except (ValueError, OSError, RuntimeError, UnpicklingError, EOFError, LookupError, TypeError, SafetensorError) as err:
         reason = str(err).partition("\n")[0].partition(". ")[0] or type(err).__name__
-        raise ValueError(f"ask: {run} cannot be opened as a model: {reason}; {WANTED}.") from err
+        raise ValueError(f"{run} cannot be opened as a model: {reason}; {WANTED}.") from err
 
 
 def weights_of(run: Path) -> Path:
@@ -97,7 +97,7 @@ def weights_of(run: Path) -> Path:
         ValueError: there are none.
     """
     if not run.exists():
-        raise ValueError(f"ask: {run} does not exist; {WANTED}.")
+        raise ValueError(f"{run} does not exist; {WANTED}.")
     if run.is_file() or is_hugging_face(run) or (run / "meta.pt").is_file():
         return run
     if is_hugging_face(run / "huggingface"):
@@ -107,26 +107,31 @@ def weights_of(run: Path) -> Path:
     if not checkpoints:
         inside = ", ".join(sorted(path.parent.name for path in run.glob("*/huggingface")))
         hint = f"it holds the runs {inside}, name one of them" if inside else WANTED
-        raise ValueError(f"ask: {run} has neither huggingface/ nor checkpoints; {hint}.")
+        raise ValueError(f"{run} has neither huggingface/ nor checkpoints; {hint}.")
     return checkpoints[-1]
 
 
-def _data_settings(weights: Path) -> dict[str, Any]:
-    """`data.init_args` of the run's config.yaml; empty if there is none."""
+def run_of(weights: Path) -> Path:
+    """The folder of the run that left `weights`."""
     folder = weights.resolve().parent
-    path = (folder.parent if folder.name == "checkpoints" else folder) / "config.yaml"
+    return folder.parent if folder.name == "checkpoints" else folder
+
+
+def settings_of(weights: Path, part: str) -> dict[str, Any]:
+    """`init_args` of the model or data in the config.yaml of the run that left `weights`; empty if there is none."""
+    path = run_of(weights) / "config.yaml"
     if not path.is_file():
         return {}
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))["data"]["init_args"] or {}
+        return yaml.safe_load(path.read_text(encoding="utf-8"))[part]["init_args"] or {}
     except (yaml.YAMLError, LookupError, TypeError) as err:
-        raise ValueError(f"ask: {path} is not the config of a run: it has no `data.init_args`.") from err
+        raise ValueError(f"{path} is not the config of a run: it has no `{part}.init_args`.") from err
 
 
 def _tokenizer(weights: Path, data: Mapping[str, Any]) -> PreTrainedTokenizerBase:
     name = str(weights) if (weights / "tokenizer.json").is_file() else data.get("tokenizer")
     if name is None:
-        raise ValueError(f"ask: {weights} has no tokenizer.json, and no config.yaml of a run is beside it; {WANTED}.")
+        raise ValueError(f"{weights} has no tokenizer.json, and no config.yaml of a run is beside it; {WANTED}.")
     return load_tokenizer(name)
 
 
@@ -144,7 +149,7 @@ def kind_of(data: Mapping[str, Any]) -> Kind:
         contexts, modes = _names(data.get("held_out") or {}, data.get("mixture") or [])
         spec = GraphSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in graph.items()})
     except (TypeError, AttributeError) as err:
-        raise ValueError(f"ask: the run's config.yaml has other settings of problems than this version: {err}.") from err
+        raise ValueError(f"the run's config.yaml has other settings of problems than this version: {err}.") from err
     return Kind(contexts, modes, spec)
 
 

@@ -24,7 +24,7 @@ from grammar.checking.pool import judge
 from grammar.judge import judge_row
 from lightning_modules.evaluation import Response
 from lightning_modules.rollout import SamplingParams, sample
-from recipes.asking.trained_model import Kind, Trained, open_run
+from recipes.trained.trained_model import Kind, Trained, open_run
 
 SPLIT = "test"  # of random problems: no run trains on it
 PLAIN_MARKS = {True: "[ok]", False: "[no]", None: "    "}

@@ -1,0 +1,55 @@
+"""`python main.py export RUN`: write a run's model again as a Hugging Face folder that means the same in every library.
+
+For runs of earlier versions, whose folders other libraries misread, and for single checkpoints.
+"""
+
+from argparse import ArgumentParser
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from callbacks.files import new_folder, write_text
+from callbacks.records.model_card import model_card
+from datamodules.problems.mixture import Cell
+from datamodules.problems.synthesis import ANSWER, Synthesis
+from lightning_modules.models.folder import write_folder
+from lightning_modules.models.sharding import weights_digest
+from lightning_modules.rollout import SamplingParams
+from recipes.trained.trained_model import Kind, open_run, run_of, settings_of, weights_of
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    parser = ArgumentParser(prog="python main.py export", description=__doc__)
+    parser.add_argument("run", type=Path, help="a run's folder, a Hugging Face folder, or a .ckpt file of a run")
+    parser.add_argument("--out", type=Path, help="the folder to write (default: RUN/huggingface)")
+    args = parser.parse_args(argv)
+    if args.out is None and not (args.run / "config.yaml").is_file():
+        raise ValueError(f"export: {args.run} is not the folder of a run; name the folder to write by --out.")
+    out = args.out or args.run / "huggingface"
+    export(args.run, out)
+    print(f"{out} holds {weights_of(args.run)} as other libraries read it")
+    return 0
+
+
+def export(run: Path, out: Path) -> None:
+    """Write what `run` holds to the folder `out`, which may be where it is read from."""
+    trained = open_run(run)
+    weights = weights_of(run)
+    settings = settings_of(weights, "model")
+    sampling = SamplingParams(**(settings.get("evaluation") or {}).get("sampling", {}))
+    model, tokenizer = trained.model, trained.tokenizer
+    stop = [tokenizer.convert_tokens_to_ids(ANSWER[1]), tokenizer.eos_token_id]
+    facts = {"weights": weights_digest(model), "init_from": settings.get("init_from"), "example": _example(trained.kind)}
+    with new_folder(out) as folder:
+        write_folder(folder, model.config, model.state_dict(), tokenizer, stop, sampling.as_generation_config(), facts)
+    write_text(out / "README.md", model_card(out, run_of(weights)))
+
+
+def _example(kind: Kind) -> Mapping[str, Any]:
+    """A problem of the kind that the model was trained on; an invented one if that is unknown."""
+    if not kind.contexts:
+        text = "The number of roses equals 3. The number of ferns equals the number of roses."
+        return {"problem": text, "question": "How many ferns are there?", "modulus": None}
+    example = Synthesis(None, kind.graph).example("validation", 0, Cell(4, kind.contexts[0], kind.modes[0]))
+    return {"problem": example.problem.strip(), "question": example.question, "modulus": example.graph.modulus}
