@@ -1,4 +1,4 @@
-"""Every architecture trains and samples as it computes each text by itself, or is refused by name: the table in docs/models.md."""
+"""Every architecture trains and samples as it computes each text by itself, or is refused: the table in docs/models.md."""
 
 import re
 from pathlib import Path
@@ -77,6 +77,10 @@ def test_samples_have_the_probabilities_of_the_whole_text_and_greedy_ones_are_th
     torch.manual_seed(0)
     model = build_language_model(ARCHITECTURES[name]).eval()
     prompts, params = [[11, 12, 13, 14, 15, 16], [21, 22]], {"max_new_tokens": 9}
+    if wanted == "refused":
+        with pytest.raises(ValueError, match="cannot sample from"):
+            chosen_engine(model, "native", 15)
+        return
     assert chosen_engine(model, "native", 15) == wanted
     done = sample(model, prompts, 2, SamplingParams(**params), stop_ids=[], pad_id=1)
     greedy = sample(model, prompts, 1, SamplingParams(**params, temperature=0.0), stop_ids=[], pad_id=1)

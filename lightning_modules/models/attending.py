@@ -40,7 +40,9 @@ def checkpoint_activations(model: PreTrainedModel) -> None:
     def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
         return nullcontext(), attending(model, model.config._attn_implementation, state())
 
-    model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": contexts})
+    # the newer name came with transformers 5.2x
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable({"use_reentrant": False, "context_fn": contexts})
 
 
 def attention_window(config: PretrainedConfig) -> int | None:
