@@ -51,6 +51,8 @@ class PretrainModule(StageModule):
             stage: `optimizer` (default: AdamW), `schedule` (default: cosine) and `evaluation`; see StageModule.
         """
         super().__init__(architecture, init_from, **stage)
+        if compile and self.gradient_checkpointing:
+            raise ValueError("`compile` does not recompute activations; set one of `compile` and `gradient_checkpointing`.")
         self.attention, self.document_mask, self.z_loss, self.compile_loss = attention, document_mask, z_loss, compile
         self.compile_layers = compile
         self.backend: Backend = SDPA()

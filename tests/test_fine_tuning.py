@@ -197,6 +197,11 @@ def test_a_policy_learns_on_frozen_weights_in_16_bit(start, tmp_path):
     assert all(p.isfinite().all() for p in module.language_model.parameters())
 
 
+def test_a_compiled_loss_recomputes_nothing():
+    with pytest.raises(ValueError, match="set one of `compile` and `gradient_checkpointing`"):
+        PretrainModule(TINY, compile=True, gradient_checkpointing=True)
+
+
 def test_adapters_need_trained_weights_and_a_fixed_reference(start):
     with pytest.raises(ValueError, match="lora adapts trained weights"):
         PretrainModule(TINY, lora=LoRA())
