@@ -32,6 +32,7 @@ from datamodules.rows.vocabulary import Vocabulary
 from lightning_modules.models.attending import attention_window
 
 RECORD = "interplay.json"
+INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")  # keys of a config that say nothing of the model
 OUTPUT_BIAS = ".self_attn.o_proj.bias"
 OWN_KEYS = ("backend", "is_local", "local_files_only", "extra_special_tokens", "added_tokens_decoder")
 
@@ -66,7 +67,8 @@ def write_folder(
             f"{folder.name}: AutoTokenizer cuts text otherwise for a model of type {written.model_type}; open its tokenizer with "
             "PreTrainedTokenizerFast.from_pretrained."
         )
-    record = {"config": config.to_dict(), "vocabulary": Vocabulary.of(tokenizer).state_dict()}
+    trained = {key: value for key, value in config.to_dict().items() if key not in INCIDENTAL}
+    record = {"config": trained, "vocabulary": Vocabulary.of(tokenizer).state_dict()}
     size = {"parameters": sum({id(held): held.numel() for held in weights.values()}.values())}
     (folder / RECORD).write_text(json.dumps({**record, **size, **facts}, indent=1))
 
