@@ -171,3 +171,13 @@ def test_models_of_unknown_cost_learn_by_reinforcement(name, tmp_path):
     trainer(tmp_path, max_steps=2).fit(module, prompts_of("garden"))
     assert module.ledger(module.compute.state())["phases"]["rollout"]["flops"] is None
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), module.language_model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["mistral with a window", "qwen2 with a window", "gemma2 with a window", "gptj", "gpt2", "mamba"])
+@pytest.mark.filterwarnings("ignore:the native engine cannot sample")
+def test_the_sampler_and_the_update_agree_on_probabilities(name, tmp_path):
+    build_language_model(ARCHITECTURES[name]).save_pretrained(tmp_path / "start")
+    done = trainer(tmp_path, max_steps=1)
+    done.fit(policy(tmp_path / "start", beta=0.1), prompts_of("garden"))
+    assert done.callback_metrics["train/sampler_gap_nats"] < 1e-5
+    assert abs(done.callback_metrics["train/rollout_kl_nats"]) < 1e-6
