@@ -8,13 +8,15 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from transformers.utils.logging import disable_progress_bar
 
 import callbacks
 from callbacks.files import run_folder
+from callbacks.records.resume import ResumeContract
 from recipes.earlier_keys import MODE, read_earlier_keys, renamed_flags
 from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
 
@@ -44,6 +46,19 @@ ALWAYS_ON = {
 }  # fmt: skip
 
 
+class SaveConfig(SaveConfigCallback):
+    """Keeps a run's config.yaml as it is until a checkpoint to resume from has agreed with the new one."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the config of an evaluation."""
+        if stage != "fit":
+            super().setup(trainer, pl_module, stage)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the config of a training."""
+        super().setup(trainer, pl_module, "fit")
+
+
 class ExperimentCLI(LightningCLI):
     """Each callback that is always on has its own key; users add theirs under `trainer.callbacks`."""
 
@@ -52,7 +67,8 @@ class ExperimentCLI(LightningCLI):
         self.folder = folder
         super().__init__(
             LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, args=args,
-            parser_kwargs=PARSERS, save_config_kwargs={"overwrite": True}, auto_configure_optimizers=False,
+            parser_kwargs=PARSERS, save_config_callback=SaveConfig, save_config_kwargs={"overwrite": True},
+            auto_configure_optimizers=False,
         )  # fmt: skip
 
     def before_instantiate_classes(self) -> None:
@@ -82,7 +98,13 @@ class ExperimentCLI(LightningCLI):
         users = config.get("callbacks") or []
         if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in users):
             always_on = [*always_on, callbacks.progress()]
+        if self.subcommand == "fit":
+            always_on = [*always_on, ResumeContract(self.plain_config())]
         return super()._instantiate_trainer(config, always_on)
+
+    def plain_config(self) -> dict[str, Any]:
+        """The config, all defaults filled in, as plain values."""
+        return yaml.safe_load(self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False))
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         """Keep no predictions in memory: callbacks write them; print no results: `VerifiedPassAtK` does."""

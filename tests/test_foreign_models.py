@@ -173,7 +173,9 @@ def test_models_of_unknown_cost_learn_by_reinforcement(name, tmp_path):
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), module.language_model.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["mistral with a window", "qwen2 with a window", "gemma2 with a window", "gptj", "gpt2", "mamba"])
+@pytest.mark.parametrize(
+    "name", ["mistral with a window", "qwen2 with a window", "gemma2 with a window", "gptj", "gpt2", "mamba"]
+)
 @pytest.mark.filterwarnings("ignore:the native engine cannot sample")
 def test_the_sampler_and_the_update_agree_on_probabilities(name, tmp_path):
     build_language_model(ARCHITECTURES[name]).save_pretrained(tmp_path / "start")

@@ -48,8 +48,9 @@ def _cpu_name() -> str:
 
 
 class RunRecord(Callback):
-    """Write `environment.json` when a run starts, and `training.json` (steps, tokens, seconds) when training ends.
+    """Write `environment.json` when a run starts, and `training.json` (steps, tokens, seconds, weights) when training ends.
 
+    `weights` is the digest that an evaluation of these weights records too (the module's `identity`).
     Seconds are those of all parts of a resumed run, each up to the checkpoint that it left.
     """
 
@@ -75,6 +76,7 @@ class RunRecord(Callback):
         """Write what training cost."""
         seconds = round(self.state_dict()["seconds"], 1)
         cost = {"steps": trainer.global_step, "tokens": int(pl_module.tokens_seen), "seconds": seconds}
+        cost |= {"weights": pl_module.identity()["weights"]}
         write_run_file(trainer, "training.json", cost)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from callbacks.files import read_json
+from recipes.validity import is_current
 
 SEED = "seed"
 
@@ -119,7 +120,7 @@ def _of_index(root: Path, file: str, raw: dict[str, Any]) -> Study:
         label = "-".join(arm["values"].values()) or "all"
         values[label] = arm["values"]
         stages = tuple(StageFiles(s["name"], s["folder"]) for s in arm["stages"])
-        states = {s["name"]: s["state"] for s in arm["stages"] if not (root / s["folder"] / "test/evaluation.json").is_file()}
+        states = {s["name"]: s["state"] for s in arm["stages"] if not is_current(root / s["folder"] / "test/evaluation.json")}
         if states:
             missing[arm["name"]] = ", ".join(f"{name}: {state}" for name, state in states.items())
         else:
@@ -137,7 +138,7 @@ def _of_index(root: Path, file: str, raw: dict[str, Any]) -> Study:
 def _by_hand(root: Path, taken: set[str]) -> list[Study]:
     """Stages without an index: a folder of stages is a study with the stages as arms; folders `seedN` are its seeds."""
     places: dict[Path, list[Path]] = {}
-    for path in sorted(root.glob("**/test/evaluation.json")):
+    for path in filter(is_current, sorted(root.glob("**/test/evaluation.json"))):
         folder = path.parent.parent
         if str(folder.relative_to(root)) not in taken and folder.parent.name != "stages":
             places.setdefault(folder.parent, []).append(folder)

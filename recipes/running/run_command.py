@@ -100,7 +100,8 @@ def _run_plain(plan: Plan, out: Path) -> int:
     folders = StageFolders(out, plain=True)
     for number, stage in enumerate(arm.stages, start=1):
         print(f"\n=== {number}/{len(arm.stages)} {stage.name} ===", flush=True)
-        folders.finish(stage)
+        if not folders.finish(stage):
+            raise RuntimeError(f"{stage.name}: the scores in {folders.folder(stage)} are not of the weights that training left.")
     names = [stage.name for stage in arm.stages]
     print(f"\n{plan.recipe.about}Seed {arm.seed}.\n\n{result_table(out, names)}\n")
     print(f"{compute_table(out, names)}\n")

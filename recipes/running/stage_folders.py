@@ -21,19 +21,10 @@ import yaml
 from callbacks.files import read_json, write_json, write_text
 from recipes.cli import run_stage
 from recipes.planning.plan import Planned
+from recipes.validity import is_tested, is_trained
 
 FRONT_DOOR = Path(__file__).parents[2] / "main.py"
 LAST_LINES = 5  # of a log, shown if a stage fails
-
-
-def is_trained(folder: Path) -> bool:
-    """Whether training has ended."""
-    return (folder / "training.json").is_file()
-
-
-def is_tested(folder: Path) -> bool:
-    """Whether testing has ended."""
-    return (folder / "test" / "pass_at_k.json").is_file()
 
 
 def in_process(command: list[str]) -> bool:
@@ -51,11 +42,11 @@ def finish(folder: Path, fit: Sequence[str], test: Sequence[str], run: Callable[
         run: takes a command line and returns whether it succeeded.
 
     Returns:
-        Whether the stage is complete.
+        Whether the stage is complete: an exit status alone does not say that training ended, nor which weights were tested.
     """
     place = ["--trainer.default_root_dir", str(folder)]
-    trained = is_trained(folder) or run(["fit", *fit, *place, "--ckpt_path", "last"])
-    return trained and (is_tested(folder) or run(["test", *test, *place]))
+    trained = is_trained(folder) or (run(["fit", *fit, *place, "--ckpt_path", "last"]) and is_trained(folder))
+    return trained and (is_tested(folder) or (run(["test", *test, *place]) and is_tested(folder)))
 
 
 @dataclass(frozen=True)

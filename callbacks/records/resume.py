@@ -1,0 +1,107 @@
+"""What may change when a run is resumed: each key of its config is fixed, free, or holds from now on."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from callbacks.files import read_json, run_folder, write_json
+
+# What a run is: its weights, its data, and the size of its steps. Longest prefix wins.
+FIXED, FREE = "fixed", "free"
+KEYS = {
+    "": "new", "seed_everything": FIXED, "data": FIXED, "model.class_path": FIXED, "model.init_args.architecture": FIXED,
+    "model.init_args.init_from": FIXED, "model.init_args.lora": FIXED, "trainer.accumulate_grad_batches": FIXED,
+    "budget.batch_tokens": FIXED, "data.init_args.workers": FREE, "data.init_args.held_out": FREE,
+    "data.init_args.validation_batches": FREE, "trainer.default_root_dir": FREE, "trainer.logger": FREE,
+    "trainer.enable_progress_bar": FREE, "trainer.enable_model_summary": FREE, "ckpt_path": FREE, "weights_only": FREE,
+    "config": FREE,
+}  # fmt: skip
+
+
+class ResumeContract(Callback):
+    """Compares the config of a resumed run with the one in its checkpoint.
+
+    A change of what the run is (weights, data, the size of a step) is refused. A change of anything else is said, noted in
+    `history.json`, and holds from the next update on: rates and decay that the optimiser would restore are set again.
+
+    Args:
+        config: of the run, resolved, as nested plain values.
+    """
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = dict(flat(config))
+        self.changes: dict[str, list[Any]] = {}
+        self.written: list[dict[str, Any]] = []  # settings of the optimiser as configured, by group
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the config."""
+        checkpoint["config"] = self.config
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Compare, and refuse what is fixed.
+
+        Raises:
+            ValueError: names the keys.
+        """
+        before = checkpoint.get("config", self.config)  # checkpoints of earlier versions have none
+        changed = {key: [before[key], value] for key, value in self.config.items() if key in before and before[key] != value}
+        if fixed := [f"{key} (was {old!r}, is {new!r})" for key, (old, new) in changed.items() if rule(key) == FIXED]:
+            raise ValueError(
+                f"--ckpt_path: a resumed run keeps {'; '.join(fixed)}. Undo the change or, for another run from these weights, "
+                "set model.init_args.init_from to the checkpoint and give another trainer.default_root_dir."
+            )
+        self.changes = {key: values for key, values in changed.items() if rule(key) != FREE}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Remember the optimisers' settings as they are written, before a checkpoint restores its own."""
+        self.written = [settings(group) for optimizer in trainer.optimizers for group in optimizer.param_groups]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say and note what is new, and set it."""
+        if not self.changes:
+            return
+        groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
+        for group, written in zip(groups, self.written, strict=True):
+            group.update(written)
+        for config in trainer.lr_scheduler_configs:
+            _follow(config.scheduler)
+        if trainer.is_global_zero:
+            for key, (old, new) in self.changes.items():
+                print(f"from step {trainer.global_step} on: {key} {new!r} (was {old!r})", flush=True)
+        path = run_folder(trainer) / "history.json"
+        if trainer.is_global_zero:
+            write_json(
+                path, [*(read_json(path) if path.is_file() else []), {"step": trainer.global_step, "changed": self.changes}]
+            )
+
+
+def _follow(scheduler: LRScheduler) -> None:
+    """Set the rates of this step from the base rates of the optimiser as it is now."""
+    groups = scheduler.optimizer.param_groups
+    scheduler.base_lrs = [group["initial_lr"] for group in groups]
+    if isinstance(scheduler, LambdaLR):
+        for group, base, factor in zip(groups, scheduler.base_lrs, scheduler.lr_lambdas, strict=True):
+            group["lr"] = base * factor(scheduler.last_epoch)
+
+
+def settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a parameter group."""
+    return {key: value for key, value in group.items() if key != "params"}
+
+
+def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested mappings as dotted keys."""
+    if isinstance(config, Mapping) and config:
+        for key, value in config.items():
+            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, config
+
+
+def rule(key: str) -> str:
+    """How a key is treated: by the longest of its prefixes that KEYS names."""
+    parts = key.split(".")
+    return next(KEYS[name] for n in range(len(parts), -1, -1) if (name := ".".join(parts[:n])) in KEYS)

@@ -1,0 +1,43 @@
+"""Which outputs of a run are valid: those that record that they were made from what is there now.
+
+Training is over when `training.json` says so; it names the weights that it left. Scores count if they are of these weights.
+Runs of earlier versions recorded no weights; their files count as they are.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from callbacks.files import read_json
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether training has ended, and the exported weights are those that it ended with."""
+    if not (folder / "training.json").is_file():
+        return False
+    exported = folder / "huggingface/interplay.json"
+    return not exported.is_file() or _agree(_weights_after(folder), read_json(exported)["weights"])
+
+
+def is_tested(folder: Path) -> bool:
+    """Whether testing has ended, and the scores are those of the trained weights."""
+    scores, evaluation = folder / "test/pass_at_k.json", folder / "test/evaluation.json"
+    return scores.is_file() and (not evaluation.is_file() or is_current(evaluation))
+
+
+def is_current(evaluation: Path) -> bool:
+    """Whether an `evaluation.json` in a run's folder is of the weights that the run's training ended with.
+
+    An evaluation of a model that no training left (`test` alone) is current.
+    """
+    if not evaluation.is_file():
+        return False
+    run = evaluation.parent.parent
+    return _agree(_weights_after(run), read_json(evaluation).get("settings", {}).get("weights"))
+
+
+def _weights_after(run: Path) -> Any:
+    return read_json(run / "training.json").get("weights") if (run / "training.json").is_file() else None
+
+
+def _agree(one: Any, other: Any) -> bool:
+    return None in (one, other) or one == other
