@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 from lightning import Trainer
 
@@ -48,6 +49,18 @@ def write_run_file(trainer: Trainer, name: str, content: Any) -> None:
     path = run_folder(trainer) / name
     if trainer.is_global_zero and not trainer.fast_dev_run:
         write_json(path, content)
+
+
+def damage(checkpoint: Path) -> str | None:
+    """What is wrong with a checkpoint file, whose parts carry checksums; None: nothing. Folders of shards have none."""
+    if checkpoint.is_dir():
+        return None if (checkpoint / "meta.pt").is_file() else "it has no meta.pt"
+    try:
+        with ZipFile(checkpoint) as archive:
+            part = archive.testzip()
+    except (BadZipFile, OSError, EOFError, NotImplementedError) as err:
+        return f"it is not a whole checkpoint ({err})"
+    return f"its part {part} is damaged" if part else None
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from transformers.utils.logging import disable_progress_bar
 
 import callbacks
-from callbacks.files import run_folder
+from callbacks.files import damage, run_folder
 from callbacks.records.resume import ResumeContract
 from recipes.earlier_keys import MODE, read_earlier_keys, renamed_flags
 from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
@@ -159,5 +159,7 @@ def _checkpoint(argv: list[str]) -> tuple[tuple[int, int], Path | None]:
                     f"--ckpt_path {path!r} is a folder; give one of its .ckpt files to resume, or start from its weights with "
                     "--model.init_args.init_from."
                 )
+            if Path(path).is_file() and (fault := damage(Path(path))):
+                raise ValueError(f"--ckpt_path {path!r}: {fault}; give another, or `last` for the newest whole one of the run.")
             return (i, i + 1 if equals else i + 2), Path(path)
     return (0, 0), None

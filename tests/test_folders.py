@@ -87,7 +87,20 @@ def test_a_folder_that_others_trained_further_is_opened_as_it_is(solver, tokeniz
     model = AutoModelForCausalLM.from_pretrained(folder)
     torch.nn.init.ones_(model.model.layers[0].self_attn.o_proj.bias)
     model.save_pretrained(folder)
+    with pytest.raises(ValueError, match=r"model.safetensors is not the file that was exported.*remove .*interplay.json"):
+        load_language_model(str(folder))
+    (folder / "interplay.json").unlink()
     assert load_language_model(str(folder)).config.model_type == "llama"
+
+
+@pytest.mark.parametrize("at", [-1, 40, 3000])
+def test_a_flipped_bit_in_a_folder_is_noticed(at, solver, tokenizer, tmp_path):
+    path = written(tmp_path / "huggingface", solver, tokenizer) / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1 << 6
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model.safetensors is not the file that was exported: damaged"):
+        load_language_model(str(path.parent))
 
 
 def test_keys_that_other_versions_read_are_there(solver, tokenizer, tmp_path):

@@ -17,7 +17,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import distributed
 
-from callbacks.files import run_folder
+from callbacks.files import damage, run_folder
 
 
 class Stopped(SystemExit):
@@ -59,7 +59,7 @@ class StopSignals:
 class Checkpoint(ModelCheckpoint):
     """ModelCheckpoint whose checkpoints are written under another name (`.part`) and renamed when they are on disk.
 
-    `ckpt_path: last` takes the newest of a run's checkpoints, whatever its name; without one, training starts afresh.
+    `ckpt_path: last` takes the newest whole one of a run's checkpoints, whatever its name; without one, training starts afresh.
     If validation follows an update, its checkpoint is saved after it: a resumed run validates exactly once.
     Ctrl-C and SIGTERM end training after the current update (and the validation that follows it), with a checkpoint; several
     processes check for them when Lightning logs.
@@ -149,7 +149,11 @@ class Checkpoint(ModelCheckpoint):
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         folder = Path(self.dirpath) if self.dirpath else run_folder(trainer) / "checkpoints"
-        return {str(path) for path in folder.glob("*" + self.FILE_EXTENSION)}
+        paths = {path: damage(path) for path in folder.glob("*" + self.FILE_EXTENSION)}
+        for path, fault in paths.items():
+            if fault and trainer.is_global_zero:
+                print(f"{path} is left out: {fault}.", flush=True)
+        return {str(path) for path, fault in paths.items() if not fault}
 
 
 def _remove(path: Path) -> None:

@@ -54,6 +54,9 @@ class ResumeContract(Callback):
                 "set model.init_args.init_from to the checkpoint and give another trainer.default_root_dir."
             )
         self.changes = {key: values for key, values in changed.items() if rule(key) != FREE}
+        if checkpoint["global_step"] < trainer.max_steps or trainer.max_steps == -1:
+            # training data has one pass, as long as the run: the batch that ended a shorter run is not its last
+            checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the optimisers' settings as they are written, before a checkpoint restores its own."""

@@ -10,11 +10,13 @@ Two things do not follow from `save_pretrained`:
 
 import json
 from collections.abc import Mapping, Sequence
+from hashlib import blake2b, file_digest
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import (
     AutoConfig,
@@ -70,7 +72,8 @@ def write_folder(
     trained = {key: value for key, value in config.to_dict().items() if key not in INCIDENTAL}
     record = {"config": trained, "vocabulary": Vocabulary.of(tokenizer).state_dict()}
     size = {"parameters": sum({id(held): held.numel() for held in weights.values()}.values())}
-    (folder / RECORD).write_text(json.dumps({**record, **size, **facts}, indent=1))
+    files = {"files": {path.name: _digest(path) for path in sorted(folder.glob("*.safetensors"))}}
+    (folder / RECORD).write_text(json.dumps({**record, **size, **files, **facts}, indent=1))
 
 
 def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast, longest: int | None) -> None:
@@ -94,9 +97,22 @@ def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast, longest: i
 
 
 def read_folder(folder: Path) -> tuple[PreTrainedModel, Vocabulary | None]:
-    """Open a folder, in float32, as the architecture that was trained; and its vocabulary, if it has a fast tokenizer."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    """Open a folder, in float32, as the architecture that was trained; and its vocabulary, if it has a fast tokenizer.
+
+    Raises:
+        ValueError: it cannot be opened, or its weights are not those that were exported.
+    """
     record = json.loads((folder / RECORD).read_text()) if (folder / RECORD).is_file() else {}
+    for name, digest in record.get("files", {}).items():
+        if not (folder / name).is_file() or _digest(folder / name) != digest:
+            raise ValueError(
+                f"{folder / name} is not the file that was exported: damaged, or written by another program since. Export it "
+                f"again; if it is what you want, remove {folder / RECORD}."
+            )
+    try:
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, RuntimeError, SafetensorError, KeyError, TypeError) as err:
+        raise ValueError(f"{folder} cannot be opened as a language model: {str(err).partition(chr(10))[0]}") from err
     kind = record.get("config", {}).get("model_type", model.config.model_type)
     weights = model.state_dict()
     biases = [name for name in weights if name.endswith(OUTPUT_BIAS)]
@@ -107,6 +123,11 @@ def read_folder(folder: Path) -> tuple[PreTrainedModel, Vocabulary | None]:
     if not (folder / "tokenizer.json").is_file():
         return model.train(), None
     return model.train(), Vocabulary.of(PreTrainedTokenizerFast.from_pretrained(folder))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, lambda: blake2b(digest_size=8)).hexdigest()
 
 
 def as_llama(config: PretrainedConfig) -> PretrainedConfig:

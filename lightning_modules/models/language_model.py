@@ -6,7 +6,9 @@ Not here: training (pretrain.py, policy/), sampling (rollout/).
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import torch
 from lightning.fabric.utilities.load import _load_distributed_checkpoint
@@ -117,12 +119,29 @@ def checkpoint_record(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
     return record | ({"lora": asdict(lora)} if lora else {})
 
 
+def _load(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint file, whose parts carry checksums.
+
+    Raises:
+        ValueError: it is no checkpoint, or damaged.
+    """
+    try:
+        with ZipFile(path) as archive:
+            part = archive.testzip()
+        if part is not None:
+            raise ValueError(f"init_from {str(path)!r} is damaged in its part {part}; take an earlier checkpoint.")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (BadZipFile, EOFError, UnpicklingError, RuntimeError) as err:
+        reason = str(err).partition("\n")[0]
+        raise ValueError(f"init_from {str(path)!r} is not a whole checkpoint ({reason}); take an earlier one.") from err
+
+
 def _read_checkpoint(path: Path) -> tuple[PreTrainedModel, Vocabulary | None]:
     """The model of a checkpoint, adapters merged, and its vocabulary; checkpoints of earlier versions have none."""
     if (path / "meta.pt").is_file():
         checkpoint = _load_distributed_checkpoint(path)
     elif path.is_file():
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _load(path)
     else:
         raise ValueError(
             f"init_from {str(path)!r} is neither a Hugging Face folder (with config.json) nor a .ckpt file or folder; "
