@@ -98,7 +98,7 @@ class StageModule(LightningModule):
 
     def load(self, init_from: str) -> PreTrainedModel:
         """Open weights of an earlier stage, and check that they belong to the data's tokenizer."""
-        return load_language_model(init_from, self.tokenizer if self._trainer is not None else None)
+        return load_language_model(init_from, self.known_tokenizer)
 
     def setup(self, stage: str) -> None:
         """Check that the tokenizer fits the embedding, and that the precision is neither too low nor too slow."""
@@ -129,6 +129,11 @@ class StageModule(LightningModule):
         return self.trainer.datamodule.tokenizer
 
     @property
+    def known_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The tokenizer; None: there is no Trainer, so that nothing is known of the data."""
+        return None if self._trainer is None else self.tokenizer
+
+    @property
     def stop_ids(self) -> list[int]:
         """Tokens that end a solution."""
         return [self.tokenizer.convert_tokens_to_ids(END_OF_ANSWER), self.tokenizer.eos_token_id]
@@ -150,15 +155,15 @@ class StageModule(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what a later stage needs to build the model (`init_from`), and optimiser states that any strategy can load."""
-        checkpoint |= checkpoint_record(self.language_model, self.tokenizer, self.lora)
+        checkpoint |= checkpoint_record(self.language_model, self.known_tokenizer, self.lora)
         if self.device_mesh is None and checkpoint.get("optimizer_states"):
             states, (optimizer,) = checkpoint["optimizer_states"], self.trainer.optimizers
             checkpoint["optimizer_states"] = [number_by_model(state, optimizer, self) for state in states]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Check that the weights belong to the data's tokenizer."""
-        if "vocabulary" in checkpoint:
-            Vocabulary(**checkpoint["vocabulary"]).check(self.tokenizer, "the checkpoint")
+        if "vocabulary" in checkpoint and (tokenizer := self.known_tokenizer) is not None:
+            Vocabulary(**checkpoint["vocabulary"]).check(tokenizer, "the checkpoint")
 
     def on_train_start(self) -> None:
         """Recompute layers by their own attention, whoever asked for it."""

@@ -9,7 +9,6 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import SimpleProfiler
-from transformers import AutoModelForCausalLM
 
 import callbacks.monitors.throughput as rates
 from callbacks import (
@@ -28,6 +27,7 @@ from datamodules import PretrainDataModule
 from datamodules.problems.mixture import Component
 from datamodules.rows.packed_rows import PackedRows
 from lightning_modules import PretrainModule
+from lightning_modules.models.language_model import load_language_model
 from lightning_modules.optimizers import AdamW
 from tests_support import PLAIN, TINY
 
@@ -149,7 +149,7 @@ def test_the_model_is_exported_at_checkpoints_when_asked(tmp_path):
     keep = Checkpoint(dirpath=tmp_path / "checkpoints", every_n_train_steps=2, save_top_k=-1, save_last=True)
     train(tmp_path, HuggingFaceExport(at_checkpoints=True), keep, enable_checkpointing=True)
     for step in (2, 4):
-        exported = AutoModelForCausalLM.from_pretrained(tmp_path / f"huggingface-step{step}").state_dict()
+        exported = load_language_model(str(tmp_path / f"huggingface-step{step}")).state_dict()
         kept = torch.load(tmp_path / f"checkpoints/epoch=0-step={step}.ckpt", weights_only=True)["state_dict"]
         assert all(torch.equal(kept["language_model." + name], weight) for name, weight in exported.items())
     assert (tmp_path / "huggingface/tokenizer.json").is_file()

@@ -113,9 +113,10 @@ def open_weights(path: Path) -> tuple[PreTrainedModel, Vocabulary | None]:
     return read_folder(path) if (path / "config.json").is_file() else _read_checkpoint(path)
 
 
-def checkpoint_record(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lora: LoRA | None) -> dict[str, Any]:
+def checkpoint_record(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, lora: LoRA | None) -> dict[str, Any]:
     """What a checkpoint must say beside the weights for `load_language_model` to open it."""
-    record = {"language_model_config": model.config.to_dict(), "vocabulary": Vocabulary.of(tokenizer).state_dict()}
+    record: dict[str, Any] = {"language_model_config": model.config.to_dict()}
+    record |= {"vocabulary": Vocabulary.of(tokenizer).state_dict()} if tokenizer is not None else {}
     return record | ({"lora": asdict(lora)} if lora else {})
 
 
