@@ -10,12 +10,12 @@ generate                          write problems with gold solutions as JSONL
 tokenizer                         train a tokenizer
 verify                            judge responses in a JSONL file
 
-Exit status: 0 done; 1 done, with rows or arms that failed; 2 usage or config error (`--traceback` shows where it was raised).
+Exit status: 0 done; 1 done, with rows or arms that failed, or a bug (with its traceback); 2 usage or config error, told in one
+line (`--traceback` shows where it was raised); 128 + N stopped by signal N, to be resumed.
 """
 
 import os
 import sys
-from argparse import ArgumentError
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
@@ -70,14 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{arguments[0]!r} is no command; choose one of {', '.join(COMMANDS)}.")
     try:
         return COMMANDS[arguments[0]](arguments)
-    except (ValueError, ArgumentError, FileNotFoundError) as err:
-        if traceback:
-            raise
-        return _fail(str(err))
     except KeyboardInterrupt:
         resumes = "; the same command resumes where it stopped" if arguments[0] in ("run", "iterate") else ""
         print(f"interrupted{resumes}", file=sys.stderr)
         return 130
+    except Exception as err:  # the boundary: a mistake of the user becomes one line
+        if traceback:
+            raise
+        from recipes.mistakes import report, told
+
+        if (message := told(err)) is not None:
+            return _fail(message)
+        report(err)
+        return 1
 
 
 def _fail(message: str) -> int:

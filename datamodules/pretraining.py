@@ -41,6 +41,11 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
             problems: `share_of`, `files`, `graph`, `random_letters`, `seed` and `held_out`; see ReasoningDataModule.
         """
         super().__init__(mixture, tokenizer, **problems)
+        if min(row_length - 1, batch_rows, workers + 1, validation_batches) < 1:
+            raise ValueError(
+                f"row_length={row_length} must be at least 2, batch_rows={batch_rows} and validation_batches="
+                f"{validation_batches} at least 1, workers={workers} at least 0."
+            )
         self.row_length, self.batch_rows, self.loss_on, self.packing = row_length, batch_rows, loss_on, packing
         self.validation_batches, self.workers = validation_batches, workers
 

@@ -1,5 +1,6 @@
 """The base of all data modules: a tokenizer, endless synthetic examples, and held-out problems for evaluation."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -13,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from datamodules.files.jsonl import to_example
 from datamodules.files.row_source import BadRows, Files, RowSource, to_solved
+from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
 from datamodules.problems.splits import canonical_hash
@@ -23,6 +25,9 @@ from datamodules.rows.tokenizer import TokenizerSettings, load_tokenizer
 
 MEASURED = 128  # examples that give the mean length of a cell
 TRIES = 50  # draws per problem before a band counts as too small
+
+
+BAND = re.compile(r"(?!op\d+$)[\w(][\w .()+-]*")
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,24 @@ class HeldOut:
     predict_split: Literal["train", "validation", "test"] = "test"
 
     def __post_init__(self) -> None:
-        for ops in self.bands.values():
+        for name, ops in self.bands.items():
             parse_ops(ops)
+            if not BAND.fullmatch(name) or name == "all":
+                raise ValueError(
+                    f"held_out: a band cannot be called {name!r}; use letters, digits, spaces and - _ . + ( ), and neither `all` "
+                    "nor `opN`, which name other results."
+                )
+        if min(self.problems, self.validation_problems, self.batch_size) < 1:
+            raise ValueError(
+                f"held_out: problems={self.problems}, validation_problems={self.validation_problems} and batch_size="
+                f"{self.batch_size} must be at least 1."
+            )
+        if self.bands and not self.files:
+            if not self.contexts or not self.modes:
+                raise ValueError("held_out: bands need `contexts` and `modes`; write e.g. contexts: [garden].")
+            Component("2", self.contexts, self.modes)  # refuses what is no name of a context or mode
+            for name in self.contexts:
+                load_context(name)
 
 
 class Problem(NamedTuple):

@@ -110,6 +110,8 @@ class PromptDataModule(ReasoningDataModule):
             problems: `share_of`, `files`, `graph`, `random_letters`, `seed` and `held_out`; see ReasoningDataModule.
         """
         super().__init__(mixture, tokenizer, **problems)
+        if prompts_per_rollout < 1:
+            raise ValueError(f"prompts_per_rollout={prompts_per_rollout} must be at least 1.")
         if self.drawn.intended is not None:  # only prompts are drawn, so shares are of examples
             self.drawn = MixtureCounts(self.synthesis.mixture.cells, self.synthesis.mixture.weights, "examples")
         self.prompts_per_rollout = prompts_per_rollout

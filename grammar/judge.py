@@ -150,7 +150,11 @@ def main(
     arguments = _arguments(argv)
     partial_file = None
     try:
+        if arguments.workers < 0:
+            raise ValueError(f"--workers {arguments.workers}: give the number of processes, at least 1.")
         if arguments.out is not None:
+            if arguments.out.exists() and arguments.file.exists() and arguments.out.samefile(arguments.file):
+                raise ValueError(f"--out {arguments.out} is the file that is read; give another, as verdicts would replace it.")
             partial_file = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
         lines = ((n, line.decode(errors="replace")) for n, line in lines_of(arguments.file) if line.strip())

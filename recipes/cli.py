@@ -5,9 +5,11 @@ A run's folder is `trainer.default_root_dir`; `validate`, `test` and `predict` w
 
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar
@@ -46,6 +48,26 @@ ALWAYS_ON = {
 }  # fmt: skip
 
 
+def check_trainer(config: Mapping[str, Any]) -> None:
+    """Refuse settings of the Trainer that it would take and that do not do here what they say.
+
+    Raises:
+        ValueError: names the setting.
+    """
+    lowest = {"accumulate_grad_batches": 1, "gradient_clip_val": 0, "max_steps": -1, "log_every_n_steps": 1}
+    for name, least in lowest.items():
+        if (value := config.get(name)) is not None and value < least:
+            raise ValueError(f"trainer.{name}={value} must be at least {least}.")
+    if config.get("val_check_interval") is not None and config["val_check_interval"] <= 0:
+        raise ValueError(f"trainer.val_check_interval={config['val_check_interval']} must be above 0.")
+    for name in ("overfit_batches", "reload_dataloaders_every_n_epochs"):
+        if config.get(name):
+            raise ValueError(
+                f"trainer.{name}={config[name]} has no meaning here, as training data is one endless pass; leave it out, or train "
+                "on few problems by `data.init_args.files.train`."
+            )
+
+
 class SaveConfig(SaveConfigCallback):
     """Keeps a run's config.yaml as it is until a checkpoint to resume from has agreed with the new one."""
 
@@ -75,6 +97,9 @@ class ExperimentCLI(LightningCLI):
         """A Hugging Face folder given as `ckpt_path` becomes the model's `init_from`."""
         config = self.config[self.subcommand]
         path = config.get("ckpt_path")
+        check_trainer(config["trainer"])
+        if self.subcommand != "fit" and not path and not config["model"].get("init_args", {}).get("init_from"):
+            raise ValueError(f"{self.subcommand} needs trained weights; give them by --ckpt_path.")
         if path and is_hugging_face(Path(path)):
             if self.subcommand == "fit":
                 raise ValueError(f"--ckpt_path {path!r} is a Hugging Face folder; give it as `model.init_args.init_from`.")
@@ -154,6 +179,11 @@ def _checkpoint(argv: list[str]) -> tuple[tuple[int, int], Path | None]:
         if key == "--ckpt_path" and path not in ("last", "best", "hpc", "null", ""):
             if not Path(path).exists():
                 raise ValueError(f"--ckpt_path {path!r} does not exist; give a .ckpt file, or leave it out to start afresh.")
+            if argv[0] == "fit" and Path(path).is_file() and not damage(Path(path)) and not _resumable(Path(path)):
+                raise ValueError(
+                    f"--ckpt_path {path!r} holds no state of a training run; to start from its weights, give it as "
+                    "--model.init_args.init_from."
+                )
             if argv[0] == "fit" and Path(path).is_dir() and not (Path(path) / "meta.pt").is_file():
                 raise ValueError(
                     f"--ckpt_path {path!r} is a folder; give one of its .ckpt files to resume, or start from its weights with "
@@ -163,3 +193,9 @@ def _checkpoint(argv: list[str]) -> tuple[tuple[int, int], Path | None]:
                 raise ValueError(f"--ckpt_path {path!r}: {fault}; give another, or `last` for the newest whole one of the run.")
             return (i, i + 1 if equals else i + 2), Path(path)
     return (0, 0), None
+
+
+def _resumable(path: Path) -> bool:
+    """Whether a checkpoint file has the state of a training run beside its weights."""
+    held = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    return isinstance(held, dict) and {"state_dict", "loops", "optimizer_states"} <= held.keys()

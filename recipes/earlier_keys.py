@@ -11,6 +11,7 @@ from jsonargparse import get_loader, set_loader
 
 from datamodules import PretrainDataModule
 from datamodules.earlier_arguments import deprecation, is_earlier
+from datamodules.yaml_text import check_size
 from lightning_modules.policy.policy_module import PolicyModule
 
 MODE = "omegaconf+"  # of jsonargparse: `${...}` is resolved after overrides
@@ -27,7 +28,13 @@ _FLAG = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)(?==|$)")
 def read_earlier_keys() -> None:
     """Let parsers of mode MODE read configs that have earlier keys."""
     read = get_loader("yaml")  # that of MODE, too
-    set_loader(MODE, lambda text: renamed(read(text)))
+
+    def load(text: str) -> Any:
+        if "\n" in text:  # a file; values of flags are short
+            check_size(text, "the config")
+        return renamed(read(text))
+
+    set_loader(MODE, load)
 
 
 def renamed(config: Any) -> Any:

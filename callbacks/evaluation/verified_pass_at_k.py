@@ -80,6 +80,10 @@ class VerifiedPassAtK(Callback):
         self, ks: tuple[int, ...] | None = None, weighted: dict[str, dict[str, float]] | None = None, level: float = 0.95,
         resamples: int = 1000,
     ) -> None:  # fmt: skip
+        if (ks and min(ks) < 1) or not 0 < level < 1 or resamples < 0:
+            raise ValueError(
+                f"pass_at_k: ks={ks} must be at least 1, level={level} within 0 and 1, resamples={resamples} at least 0."
+            )
         self.ks, self.weighted, self.level, self.resamples = ks, read_weights(weighted or {}), level, resamples
 
     def _log(self, pl_module: LightningModule, stage: str, name: str, grades: dict[str, Any]) -> None:

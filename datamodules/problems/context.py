@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from datamodules.yaml_text import read_yaml
 from grammar import parse_problem
 from grammar.problem.names import Name, read_name
 
@@ -125,7 +126,7 @@ def load_context(name: str) -> Context:
     if not path.is_file():
         raise ValueError(f"context {name!r} does not exist; choose one of {context_names()} or add {path}.")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path)
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
     allowed = {field.name for field in fields(Context)} - {"name"}

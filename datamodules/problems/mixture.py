@@ -16,6 +16,7 @@ from typing import Self
 import yaml
 
 from datamodules.problems.context import load_context
+from datamodules.yaml_text import read_yaml
 
 MODES = ("normalforward", "forwardreverse")  # the question asks for a computed quantity; for an unknown
 PRESETS = Path(__file__).parents[1] / "mixtures.yaml"
@@ -136,12 +137,12 @@ def read_mixture(source: str | Path) -> list[Component]:
     Raises:
         ValueError: neither a preset nor a file, or an entry that is not a component.
     """
-    presets, path = yaml.safe_load(PRESETS.read_text(encoding="utf-8")), Path(source)
+    presets, path = read_yaml(PRESETS), Path(source)
     if str(source) in presets:
         entries = presets[str(source)]
     elif path.is_file():
         try:
-            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+            entries = read_yaml(path)
         except yaml.YAMLError as err:
             raise ValueError(f"mixture {str(source)!r} is not YAML: {err}") from err
     else:

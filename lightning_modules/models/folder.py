@@ -111,7 +111,7 @@ def read_folder(folder: Path) -> tuple[PreTrainedModel, Vocabulary | None]:
             )
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    except (OSError, RuntimeError, SafetensorError, KeyError, TypeError) as err:
+    except (OSError, ValueError, RuntimeError, SafetensorError, KeyError, TypeError) as err:
         raise ValueError(f"{folder} cannot be opened as a language model: {str(err).partition(chr(10))[0]}") from err
     kind = record.get("config", {}).get("model_type", model.config.model_type)
     weights = model.state_dict()

@@ -11,6 +11,7 @@ from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from lightning.fabric.utilities.load import _load_distributed_checkpoint
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -30,12 +31,24 @@ def build_language_model(architecture: Mapping[str, Any]) -> PreTrainedModel:
     Raises:
         ValueError: no model_type, an unknown key, or head counts that do not divide.
     """
-    return AutoModelForCausalLM.from_config(_config(dict(architecture)))
-
-
-def _config(architecture: dict[str, Any]) -> PretrainedConfig:
-    kind = architecture.pop("model_type", None)
     where = "`model.init_args.architecture`"
+    config = _config(dict(architecture), where)
+    try:
+        model = AutoModelForCausalLM.from_config(config)
+    except (ValueError, RuntimeError, ArithmeticError, TypeError) as err:
+        raise ValueError(f"{where} cannot be built: {_reason(err)}") from err
+    if not any(True for _ in model.parameters()) or getattr(config, "num_hidden_layers", 1) < 1:
+        raise ValueError(f"{where}: num_hidden_layers must be at least 1.")
+    return model
+
+
+def _reason(err: Exception) -> str:
+    """The last line of an error, which says what is wrong."""
+    return (str(err).strip() or type(err).__name__).splitlines()[-1].strip()
+
+
+def _config(architecture: dict[str, Any], where: str) -> PretrainedConfig:
+    kind = architecture.pop("model_type", None)
     if kind is None:
         raise ValueError(f"{where} has no model_type; add e.g. `model_type: qwen2`.")
     try:
@@ -46,9 +59,14 @@ def _config(architecture: dict[str, Any]) -> PretrainedConfig:
     unknown = [key for key in architecture if not hasattr(known, key) and key != "rope_theta"]
     if unknown:
         raise ValueError(f"{where}: {unknown} are not keys of {type(known).__name__}; check the spelling.")
-    config = AutoConfig.for_model(kind, **architecture)
+    try:
+        config = AutoConfig.for_model(kind, **architecture)
+    except (StrictDataclassError, ValueError, TypeError) as err:
+        raise ValueError(f"{where}: {_reason(err)}") from err
     hidden, heads = getattr(config, "hidden_size", 1), getattr(config, "num_attention_heads", 1)  # some types have no heads
     shared = getattr(config, "num_key_value_heads", heads)  # and some do not share keys
+    if min(hidden, heads, shared) < 1:
+        raise ValueError(f"{where}: hidden_size {hidden} and the numbers of heads, {heads} and {shared}, must be at least 1.")
     if hidden % heads or heads % shared:
         raise ValueError(
             f"{where}: hidden_size {hidden} must be a multiple of num_attention_heads {heads}, "

@@ -39,8 +39,10 @@ class GroupSettings:
     verify_workers: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < 1 or (self.resample and self.size < 2):
-            raise ValueError(f"group: size={self.size} must be at least 1, and at least 2 with `resample`.")
+        if self.size < 1 or self.resample < 0 or (self.resample and self.size < 2):
+            raise ValueError(
+                f"group: size={self.size} must be at least 1 (2 with `resample`), and resample={self.resample} at least 0."
+            )
 
 
 class RolloutCollector:

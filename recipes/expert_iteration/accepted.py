@@ -9,6 +9,7 @@ from typing import Any
 
 from callbacks.files import write_text
 from datamodules.problems.synthesis import ANSWER, SOLUTION
+from grammar import GRADERS
 
 TAGS = (f" {SOLUTION[1]} {ANSWER[0]} ", f" {ANSWER[1]}")
 FIELDS = ("problem", "question", "op", "template", "mode", "modulus")
@@ -30,6 +31,8 @@ class Filter:
     def __post_init__(self) -> None:
         if not 0 <= self.validation_share < 1 or (self.most_per_problem is not None and self.most_per_problem < 1):
             raise ValueError(f"{self}: validation_share must be in [0, 1), most_per_problem at least 1.")
+        if self.grader not in GRADERS:
+            raise ValueError(f"keep: there is no grader {self.grader!r}; choose from {', '.join(GRADERS)}.")
 
 
 def read_samples(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:

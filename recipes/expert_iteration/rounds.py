@@ -11,11 +11,10 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from callbacks.files import read_json, write_json
 from callbacks.text_tables import align, bands_of
 from datamodules.problems.mixture import parse_ops
+from datamodules.yaml_text import read_yaml
 from recipes.cli import run_stage
 from recipes.expert_iteration.accepted import Filter, read_samples, select, set_apart, write_rows
 from recipes.planning.resolve import flags
@@ -61,7 +60,7 @@ def load(path: Path) -> ExpertIteration:
     """
     if not path.is_file():
         raise ValueError(f"iterate: {str(path)!r} does not exist; see configs/expert_iteration/.")
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = read_yaml(path)
     for kind, part in ((ExpertIteration, raw), (Filter, raw.get("keep", {}) if isinstance(raw, Mapping) else {})):
         known = {f.name for f in fields(kind)}
         needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}

@@ -3,13 +3,13 @@
 A recipe uses the terms of its study ("edge", "hard"); a scale (`configs/scale/`) says what they mean for models of one size.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from datamodules.yaml_text import read_yaml
 from recipes.planning.scale import Scale, config_files, load_scale
 
 KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures"}
@@ -22,6 +22,7 @@ SHAPES: dict[str, tuple[type, str]] = {
     "set": (Mapping, "{trainer.max_steps: 100}"), "budget": (Mapping, "{tokens: 1.0e+9, rl_share: 0.2}"),
     "scale": (str, "tiny"), "about": (str, "What it asks."),
 }  # fmt: skip
+NAME = re.compile(r"\w[\w.-]*")
 NEVER_EMPTY = {"stages", "arms", "seeds"}
 
 
@@ -93,7 +94,7 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
     """
     if not path.is_file():
         raise ValueError(f"recipe {str(path)!r} does not exist; see configs/recipe/.")
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = read_yaml(path)
     if not isinstance(raw, Mapping) or not {"stages"} <= raw.keys() <= KEYS:
         raise ValueError(f"{path}: a recipe has the key `stages` and, optionally, {', '.join(sorted(KEYS - {'stages'}))}.")
     for key, value in raw.items():
@@ -101,6 +102,10 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
     found = _scale(path, raw, scale)
     stages: dict[str, Stage] = {}
     for name, entry in raw["stages"].items():
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            raise ValueError(
+                f"{path}: a stage cannot be called {name!r}: its name is that of a folder; use letters, digits and - _ ."
+            )
         stages[name] = _stage(path, name, entry, found, earlier=set(stages))
     axes = {name: _axis(path, name, values, found, stages) for name, values in raw.get("arms", {}).items()}
     return Recipe(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from datamodules.yaml_text import read_yaml
 
 KEYS = {"about", "kinds", "settings", "axes"}
 SCALES = Path(__file__).parents[2] / "configs/scale"
@@ -62,7 +62,7 @@ def load_scale(name: str, near: Path) -> Scale:
         found = {p.stem for place in places for p in place.parent.glob("*.yaml") if "\nkinds:" in p.read_text(encoding="utf-8")}
         there = f"there are {', '.join(sorted(found))}" if found else "give a name of configs/scale/"
         raise ValueError(f"scale {name!r} does not exist (looked for {', '.join(map(str, places))}); {there}.")
-    raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    raw = read_yaml(path)
     if not isinstance(raw, Mapping) or not {"kinds"} <= raw.keys() <= KEYS:
         raise ValueError(f"{path}: a scale has the key `kinds` and, optionally, {', '.join(sorted(KEYS - {'kinds'}))}.")
     kinds = {name: _kind(path, name, entry) for name, entry in raw["kinds"].items()}

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from datamodules.yaml_text import read_yaml
 from recipes.planning.estimate import describe
 from recipes.planning.plan import Plan, in_order, make_plan, only
 from recipes.planning.recipe import Recipe, load_recipe
@@ -91,7 +90,7 @@ def _job(settings: list[str]) -> dict[str, Any]:
     for setting in settings:
         if "=" not in setting:
             raise ValueError(f"--job {setting!r} is not of the form KEY=VALUE, e.g. timeout_min=600.")
-    return {key: yaml.safe_load(value) for key, _, value in (setting.partition("=") for setting in settings)}
+    return {key: read_yaml(value) for key, _, value in (setting.partition("=") for setting in settings)}
 
 
 def _run_plain(plan: Plan, out: Path) -> int:

@@ -1,0 +1,52 @@
+"""YAML as people write it: `1e-2` is a number, and a file cannot grow without bound while it is read."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LARGEST, DEEPEST = 1_000_000, 100  # values, with each alias written out; levels
+FLOAT = re.compile(
+    r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)|[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)|[-+]?\.inf|\.nan", re.I
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the floats of YAML 1.2; 1.1 takes `1e-2` and `4.2e6` for text."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:float"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+
+
+def check_size(text: str, name: str = "YAML") -> None:
+    """Refuse text whose content is much larger than it looks.
+
+    Raises:
+        ValueError: it is nested too deeply, or refers to parts of itself too often.
+    """
+    sizes, open_nodes, known = [0], [], {}  # values so far by level; names of the levels; name -> values
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            sizes.append(1)
+            open_nodes.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            size, anchor = sizes.pop(), open_nodes.pop()
+            sizes[-1] += size
+            known |= {anchor: size} if anchor else {}
+        elif isinstance(event, yaml.ScalarEvent | yaml.AliasEvent):
+            sizes[-1] += known.get(event.anchor, 1) if isinstance(event, yaml.AliasEvent) else 1
+        if len(sizes) > DEEPEST or sizes[-1] > LARGEST:
+            what = f"is nested deeper than {DEEPEST} levels" if len(sizes) > DEEPEST else f"has more than {LARGEST:,} values"
+            raise ValueError(f"{name} {what}, its aliases written out; use several files.")
+
+
+def read_yaml(source: Path | str) -> Any:
+    """The content of a YAML file, or of text."""
+    text, name = (source, "YAML") if isinstance(source, str) else (source.read_text(encoding="utf-8"), str(source))
+    check_size(text, name)
+    return yaml.load(text, Loader=_Loader)

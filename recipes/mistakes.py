@@ -1,0 +1,151 @@
+"""What went wrong, in one line, if it is the user who can mend it.
+
+jsonargparse tells a mistake as a tree of all that a value might have been, around the one sentence that matters; this file finds
+the sentence and the key.
+"""
+
+import re
+import sys
+import traceback
+from argparse import ArgumentError
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from inspect import signature
+from pathlib import Path
+from pydoc import locate
+
+import yaml
+
+OWN = Path(__file__).parents[1]
+PACKAGES = {"grammar", "datamodules", "lightning_modules", "callbacks", "recipes"}
+LIBRARIES = (
+    "jsonargparse",
+    "argparse",
+    "omegaconf",
+    "submitit",
+    "lightning",
+    "optim",
+)  # their ValueErrors are about what they are given
+LONGEST = 400
+KEY = re.compile(r'Parser key "(.+)":$')
+CLASS = re.compile(r"Problem with given class_path '(.+)':$")
+NOISE = re.compile(
+    r"Does not validate against|Subtypes: |Errors:$|Given value|Expected a path but |Not a valid subclass|Subclass types expect|"
+    r"(- )?a (class path|dict) |Expected an? <class '[\w.]+'>$|Expected an? [\w.]+\[.*\]$|$"
+)
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+
+
+def told(err: BaseException) -> str | None:
+    """One line about a mistake of the user; None: it is not theirs, but a bug."""
+    if isinstance(err, yaml.YAMLError):
+        return _of_yaml(err)
+    if isinstance(err, UnicodeDecodeError):
+        return f"a file is not text in UTF-8: {err}"
+    if isinstance(err, RecursionError):
+        return "the input is nested too deeply."
+    if isinstance(err, OSError):
+        return f"{err.filename}: {err.strerror}." if err.filename else str(err)
+    if isinstance(err, ArgumentError) or (isinstance(err, ValueError) and _is_about_input(err)) or _is_lightning(err):
+        return shorten(innermost(str(err)))
+    return None
+
+
+def _is_about_input(err: BaseException) -> bool:
+    """Whether an error was raised by this project or by a library of settings, not within a library of computation."""
+    frames = traceback.extract_tb(err.__traceback__)
+    if not frames:
+        return True
+    parts = Path(frames[-1].filename).parts
+    own = Path(frames[-1].filename).is_relative_to(OWN) and "site-packages" not in parts
+    return own or bool(PACKAGES & set(parts)) or any(name in parts or f"{name}.py" in parts for name in LIBRARIES)
+
+
+def _is_lightning(err: BaseException) -> bool:
+    """Whether Lightning refuses a setting of the Trainer."""
+    return type(err).__name__ == "MisconfigurationException"
+
+
+def _of_yaml(err: yaml.YAMLError) -> str:
+    mark = getattr(err, "problem_mark", None)
+    where = f"{mark.name}, line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{where}not YAML: {getattr(err, 'problem', None) or err}."
+
+
+def shorten(text: str) -> str:
+    """One line of bounded length."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 4]} ..."
+
+
+def innermost(message: str) -> str:
+    """The sentence that matters of a message of jsonargparse, with its key; other messages as they are."""
+    lines = message.splitlines()
+    if not any(KEY.search(line) or "Does not validate" in line for line in lines):
+        return _plainer(message, None)
+    for path, kind, sentence in _sentences(lines):
+        return f"{path}: {_plainer(sentence, kind)}" if path else _plainer(sentence, kind)
+    keys = [match[1] for line in lines if (match := KEY.search(line.strip()))]
+    options = [name for line in lines for name in re.findall(r"'([^']*)'", line) if "Literal[" in line and "Subtypes" not in line]
+    value = next((line.partition(": ")[2] for line in lines if line.strip().startswith("Given value: ")), "?")
+    wanted = f"one of {', '.join(dict.fromkeys(options))}" if options else "another value"
+    return f"{'.'.join(keys)}: expected {wanted}, got {value}."
+
+
+def _sentences(lines: list[str]) -> Iterator[tuple[str, type | None, str]]:
+    """(key, class whose argument it is, sentence) of each line that says something."""
+    keys: list[tuple[int, str]] = []
+    kinds: list[tuple[int, type | None]] = []
+    for line in lines:
+        text = line.strip().removeprefix("- ")
+        depth = len(line) - len(line.lstrip(" -"))
+        keys = [(at, key) for at, key in keys if at < depth]
+        kinds = [(at, kind) for at, kind in kinds if at < depth]
+        if match := KEY.match(text):
+            inner = kinds and keys and not is_dataclass(kinds[-1][1])
+            keys.append((depth, f"init_args.{match[1]}" if inner else match[1]))
+        elif match := CLASS.match(text):
+            kinds.append((depth, locate(match[1])))
+        elif not NOISE.match(text):
+            yield ".".join(key for _, key in keys), kinds[-1][1] if kinds else None, text
+
+
+def _plainer(sentence: str, kind: type | None) -> str:
+    """A sentence of jsonargparse in plain words."""
+    if match := re.match(r"Expected an? <class '(\w+)'>\. Got value: (.*)", sentence):
+        return f"expected {KINDS.get(match[1], match[1])}, got {match[2]!r}."
+    if match := re.match(r"Expected an? typing\.Literal\[(.*)\]\. Got value: (.*)", sentence):
+        return f"expected one of {match[1].replace(chr(39), '')}; got {match[2]!r}."
+    unknown = r"Option '(?P<option>.+)' is not accepted|unrecognized arguments: --(?P<flag>.+?)(?:=.*)?$"
+    if match := re.match(unknown, sentence):
+        name = match["option"] or match["flag"]
+        return f"there is no {name!r}{_meant(name, kind)}."
+    if match := re.match(r"Expected a dot import path string: (.*)", sentence):
+        return f"{match[1]!r} is no class; write its full path, e.g. lightning_modules.optimizers.AdamW."
+    if match := re.match(r"the following arguments are required: (.*)", sentence):
+        return f"set {match[1]}, which {kind.__name__ if kind else 'it'} needs."
+    return sentence
+
+
+def _meant(name: str, kind: type | None) -> str:
+    """A key of that class, or of its bases, that looks alike."""
+    known = {argument for base in getattr(kind, "__mro__", ()) for argument in _arguments(base)}
+    close = get_close_matches(name.rpartition(".")[2], known, 1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _arguments(kind: type) -> set[str]:
+    try:
+        return set(signature(kind.__init__).parameters) - {"self", "args", "kwargs"}
+    except (TypeError, ValueError):
+        return set()
+
+
+def report(err: BaseException) -> None:
+    """Print the traceback of a bug, and what to do with it."""
+    traceback.print_exception(err)
+    print(
+        "This is a bug, not a mistake of yours: please report it with the lines above and the command that you ran.",
+        file=sys.stderr,
+    )
