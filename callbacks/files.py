@@ -1,5 +1,6 @@
 """A run's files, which appear whole or not at all."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -49,6 +50,26 @@ def write_run_file(trainer: Trainer, name: str, content: Any) -> None:
     path = run_folder(trainer) / name
     if trainer.is_global_zero and not trainer.fast_dev_run:
         write_json(path, content)
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Be the only process that writes to a folder; a killed one gives up its claim. Without locks in the file system, say so.
+
+    Raises:
+        ValueError: another process has claimed it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".writer.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as err:
+            raise ValueError(
+                f"another process writes to {folder}; wait until it has ended, or give another trainer.default_root_dir."
+            ) from err
+        except OSError as err:
+            print(f"{folder}: the file system has no locks ({err.strerror}); start no second run there.", flush=True)
+        yield
 
 
 def damage(checkpoint: Path) -> str | None:

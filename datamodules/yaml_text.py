@@ -8,7 +8,7 @@ import yaml
 
 LARGEST, DEEPEST = 1_000_000, 100  # values, with each alias written out; levels
 FLOAT = re.compile(
-    r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)|[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)|[-+]?\.inf|\.nan", re.I
+    r"^(?:[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)e[-+]?[0-9]+|[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)|[-+]?\.inf|\.nan)$", re.IGNORECASE
 )
 
 

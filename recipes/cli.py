@@ -6,6 +6,7 @@ A run's folder is `trainer.default_root_dir`; `validate`, `test` and `predict` w
 import logging
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from transformers.utils.logging import disable_progress_bar
 
 import callbacks
-from callbacks.files import damage, run_folder
+from callbacks.files import claimed, damage, run_folder
 from callbacks.records.resume import ResumeContract
 from recipes.earlier_keys import MODE, read_earlier_keys, renamed_flags
 from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
@@ -63,8 +64,8 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     for name in ("overfit_batches", "reload_dataloaders_every_n_epochs"):
         if config.get(name):
             raise ValueError(
-                f"trainer.{name}={config[name]} has no meaning here, as training data is one endless pass; leave it out, or train "
-                "on few problems by `data.init_args.files.train`."
+                f"trainer.{name}={config[name]} has no meaning here, as training data is one endless pass; leave it out, or "
+                "train on few problems by `data.init_args.files.train`."
             )
 
 
@@ -116,16 +117,21 @@ class ExperimentCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], always_on: list[Callback]) -> Trainer:
         """Log to TensorBoard and CSV in the run's folder, unless the config names loggers; show progress."""
+        folder = Path(config.get("default_root_dir") or "runs/unnamed")
+        self.place = folder if self.subcommand == "fit" else folder / self.subcommand / self.folder
         if config.get("logger") in (None, True):
-            folder = Path(config.get("default_root_dir") or "runs/unnamed")
-            folder = folder if self.subcommand == "fit" else folder / self.subcommand / self.folder
-            config["logger"] = [kind(folder, name="", version="") for kind in (callbacks.TensorBoard, callbacks.MetricsCSV)]
+            config["logger"] = [kind(self.place, name="", version="") for kind in (callbacks.TensorBoard, callbacks.MetricsCSV)]
         users = config.get("callbacks") or []
         if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in users):
             always_on = [*always_on, callbacks.progress()]
         if self.subcommand == "fit":
             always_on = [*always_on, ResumeContract(self.plain_config())]
         return super()._instantiate_trainer(config, always_on)
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run as the only process that writes to the folder."""
+        with claimed(self.place) if self.trainer.is_global_zero else nullcontext():
+            super()._run_subcommand(subcommand)
 
     def plain_config(self) -> dict[str, Any]:
         """The config, all defaults filled in, as plain values."""
@@ -146,10 +152,7 @@ def run_stage(argv: list[str]) -> int:
 
     An evaluation's `--ckpt_path` is a .ckpt file, a Hugging Face folder, or a folder of .ckpt files, evaluated in turn.
     """
-    for message in NOISE:
-        warnings.filterwarnings("ignore", message)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    disable_progress_bar()
+    quiet()
     argv = renamed_flags(argv)
     place, path = _checkpoint(argv)
     if path is not None and argv[0] != "fit" and path.suffix != ".ckpt" and not is_hugging_face(path):
@@ -159,6 +162,14 @@ def run_stage(argv: list[str]) -> int:
     else:
         _run(argv)
     return 0
+
+
+def quiet() -> None:
+    """Keep libraries from saying what helps nobody."""
+    for message in NOISE:
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    disable_progress_bar()
 
 
 def _run(argv: list[str], folder: str = "") -> tuple[Path, bool]:

@@ -1,7 +1,8 @@
-"""Checkpoints that appear whole or not at all, with the state of random number generators; Ctrl-C and SIGTERM leave one too."""
+"""Checkpoints that appear whole or not at all, with the state of random number generators; a signal to stop leaves one too."""
 
 import os
 import random
+import re
 import shlex
 import signal
 import sys
@@ -19,6 +20,9 @@ from torch import distributed
 
 from callbacks.files import damage, run_folder
 
+CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # schedulers warn of a preemption by either of the last two
+ORDINARY = re.compile(r"epoch=\d+-step=\d+(-v\d+)?")
+
 
 class Stopped(SystemExit):
     """A signal stopped training; the exit status is that of a process which the signal ended: 128 + its number."""
@@ -28,7 +32,7 @@ class Stopped(SystemExit):
 
 
 class StopSignals:
-    """Catches the first SIGINT or SIGTERM; a second one ends the process at once.
+    """Catches the first of CAUGHT; a second one ends the process at once.
 
     caught: the signal's number; None: none yet.
     """
@@ -41,12 +45,13 @@ class StopSignals:
         """Start to catch signals; only the main thread can."""
         self.caught = None
         if current_thread() is main_thread() and not self.before:
-            self.before = {signum: signal.signal(signum, self._note) for signum in (signal.SIGINT, signal.SIGTERM)}
+            self.before = {signum: signal.signal(signum, self._note) for signum in CAUGHT}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         self.caught = signum
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for other in CAUGHT[1:]:
+            signal.signal(other, signal.SIG_DFL)
         print(f"\n{signal.Signals(signum).name}: training stops after this update; once more to stop at once.", flush=True)
 
     def release(self) -> None:
@@ -61,8 +66,8 @@ class Checkpoint(ModelCheckpoint):
 
     `ckpt_path: last` takes the newest whole one of a run's checkpoints, whatever its name; without one, training starts afresh.
     If validation follows an update, its checkpoint is saved after it: a resumed run validates exactly once.
-    Ctrl-C and SIGTERM end training after the current update (and the validation that follows it), with a checkpoint; several
-    processes check for them when Lightning logs.
+    Ctrl-C, SIGTERM and SIGUSR1 end training after the current update (and the validation that follows it), with a checkpoint;
+    several processes check for them when Lightning logs.
     """
 
     waiting: tuple[Any, ...] | None = None
@@ -75,6 +80,15 @@ class Checkpoint(ModelCheckpoint):
         """Catch signals."""
         super().on_train_start(trainer, pl_module)
         self.signals.watch()
+        self._remove_leftover(trainer)
+
+    def _remove_leftover(self, trainer: Trainer) -> None:
+        """Remove what a run that was killed between saving a checkpoint and removing the one before has left."""
+        if self.save_top_k != 1 or self.monitor is not None or self.filename is not None or not self.best_model_path:
+            return
+        for path in Path(self.best_model_path).parent.glob("*" + self.FILE_EXTENSION):
+            if ORDINARY.fullmatch(path.stem) and str(path) != self.best_model_path:
+                self._remove_checkpoint(trainer, str(path))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop catching them."""

@@ -1,0 +1,91 @@
+"""`python main.py check CONFIG|RECIPE ...`: find mistakes in seconds, before anything is trained.
+
+A config is read, its classes are built, and what training would refuse later is asked now: the tokenizer against the model, the
+end of the schedule, the weights to start from. Of a recipe every stage of every arm is.
+"""
+
+import tempfile
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from callbacks.files import damage
+from datamodules.yaml_text import read_yaml
+from lightning_modules.models.language_model import build_language_model
+from recipes.cli import ExperimentCLI, quiet
+from recipes.planning.plan import make_plan
+from recipes.planning.recipe import load_recipe
+
+
+class Checker(ExperimentCLI):
+    """Builds everything and trains nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Ask what `fit` would ask."""
+        self.datamodule.held_out_examples("test", 1)
+        module, trainer = self.model, self.trainer
+        if trainer.max_steps == -1 and not any(getattr(callback, "max_tokens", None) for callback in trainer.callbacks):
+            raise ValueError("training has no end: set `budget.max_tokens`, or `trainer.max_steps` to the number of updates.")
+        if module.architecture is not None:
+            with torch.device("meta"):
+                rows = build_language_model(module.architecture).config.vocab_size
+            if len(self.datamodule.tokenizer) > rows:
+                raise ValueError(
+                    f"the tokenizer has {len(self.datamodule.tokenizer)} entries, the model {rows}; raise "
+                    "`model.init_args.architecture.vocab_size`."
+                )
+
+
+def main(argv: list[str]) -> int:
+    """Run the command."""
+    parser = ArgumentParser(prog="python main.py check", description=__doc__)
+    parser.add_argument("file", type=Path, nargs="+", help="configs of one stage, later ones winning; or recipes")
+    parser.add_argument("--scale", help="of recipes, as `run` takes it")
+    args = parser.parse_args(argv)
+    quiet()
+    found = [read_yaml(path) if path.is_file() else None for path in args.file]
+    if all(isinstance(content, dict) and "stages" in content for content in found):
+        for path in args.file:
+            print(f"{path}: {_check_recipe(path, args.scale)}")
+    else:
+        Checker(["fit", *(word for path in args.file for word in ("--config", str(path)))])
+        if start := _start(found):
+            _check_start(start)
+        print(f"{', '.join(map(str, args.file))}: nothing wrong")
+    return 0
+
+
+def _check_recipe(path: Path, scale: str | None) -> str:
+    """Check every stage of every arm, equal ones once; return what was checked."""
+    recipe = load_recipe(path, scale)
+    plan = make_plan(recipe, recipe.seeds[:1])
+    stages = plan.stages()
+    with tempfile.TemporaryDirectory() as folder:
+        for stage in stages.values():
+            file = Path(folder) / f"{stage.label}.yaml"
+            file.write_text(yaml.safe_dump(stage.config), encoding="utf-8")
+            try:
+                Checker(["fit", "--config", str(file)])
+            except ValueError as err:
+                raise ValueError(f"{path}, stage {stage.name!r}: {err}") from err
+            if stage.parent is None and (start := stage.config["model"]["init_args"].get("init_from")):
+                _check_start(start)
+    return f"{len(plan.arms)} arms, {len(stages)} different stages a seed, nothing wrong"
+
+
+def _start(contents: list[Any]) -> str | None:
+    """`init_from` of the last config that has one."""
+    parts = [content.get("model") for content in contents if isinstance(content, dict)]
+    starts = [part["init_args"].get("init_from") for part in parts if isinstance(part, dict) and "init_args" in part]
+    return next((start for start in reversed(starts) if start), None)
+
+
+def _check_start(start: str) -> None:
+    path = Path(start)
+    if not path.exists():
+        raise ValueError(f"model.init_args.init_from {start!r} does not exist; train the earlier stage, or correct it.")
+    if path.is_file() and (fault := damage(path)):
+        raise ValueError(f"model.init_args.init_from {start!r}: {fault}.")
