@@ -49,7 +49,18 @@ def is_found(fault: Fault, root: Path = ROOT) -> bool:
 
 def _copy(target: Path) -> None:
     """The files that git knows or would add, except what documents keep in folders."""
-    listed = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", ":(exclude,glob)docs/*/**"]
+    listed = [
+        "git",
+        "-C",
+        str(ROOT),
+        "ls-files",
+        "--cached",
+        "--others",
+        "--exclude-standard",
+        "-z",
+        "--",
+        ":(exclude,glob)docs/*/**",
+    ]
     for name in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0"):
         if name and (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 
 import verifiers.v1 as vf
+from pydantic import Field
 
 from datamodules.problem_rows import Problems
 from datamodules.problems.graph_spec import GraphSpec
@@ -45,8 +46,8 @@ class ProblemsConfig(vf.TasksetConfig):
     """The fields of `Problems`, and how a problem is put to the model: `--env.taskset.ops 2-4` and so on."""
 
     ops: str = Problems.ops
-    contexts: tuple[str, ...] = Problems.contexts
-    modes: tuple[str, ...] = Problems.modes
+    contexts: list[str] = Field(list(Problems.contexts))
+    modes: list[str] = Field(list(Problems.modes))
     split: str = Problems.split
     seed: int = Problems.seed
     graph: GraphSpec = Problems.graph

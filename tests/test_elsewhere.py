@@ -293,7 +293,7 @@ class TestVerifiers:
             for old, new in {"http://localhost:8000/v1": url, "-n 100": "-n 3", " null ": " harness_of_tests "}.items():
                 assert old in command
                 command = command.replace(old, new)
-            words = shlex.split(" ".join([command, "--no-rich", *more]))
+            words = shlex.split(" ".join([command.replace("\\\n", ""), "--no-rich", *more]))
             words[0] = str(Path(sys.executable).parent / words[0])
             paths = os.pathsep.join([str(tmp_path), str(ROOT)])
             done = subprocess.run(words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
