@@ -356,9 +356,11 @@ class TestReasoningGym:
         endless = iter(ReseedingDataset(create("interplay", size=10, seed=0), chunk_size=10))
         assert len({next(endless)["question"] for _ in range(40)}) > 30
 
-    @pytest.mark.parametrize(
-        ("setting", "says"), [({"grader": "x"}, "grader 'x'"), ({"size": 0}, "size"), ({"ops": "1"}, "op=1")]
-    )
-    def test_validate_refuses(self, create, setting, says):
-        with pytest.raises(ValueError, match=says):
-            create("interplay", **setting)
+    @pytest.mark.parametrize("setting", [{"grader": "x"}, {"size": 0}, {"ops": "1"}])
+    def test_validate_refuses(self, create, setting):
+        from datamodules.reasoning_gym_dataset import ProblemsConfig
+
+        (name,) = setting
+        for refusing in (ProblemsConfig(**setting).validate, lambda: create("interplay", **setting)):
+            with pytest.raises(ValueError, match=name.removesuffix("s")):
+                refusing()
