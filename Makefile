@@ -6,6 +6,7 @@ FOUR_SEEDS = extrapolation process_rewards
 BIN = .venv/bin
 READY = .venv/.ready
 CONSUMERS = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$(wildcard tests/interop/requirements/*.txt))
+ELSEWHERE = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$(wildcard tests/interop/requirements/elsewhere/*.txt))
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
 export GOMP_SPINCOUNT = 3000
 
@@ -32,8 +33,9 @@ test: $(READY)
 test-long: $(READY)
 	$(BIN)/python -m pytest -m long
 
-interop: $(READY) $(CONSUMERS)
+interop: $(READY) $(CONSUMERS) $(ELSEWHERE)
 	$(BIN)/python -m pytest -m interop tests/interop
+	set -e; for ready in $(ELSEWHERE); do $$(dirname $$ready)/bin/python -m pytest -rs tests/test_elsewhere.py; done
 
 # torch with what it needs, then exactly the rest
 .venv-interop/%/.ready: tests/interop/requirements/%.txt
