@@ -72,8 +72,6 @@ def load(path: Path) -> ExpertIteration:
     spec = ExpertIteration(**raw | {"config": (path.parent / raw["config"]).resolve(), "keep": Filter(**raw.get("keep", {}))})
     if not spec.config.is_file():
         raise ValueError(f"{path}: config {spec.config} does not exist.")
-    if not Path(spec.start_from).exists():
-        raise ValueError(f"{path}: start_from {spec.start_from!r} does not exist; train it, or correct the path.")
     if spec.problems < 1 or spec.samples < 1 or not parse_ops(spec.ops):
         raise ValueError(f"{path}: problems={spec.problems} and samples={spec.samples} must be at least 1.")
     return spec
@@ -101,6 +99,8 @@ class Round:
 
 def run_rounds(spec: ExpertIteration, out: Path, seed: int) -> list[Round]:
     """Run every round that is not done; return those that sampled, of which the last may have failed the gate."""
+    if not Path(spec.start_from).exists():
+        raise ValueError(f"iterate: start_from {spec.start_from!r} does not exist; train it, or correct the path.")
     rounds: list[Round] = []
     sampler = spec.start_from
     for op in parse_ops(spec.ops):
@@ -138,8 +138,8 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
     if (current.folder / "round.json").is_file():
         if current.found.get("asked", wanted) != wanted:  # rounds of earlier versions do not say
             raise ValueError(
-                f"iterate: {current.folder} holds a round of other settings ({current.found['asked']}, not {wanted}); give another "
-                "--out, or remove the folder."
+                f"iterate: {current.folder} holds a round of other settings ({current.found['asked']}, not {wanted}); give "
+                "another --out, or remove the folder."
             )
         return
     asked = {
