@@ -20,8 +20,7 @@ def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
         "problem": example.problem, "question": example.question, "solution": example.solution, "op": cell.op, "id": example.id,
         "template": cell.context, "mode": cell.mode, "length": "zero_context", "d": depth,
     }  # fmt: skip
-    # readers know the modulus of a shipped context by its name
-    return row if modulus is None or cell.context in context_names() else row | {"modulus": modulus}
+    return row if modulus is None else row | {"modulus": modulus}
 
 
 def to_example(row: object, stem: str, number: int) -> Example:
