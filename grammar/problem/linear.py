@@ -6,9 +6,10 @@ their integers are, and `decode` gives a and b back. Numbers are bounded (`MAX_N
 reach X; a product of two forms in x overshoots `TOP` and is seen as what it is: not linear.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from math import gcd
 
 MAX_DIGITS = 9  # digits of a number in a text
 MAX_NUMBER = 10**MAX_DIGITS - 1
@@ -62,6 +63,7 @@ def in_bounds(code: float) -> bool:
 
 
 Number = Fraction | int
+Row = Mapping[str, int]  # as a linear form, modulo a number
 
 
 class LinearForm(dict[str, Number]):
@@ -96,19 +98,67 @@ def simplified(terms: dict[str, Number]) -> LinearForm | Number:
     return form if form.keys() - {""} else form.get("", 0)
 
 
-def eliminate(equations: Iterable[LinearForm | Number], modulus: int | None) -> dict[str, LinearForm | Number] | None:
+def reduced(form: LinearForm | Number, modulus: int | None) -> LinearForm | Number:
+    """A form modulo a number, if there is one."""
+    if modulus is None:
+        return form
+    if not isinstance(form, LinearForm):
+        return form % modulus
+    return simplified({name: factor % modulus for name, factor in form.items()})
+
+
+def eliminate(equations: Iterable[LinearForm]) -> dict[str, LinearForm | Number] | None:
     """Solves forms that are zero: name -> what it equals; None if they contradict each other."""
     solution: dict[str, LinearForm | Number] = {}
     for equation in equations:
         rest = substitute(equation, solution)
         if not isinstance(rest, LinearForm):
-            if rest % modulus if modulus else rest:
+            if rest:
                 return None
             continue
         name = next(filter(None, rest))
         expressed = (rest - LinearForm({name: rest[name]})) * (-1 / Fraction(rest[name]))
         solution = {known: substitute(form, {name: expressed}) for known, form in solution.items()} | {name: expressed}
     return solution
+
+
+def solve_modulo(form: LinearForm | Number, equations: Sequence[LinearForm], modulus: int) -> LinearForm | Number | None:
+    """What a form equals where others are zero modulo a number: a number, or itself if that is open; None if they contradict.
+
+    Unknowns are eliminated one by one, by Euclid's algorithm on their factors. Of the row that keeps an unknown, the multiple
+    without it stays: so the rows that are left are all that follows without it.
+    """
+    asked = ";"  # the form, as an unknown of its own; no name
+    rows = [reduced(LinearForm({asked: -1}) + form, modulus), *equations]
+    *others, last = *dict.fromkeys(name for row in rows for name in row if name not in ("", asked)), asked
+    for name in others:
+        _, rows = _without(name, rows, modulus)
+    pivot, rows = _without(last, rows, modulus)
+    if any(row.get("", 0) for row in rows):
+        return None
+    if pivot is None or gcd(pivot[asked], modulus) != 1:
+        return form if isinstance(form, LinearForm) else LinearForm({asked: 1})
+    return -pivot.get("", 0) * pow(pivot[asked], -1, modulus) % modulus
+
+
+def _without(name: str, rows: Sequence[Row], modulus: int) -> tuple[Row | None, list[Row]]:
+    """A row with the unknown, if any, and rows without it, which together say what the given ones say."""
+    pivot, rest = None, []
+    for row in rows:
+        if pivot is None and row.get(name):
+            pivot, row = row, {}
+        while row.get(name):
+            pivot, row = row, _less(pivot, pivot[name] // row[name], row, modulus)
+        rest.append(row)
+    if pivot is not None:
+        rest.append(_less({}, -(modulus // gcd(pivot[name], modulus)), pivot, modulus))
+    return pivot, [row for row in rest if row]
+
+
+def _less(row: Row, times: int, other: Row, modulus: int) -> Row:
+    """A row less a multiple of another."""
+    found = {name: (row.get(name, 0) - times * other.get(name, 0)) % modulus for name in {*row, *other}}
+    return {name: factor for name, factor in found.items() if factor}
 
 
 def substitute(form: LinearForm | Number, solution: dict[str, LinearForm | Number]) -> LinearForm | Number:
