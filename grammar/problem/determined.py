@@ -4,15 +4,14 @@ A quantity whose definition depends on a cycle is ignored. A total is the sum of
 anywhere. What is mentioned but not defined is free. Two statements about one quantity are two equations.
 """
 
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Protocol
 
-from grammar.problem.linear import Linear, LinearForm, Number, decode, eliminate, reduced, solve_modulo, substitute
+from grammar.problem.linear import Linear, decode
 from grammar.problem.quantity import Quantity, topological
+from grammar.problem.system import LinearForm, TooLarge, reduced, solve
 
 _MAX_FREE = 64  # free quantities in its equations and the question; more are not solved for
-_MAX_TERMS = 1 << 13  # terms of its equations; more are not solved
 Verdict = tuple[Fraction | int | None, str | None]
 
 
@@ -50,18 +49,23 @@ def verdict_of(graph: Stated) -> Verdict:
     if any(not isinstance(equation, LinearForm) and equation for equation in equations):
         return None, "two statements contradict each other"
     equations = [equation for equation in equations if isinstance(equation, LinearForm)]
-    if sum(map(len, equations)) > _MAX_TERMS:
-        return None, f"its {len(equations)} equations are too many to solve"
-    return _solved(graph, forms[asked], equations)
+    try:
+        found = solve(forms[asked], equations, graph.modulus)
+    except TooLarge as error:
+        return None, str(error)
+    if isinstance(found, str):
+        missing = "a definition is missing" if graph.undefined else "nothing else is known of what depends on it"
+        return None, f"{asked!r} stays free: {missing}" if found == "open" else "two statements contradict each other"
+    return _conclude(graph, found)
 
 
-def _linear_forms(graph: Stated) -> tuple[dict[str, LinearForm | Number], int]:
+def _linear_forms(graph: Stated) -> tuple[dict[str, LinearForm | int], int]:
     """Name -> what it is in free quantities, for what question and equations need; and how many those are: none if too many."""
     goals = dict.fromkeys((graph.question, *(name for s in graph.restated for name in (s.name, *s.parents))))
     names = topological(graph.quantities, goals, graph.undefined)
     needed = {parent for name in names for parent in graph.quantities[name].parents}.union(names, goals)
     free = [name for name in graph.free if name in needed]
-    forms: dict[str, LinearForm | Number] = {name: LinearForm({name: 1}) for name in free}
+    forms: dict[str, LinearForm | int] = {name: LinearForm({name: 1}) for name in free}
     for name in names if len(free) <= _MAX_FREE else ():
         form = graph.quantities[name].linear(forms) if name not in forms else None
         if form is not None:
@@ -69,22 +73,8 @@ def _linear_forms(graph: Stated) -> tuple[dict[str, LinearForm | Number], int]:
     return forms, len(free)
 
 
-def _solved(graph: Stated, form: LinearForm | Number, equations: Sequence[LinearForm]) -> Verdict:
-    """The verdict on what the question equals, where some forms are zero."""
-    if graph.modulus is not None:
-        found = solve_modulo(form, equations, graph.modulus)
-    else:
-        solution = eliminate(equations)
-        found = None if solution is None else substitute(form, solution)
-    return (None, "two statements contradict each other") if found is None else _conclude(graph, found)
-
-
-def _conclude(graph: Stated, found: LinearForm | Number) -> Verdict:
-    """The verdict, from what the question equals."""
-    if isinstance(found, LinearForm):
-        reached = "a definition is missing" if graph.undefined else "nothing else is known of what depends on it"
-        return None, f"{next(filter(None, found))!r} stays free: {reached}"
-    value = Fraction(found)
+def _conclude(graph: Stated, value: Fraction | int) -> Verdict:
+    """The verdict on what the question equals."""
     if value.denominator != 1:
         return value, f"{graph.question!r} would be {value}, which is no integer"
-    return (value if graph.modulus is None else value % graph.modulus), None
+    return int(value), None

@@ -17,7 +17,7 @@ from functools import cached_property
 
 from grammar.problem.determined import Verdict, verdict_of
 from grammar.problem.linear import MAX_VALUE, NAN, TOP, Linear, X, decode, in_bounds
-from grammar.problem.names import Name, read_name
+from grammar.problem.names import TOTAL, Name, read_name
 from grammar.problem.quantity import Quantity, topological
 
 _MOST_SEARCHED = 10**8  # characters to look for names in, times names
@@ -60,7 +60,7 @@ class Graph:
         for name in self.mentioned:
             held = chosen.get(name)
             # a total is never in a problem's text, but in a graph read from a solution
-            if read_name(name).kind == "total" and (held is None or held.form.stated):
+            if name.startswith(TOTAL) and (held is None or held.form.stated):
                 held = self.total(name) or held
             if held is not None:
                 found[name] = held
@@ -94,11 +94,16 @@ class Graph:
         return tuple(names)
 
     @cached_property
+    def _names(self) -> list[Name]:
+        """The names mentioned, taken apart."""
+        return [*map(read_name, self.mentioned)]
+
+    @cached_property
     def _places(self) -> tuple[dict[str, list[str]], dict[str, list[Name]], dict[str, list[set[str]]]]:
         """Place -> counts mentioned there; place -> averages there; the words of what averages count, by the rarest of them."""
         counts: dict[str, list[str]] = {}
         averages: dict[str, list[Name]] = {}
-        for name in map(read_name, self.mentioned):
+        for name in self._names:
             if name.kind == "count":
                 counts.setdefault(name.place, []).append(name.text)
             elif name.kind == "average":
@@ -114,7 +119,7 @@ class Graph:
     def terms(self) -> int:
         """How many quantities its totals add up, all together."""
         counts, averages, _ = self._places
-        totals = [name.place for name in map(read_name, self.mentioned) if name.kind == "total"]
+        totals = [name.place for name in self._names if name.kind == "total"]
         return sum(len(counts.get(place, ())) + len(averages.get(place, ())) for place in totals)
 
     def total(self, name: str) -> Quantity | None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from grammar.problem.forms import FORMS, OPERATIONS, SCALES, StatementForm
-from grammar.problem.linear import MAX_NUMBER, MAX_VALUE, LinearForm, Number
+from grammar.problem.linear import MAX_NUMBER, MAX_VALUE
 from grammar.problem.names import read_name
+from grammar.problem.system import LinearForm
 
 Rule = str  # the name of a statement form: "given", "copy", "sum", "difference", "total", "products", "unknown"
 Scale = Literal["plus", "times"]
@@ -89,7 +90,7 @@ class Quantity:
         drawn, known = ([of[parent] for parent in self.parents] for of in (points, codes))
         return self._scaled(self.form.formula(drawn, known, self.constant))
 
-    def linear(self, forms: Mapping[str, LinearForm | Number]) -> LinearForm | Number | None:
+    def linear(self, forms: Mapping[str, LinearForm | int]) -> LinearForm | int | None:
         """What it is in free quantities, from what its parents are; None if that is not linear, or not within bounds."""
         if any(parent not in forms for parent in self.parents):
             return None
