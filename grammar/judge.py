@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import sys
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -62,7 +63,8 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
     """
     if not isinstance(row, dict):
         raise ValueError(f"expected an object, found {type(row).__name__}")
-    modulus = field(row, "modulus", int) or modulus
+    own = field(row, "modulus", int)
+    modulus = own if own is not None else modulus
     graph, basis, well_posed, unread = authority(row, modulus)
     response = field(row, "response", str)
     if response is None and row.get("solution") is None:
@@ -80,6 +82,18 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
         "nodes": facts["nodes"],
         "errors": facts["errors"],
     }
+
+
+def read_row(line: str | bytes) -> object:
+    """The JSON of a line.
+
+    Raises:
+        ValueError: if it is none, or too deep to read.
+    """
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply; expected an object of texts and numbers") from None
 
 
 def field(row: Row, key: str, kind: type) -> Any:
@@ -125,10 +139,10 @@ def _judge_line(
     """The line's number, its verdict, and why it has none."""
     number, line = item
     try:
-        row = json.loads(line)
+        row = read_row(line)
         context = row.get("template") if isinstance(row, dict) else None
         return number, judge_row(row, grader, modulus or moduli.get(str(context))), ""
-    except (ValueError, RecursionError) as error:  # JSON, problem and trace errors; json recurses on deep nesting
+    except ValueError as error:  # JSON, problem and trace errors
         return number, None, str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
@@ -181,7 +195,8 @@ def main(
         if arguments.out is not None:
             partial_file = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        lines = ((n, line.decode(errors="replace")) for n, line in lines_of(arguments.file) if line.strip())
+        numbered = ((n, line.removeprefix(BOM_UTF8) if n == 1 else line) for n, line in lines_of(arguments.file))
+        lines = ((n, line.decode(errors="replace")) for n, line in numbered if line.strip())
         tally = _write(_judge_all(lines, arguments, moduli or {}), partial_file, arguments)
         if partial_file is not None:
             partial_file.replace(arguments.out)
