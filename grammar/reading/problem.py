@@ -86,8 +86,10 @@ def read_problem(problem: str, question: str = "", *, modulus: int | None = None
 
 def _cut(text: str, language: ProblemLanguage) -> list[str]:
     """The sentences of a problem, without their full stops."""
-    if text.count(_PLAIN_STOP) == text.count(". The ") and "\n" not in text:
-        return text.split(_PLAIN_STOP)
+    pieces, stops = text.split(_PLAIN_STOP), language.stop.match
+    odd = (piece for piece in pieces if piece and not piece.startswith("The "))
+    if "\n" not in text and all(stops(_PLAIN_STOP + piece) for piece in odd):
+        return pieces
     return [sentence.strip() for sentence in language.stop.split(text)]
 
 
@@ -99,7 +101,11 @@ def _statements(language: ProblemLanguage, sentences: list[str]) -> tuple[tuple[
     """
     statements, unread, left = [], [], _MAX_TRIED
     kinds: dict[tuple, bool] = {}  # key -> whether `problem.lark` accepts the sentences of it
+    refused: set[str] = set()
     for index, text in enumerate(sentences):
+        if text in refused:
+            unread.append(Unread(index, text))
+            continue
         key, quantity = language.cut(text)[0], None
         new = key not in kinds
         left -= new and len(text) + _TRY
@@ -113,10 +119,11 @@ def _statements(language: ProblemLanguage, sentences: list[str]) -> tuple[tuple[
                     kinds[key] = False
             except ValueError:  # a bad name
                 pass
-        if quantity is None:
-            unread.append(Unread(index, text))
-        else:
+        if quantity is not None:
             statements.append(quantity)
+        else:
+            refused.add(text)
+            unread.append(Unread(index, text))
     return tuple(statements), tuple(unread)
 
 

@@ -33,7 +33,7 @@ class ProblemLanguage(Language):
         super().__init__("problem.lark", forms)
         self.shapes: dict[tuple, Shape] = {}
         self.stop = re.compile(self.regexp("_STOP") + self.blank)
-        self._pieces = self.cutter("sentence").finditer
+        self._pieces = self.cutter("sentence")
         self.cut = lru_cache(maxsize=1 << 13)(self._cut)
         self.sentence = lru_cache(maxsize=1 << 13)(self._sentence)
         self.question = lru_cache(maxsize=1 << 14)(self._question)
@@ -41,9 +41,9 @@ class ProblemLanguage(Language):
     def _cut(self, text: str) -> tuple[tuple | None, list[str], int | None]:
         """A sentence's key (None if the cutter cannot cut all of it), its names and its number."""
         key, names, constant, at = [], [], None, 0
-        for match in self._pieces(text):
+        for match in iter(self._pieces.scanner(text).match, None):
             kind = match.lastgroup
-            if match.start() != at or match.end() == at:
+            if match.end() == at:
                 break
             at = match.end()
             key += match[1], kind
