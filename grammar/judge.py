@@ -221,6 +221,7 @@ def _write(judged: Iterable, out: Path | None, arguments: argparse.Namespace) ->
                 continue
             tally.update({key: verdict[key] for key in ("accepted", "answer_correct", "process_accuracy")})
             tally.update(rows=1, gold=verdict["basis"] == "gold", ill=verdict["well_posed"] is False)
+            tally.update(unread=len(verdict["unread"]))
             sink.write(json.dumps(verdict, ensure_ascii=False) + "\n")
     return tally
 
@@ -234,5 +235,6 @@ def _summary(tally: Counter[str], grader: str) -> int:
         print(f"process accuracy  {tally['process_accuracy'] / rows:.4f}")
         print(f"judged by gold    {tally['gold']}")
         print(f"not well posed    {tally['ill']}")
+        print(f"not understood    {tally['unread']} sentences")
     print(f"not judged        {tally['failed']}")
     return 1 if tally["failed"] else 0
