@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from grammar.checking.verify import verify
 from grammar.graders import grade
-from grammar.reading.parse import parse_problem, parse_response
+from grammar.reading.parse import parse_response
+from grammar.reading.problem import parse_problem
 
 
 def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:

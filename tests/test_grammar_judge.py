@@ -11,7 +11,7 @@ from grammar.adapters import compute_score, trl_reward
 from grammar.judge import judge_row, main
 from main import main as front_door
 
-FIELDS = {"id", "accepted", "answer_correct", "process_accuracy", "basis", "well_posed", "nodes", "errors"}
+FIELDS = {"id", "accepted", "answer_correct", "process_accuracy", "basis", "well_posed", "unread", "nodes", "errors"}
 
 
 @pytest.fixture
