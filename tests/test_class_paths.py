@@ -9,7 +9,7 @@ import callbacks
 import lightning_modules.rewards
 
 REWARDS = """
-    credit.Credit credit.Earned format.FormatPenalty length.LengthPenalty mixed.MixedReward noisy.NoisyVerifier
+    credit.Credit credit.Earned credit.NodeCredit format.FormatPenalty length.LengthPenalty mixed.MixedReward noisy.NoisyVerifier
     outcome.OutcomeReward process.ProcessReward released.ReleasedReward reward.Reward step_credit.StepCredit strict.StrictReward
     weighted_sum.WeightedSum
 """
