@@ -58,6 +58,7 @@ class ProblemFacts:
         self.end_bit = self._bits[graph.end]
         self.gold = graph.order
         self.gold_names = frozenset(graph.order)
+        self.computed = tuple(name for name in graph.order if graph.quantities[name].op > 1)
         self.perfect = tuple(NodeVerdict(name, "correct") for name in graph.order)
 
     def fact(self, name: str) -> Fact | None:

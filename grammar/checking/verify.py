@@ -88,7 +88,7 @@ def verify(trace: Trace, graph: Graph) -> Report:
         expected = "the problem determines no answer" if facts.answer is None else f"the answer is {facts.answer}"
         errors.append(StepError("answer", None, f"{trace.answer} is wrong: {expected}", trace.length, trace.length))
     if not errors and found.keys() >= facts.gold_names:
-        return Report(trace.answer, right, facts.perfect, 1.0, (), trace)
+        return Report(trace.answer, right, facts.perfect, 1.0, (), trace, facts.computed)
     nodes = []
     for name in facts.gold:
         status = _STATUS.get(found[name], "wrong_both") if name in found else "missing"
@@ -97,7 +97,7 @@ def verify(trace: Trace, graph: Graph) -> Report:
             errors.append(StepError("missing", None, f"{name!r} is never defined", trace.length, trace.length))
     correct = sum(node.status == "correct" for node in nodes)
     accuracy = correct / len(nodes) if nodes else 0.0
-    return Report(trace.answer, right, tuple(nodes), accuracy, tuple(errors), trace)
+    return Report(trace.answer, right, tuple(nodes), accuracy, tuple(errors), trace, facts.computed)
 
 
 class _Checker:

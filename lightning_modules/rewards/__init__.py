@@ -3,6 +3,7 @@
 import sys
 
 from lightning_modules.rewards import credit, penalties, reward
+from lightning_modules.rewards.computed_steps import ReasoningReward
 from lightning_modules.rewards.credit import Credit, Earned, NodeCredit, StepCredit
 from lightning_modules.rewards.noisy import NoisyVerifier
 from lightning_modules.rewards.penalties import FormatPenalty, LengthPenalty
@@ -11,7 +12,7 @@ from lightning_modules.rewards.reward import MixedReward, OutcomeReward, Process
 
 __all__ = [
     "Credit", "Earned", "FormatPenalty", "LengthPenalty", "MixedReward", "NodeCredit", "NoisyVerifier", "OutcomeReward",
-    "ProcessReward", "ReleasedReward", "Reward", "StepCredit", "StrictReward", "WeightedSum",
+    "ProcessReward", "ReasoningReward", "ReleasedReward", "Reward", "StepCredit", "StrictReward", "WeightedSum",
 ]  # fmt: skip
 
 # class paths of older configs: one module per class
