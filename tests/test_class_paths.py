@@ -9,9 +9,9 @@ import callbacks
 import lightning_modules.rewards
 
 REWARDS = """
-    credit.Credit credit.Earned format.FormatPenalty length.LengthPenalty mixed.MixedReward noisy.NoisyVerifier
-    outcome.OutcomeReward process.ProcessReward released.ReleasedReward reward.Reward step_credit.StepCredit strict.StrictReward
-    weighted_sum.WeightedSum
+    credit.Credit credit.Earned credit.NodeCredit format.FormatPenalty length.LengthPenalty mixed.MixedReward noisy.NoisyVerifier
+    outcome.OutcomeReward process.ProcessReward computed_steps.ReasoningReward released.ReleasedReward reward.Reward
+    step_credit.StepCredit strict.StrictReward weighted_sum.WeightedSum
 """
 CALLBACKS = """
     checkpoint.Checkpoint compute_budget.ComputeBudget compute_ledger.ComputeLedger edge_of_competence.EdgeOfCompetence

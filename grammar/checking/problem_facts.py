@@ -63,6 +63,7 @@ class ProblemFacts:
         self._implied: tuple[set[str], set[str]] | None = None
         self.gold = () if self.unsolvable else graph.order
         self.gold_names = frozenset(self.gold)
+        self.computed = tuple(name for name in self.gold if graph.definitions[name].op > 1)
         self.perfect = tuple(NodeVerdict(name, "correct") for name in self.gold)
         for name in self.gold:
             self._facts[name] = self._fact(name)

@@ -33,6 +33,7 @@ class Report(NamedTuple):
     process_accuracy: the share of `nodes` that is correct, 0 to 1.
     errors:           everything wrong with it; `executable` accepts if there is none.
     trace:            the solution.
+    computed:         those of `nodes` that come of two or more numbers; others only repeat one that the text states, or a node.
     """
 
     answer: int | None
@@ -41,6 +42,7 @@ class Report(NamedTuple):
     process_accuracy: float
     errors: tuple[StepError, ...]
     trace: Trace
+    computed: tuple[str, ...] = ()
 
     @property
     def steps(self) -> tuple[StepVerdict, ...]:

@@ -93,7 +93,7 @@ def verify(trace: Trace, graph: Graph) -> Report:
     if facts.unsolvable:
         errors.append(StepError("missing", None, "the answer follows from no equation in it alone", trace.length, trace.length))
     if not errors and found.keys() >= facts.gold_names:
-        return Report(trace.answer, right, facts.perfect, 1.0, (), trace)
+        return Report(trace.answer, right, facts.perfect, 1.0, (), trace, facts.computed)
     nodes = []
     for name in facts.gold:
         status = _STATUS.get(found[name], "wrong_both") if name in found else "missing"
@@ -102,7 +102,7 @@ def verify(trace: Trace, graph: Graph) -> Report:
             errors.append(StepError("missing", None, f"{name!r} is never defined", trace.length, trace.length))
     correct = sum(node.status == "correct" for node in nodes)
     accuracy = correct / len(nodes) if nodes else 0.0
-    return Report(trace.answer, right, tuple(nodes), accuracy, tuple(errors), trace)
+    return Report(trace.answer, right, tuple(nodes), accuracy, tuple(errors), trace, facts.computed)
 
 
 class _Checker:

@@ -67,7 +67,8 @@ def step_advantages(
     """A_t = sum over steps j that end at or after t of discount^(j - j(t)) (r_j - mean) / (std + eps).
 
     Mean and std are over all steps of the group; j(t) is the step of token t. With discount 1 these are the advantages of process
-    supervision in GRPO (arXiv:2402.03300, 4.1.3); with 0 a token gets that of its own step alone.
+    supervision in GRPO (arXiv:2402.03300, 4.1.3); with 0 a token gets that of its own step alone. Where most steps earn little,
+    more steps earn more than the mean, so a response gains by holding more of them; `node_advantages` has no such gain.
 
     Args:
         reward_BGT: [B, G, T] rewards of steps, at their last tokens.
@@ -87,9 +88,41 @@ def step_advantages(
     centred_BGT = shifted_BGT - shifted_BGT.sum(dim=(1, 2), keepdim=True) / count_B11.clamp(min=1)
     centred_BGT = torch.where(ends_BGT, centred_BGT, 0.0)
     variance_B11 = centred_BGT.square().sum(dim=(1, 2), keepdim=True) / (count_B11 - correction).clamp(min=1)
-    normal_BGT = centred_BGT / (variance_B11.sqrt() + eps)
-    advantage_BGT, later_BG = torch.zeros_like(reward_BGT), torch.zeros_like(reward_BGT[..., 0])
-    for t in reversed(range(reward_BGT.shape[-1])):
+    return _from_here_on(centred_BGT / (variance_B11.sqrt() + eps), ends_BGT, discount)
+
+
+def node_advantages(
+    reward_BGK: Tensor, place_BGK: Tensor, length: int, *, discount: float = 1.0, eps: float = 1e-6, correction: int = 0
+) -> Tensor:
+    """A_t = sum over places j at or after t of discount^(j - j(t)) z_j,  z_gk = (r_gk - mean_g r_k) / (std_g r_k + eps).
+
+    Reward k of a response is compared with reward k of the others alone, whatever else they hold. So a response that holds more
+    changes no baseline, and one that loses reward k loses advantage at and before its place, and nowhere gains.
+
+    Args:
+        reward_BGK: [B, G, K]: reward number k is about the same thing in all of a group, say one quantity.
+        place_BGK: [B, G, K] int64, the token of each; `length` for those to leave out.
+        length: T.
+        discount: of later places, in [0, 1]; rewards at one token have one place.
+        eps: reward units; equal rewards give exactly 0.
+        correction: std divides by G - correction.
+
+    Returns:
+        [B, G, T], no gradient; 0 after the last place.
+    """
+    (groups, size, count), (reward_BGK, place_BGK) = reward_BGK.shape, (reward_BGK.detach(), place_BGK.long())
+    alike_BKG = group_advantages(reward_BGK.transpose(1, 2).reshape(-1, size), eps=eps, correction=correction)
+    relative_BGK = alike_BKG.view(groups, count, size).transpose(1, 2)
+    empty_BGT = reward_BGK.new_zeros(groups, size, length + 1)
+    normal_BGT = empty_BGT.scatter_add(2, place_BGK, relative_BGK)[..., :length]
+    ends_BGT = empty_BGT.scatter(2, place_BGK, 1.0)[..., :length] > 0
+    return _from_here_on(normal_BGT, ends_BGT, discount)
+
+
+def _from_here_on(normal_BGT: Tensor, ends_BGT: Tensor, discount: float) -> Tensor:
+    """[B, G, T]: what is earned at the next end, plus `discount` times the same from there on."""
+    advantage_BGT, later_BG = torch.zeros_like(normal_BGT), torch.zeros_like(normal_BGT[..., 0])
+    for t in reversed(range(normal_BGT.shape[-1])):
         later_BG = torch.where(ends_BGT[..., t], normal_BGT[..., t] + discount * later_BG, later_BG)
         advantage_BGT[..., t] = later_BG
     return advantage_BGT

@@ -46,6 +46,6 @@ def token_at(ends: Sequence[int], character_end: int) -> int:
 
     Args:
         ends: see `CharacterEnds`.
-        character_end: at least 1, at most the length of the text; an incomplete character at its end belongs to the last token.
+        character_end: at least 1; beyond the text, and for an incomplete character at its end, it is the last token.
     """
     return min(bisect_left(ends, character_end), len(ends) - 1)

@@ -112,7 +112,8 @@ class RolloutCollector:
             parts = [self.reward(text, report) for text, report in zip(texts, found, strict=True)]
             own = slice(b * size, (b + 1) * size)
             credit = self._credit(rows[own], texts, found)
-            groups.append(Group(prompts.examples[b], ids, rows[own], logp_N[own], texts, found, parts, credit))
+            aligned = self.credit is not None and self.credit.aligned
+            groups.append(Group(prompts.examples[b], ids, rows[own], logp_N[own], texts, found, parts, credit, aligned))
         return groups
 
     def _randomness(self, prompts: PromptBatch) -> Randomness:

@@ -26,6 +26,7 @@ class Group:
     reports:     [G] verdicts.
     parts:       [G] rewards, by name of each part.
     credit:      [G] rewards of steps: (last token of the step, reward); or empty.
+    aligned:     whether reward number k is about the same thing in all G; see `Credit`.
     """
 
     example: Example
@@ -36,6 +37,7 @@ class Group:
     reports: list[Report]
     parts: list[dict[str, float]]
     credit: list[list[tuple[int, float]]] = field(default_factory=list)
+    aligned: bool = False
 
     @property
     def rewards(self) -> list[float]:
@@ -45,7 +47,9 @@ class Group:
     @property
     def varies(self) -> bool:
         """Whether completions, or steps, differ in reward; otherwise nothing can be learned from the group."""
-        return len(set(self.rewards)) > 1 or len({reward for places in self.credit for _, reward in places}) > 1
+        earned = [[reward for _, reward in places] for places in self.credit]
+        compared = zip(*earned, strict=True) if self.aligned else [[reward for row in earned for reward in row]]
+        return any(len(set(rewards)) > 1 for rewards in (self.rewards, *compared))
 
 
 @dataclass(slots=True)
@@ -57,6 +61,8 @@ class Experience:
     reward_NT:  the completion's reward, at its last token, less penalties of tokens.
     credit_NT:  rewards of steps, at their last tokens.
     ends_NT:    bool, where steps end.
+    earned_NK:  rewards of steps, K of each row, padded with 0.
+    place_NK:   their positions, padded with T.
     logp_N:     log-probability of each completion according to the sampler, nats.
     group_size: G.
     """
@@ -66,6 +72,8 @@ class Experience:
     reward_NT: Tensor
     credit_NT: Tensor
     ends_NT: Tensor
+    earned_NK: Tensor
+    place_NK: Tensor
     logp_N: Tensor
     group_size: int
 
@@ -73,6 +81,10 @@ class Experience:
     def rewards_BG(self) -> Tensor:
         """[B, G] reward of each completion, without its steps."""
         return self.reward_NT.sum(dim=1).view(-1, self.group_size)
+
+    def by_group(self, rows_N: Tensor) -> Tensor:
+        """[N, ...] -> [B, G, ...]."""
+        return rows_N.unflatten(0, (-1, self.group_size))
 
 
 @dataclass(slots=True)
@@ -125,15 +137,19 @@ def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
     end_N1 = first_N1 + length_N1
     reward_N1 = torch.tensor([[reward] for group in groups for reward in group.rewards], dtype=torch.float32)
     reward_NT = torch.where(target_T == end_N1 - 1, reward_N1, 0.0)
-    credit_NT, ends_NT = torch.zeros_like(reward_NT), torch.zeros_like(reward_NT, dtype=torch.bool)
-    for n, places in enumerate(places for group in groups for places in group.credit or [[]] * len(group.completions)):
-        for token, reward in places:
-            t = len(pairs[n][0]) + token - 1  # the position that predicts it
-            credit_NT[n, t] += reward
-            ends_NT[n, t] = True
+    rows = [places for group in groups for places in group.credit or [[]] * len(group.completions)]
+    earned_NK = pad_sequence([torch.tensor([reward for _, reward in row], dtype=torch.float32) for row in rows], batch_first=True)
+    places = [[len(prompt) - 1 + token for token, _ in row] for (prompt, _), row in zip(pairs, rows, strict=True)]  # predict them
+    place_NK = pad_sequence(
+        [torch.tensor(row, dtype=torch.int64) for row in places], batch_first=True, padding_value=len(target_T)
+    )
+    wider_NT = torch.zeros(len(pairs), len(target_T) + 1)
+    credit_NT = wider_NT.scatter_add(1, place_NK, earned_NK)[:, :-1]
+    ends_NT = wider_NT.scatter(1, place_NK, 1.0)[:, :-1] > 0
     mask_NT = (target_T >= first_N1) & (target_T < end_N1)
     logp_N = torch.tensor([logp for group in groups for logp in group.logp])
-    return Experience(tokens_NT, mask_NT, reward_NT, credit_NT, ends_NT, logp_N, len(groups[0].completions))
+    size = len(groups[0].completions)
+    return Experience(tokens_NT, mask_NT, reward_NT, credit_NT, ends_NT, earned_NK, place_NK, logp_N, size)
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:

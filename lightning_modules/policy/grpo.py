@@ -14,6 +14,7 @@ from lightning_modules.formulas import (
     constant_length_mean,
     group_advantages,
     leave_one_out_advantages,
+    node_advantages,
     sequence_mean,
     sequence_token_log_ratio,
     step_advantages,
@@ -28,7 +29,8 @@ from lightning_modules.rewards import Reward
 class GRPOModule(PolicyModule):
     """maximise  E[ min(rho A, clip(rho, 1-low, 1+high) A) ] - beta KL(pi || ref),  rho = pi / pi_old,  A = (r - mean) / std.
 
-    With `credit`, the advantage of a token includes those of its own and later steps (section 4.1.3 of the paper).
+    With `credit`, the advantage of a token includes those of its own and later steps (section 4.1.3 of the paper; with aligned
+    credit each is relative to the same quantity in the group, `node_advantages`).
     A variant overrides `advantages`, `log_ratio` or `mean`.
     """
 
@@ -88,11 +90,12 @@ class GRPOModule(PolicyModule):
         advantage_NT = self.advantages(experience.rewards_BG).flatten()[:, None] * experience.mask_NT
         if self.collector.credit is None:
             return advantage_NT
-        shape = (-1, experience.group_size, experience.mask_NT.shape[1])
-        steps_BGT = step_advantages(
-            experience.credit_NT.view(shape), experience.ends_NT.view(shape), discount=self.step_discount,
-            correction=self.std_correction,
-        )  # fmt: skip
+        rule = {"discount": self.step_discount, "correction": self.std_correction}
+        if self.collector.credit.aligned:
+            earned_BGK, place_BGK = map(experience.by_group, (experience.earned_NK, experience.place_NK))
+            steps_BGT = node_advantages(earned_BGK, place_BGK, advantage_NT.shape[1], **rule)
+        else:
+            steps_BGT = step_advantages(*map(experience.by_group, (experience.credit_NT, experience.ends_NT)), **rule)
         return advantage_NT + steps_BGT.flatten(0, 1) * experience.mask_NT
 
 

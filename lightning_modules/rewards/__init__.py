@@ -3,15 +3,16 @@
 import sys
 
 from lightning_modules.rewards import credit, penalties, reward
-from lightning_modules.rewards.credit import Credit, Earned, StepCredit
+from lightning_modules.rewards.computed_steps import ReasoningReward
+from lightning_modules.rewards.credit import Credit, Earned, NodeCredit, StepCredit
 from lightning_modules.rewards.noisy import NoisyVerifier
 from lightning_modules.rewards.penalties import FormatPenalty, LengthPenalty
 from lightning_modules.rewards.released import ReleasedReward
 from lightning_modules.rewards.reward import MixedReward, OutcomeReward, ProcessReward, Reward, StrictReward, WeightedSum
 
 __all__ = [
-    "Credit", "Earned", "FormatPenalty", "LengthPenalty", "MixedReward", "NoisyVerifier", "OutcomeReward", "ProcessReward",
-    "ReleasedReward", "Reward", "StepCredit", "StrictReward", "WeightedSum",
+    "Credit", "Earned", "FormatPenalty", "LengthPenalty", "MixedReward", "NodeCredit", "NoisyVerifier", "OutcomeReward",
+    "ProcessReward", "ReasoningReward", "ReleasedReward", "Reward", "StepCredit", "StrictReward", "WeightedSum",
 ]  # fmt: skip
 
 # class paths of older configs: one module per class
