@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from grammar.checking.verify import verify
 from grammar.graders import grade
 from grammar.reading.parse import parse_response
-from grammar.reading.problem import parse_problem
+from grammar.reading.problem import parse_problem, read_problem
 
 
 def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
@@ -41,5 +41,7 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_
 
 
 def _score(response: str, problem: str, question: str, grader: str, modulus: int | None = None) -> float:
-    graph = parse_problem(problem, question, modulus=modulus)
+    graph, unread = read_problem(problem, question, modulus=modulus)
+    if unread and graph.may_depend_on([sentence.text for sentence in unread]):
+        graph = parse_problem(problem, question, modulus=modulus)  # which says what is wrong with the first
     return float(grade(verify(parse_response(response), graph), grader))

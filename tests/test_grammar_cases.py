@@ -163,8 +163,8 @@ NAMES = [
 def test_a_name_is_what_stands_where_a_name_stands(name):
     problem = (
         f"The number of {name} equals 3. The number of b in D.C. equals 2 times the number of {name}. The number of c in St. "
-        f"Louis equals the sum of the number of {name} and the number of b in D.C.. The number of e equals the difference between the "
-        f"number of c in St. Louis and the number of {name}."
+        f"Louis equals the sum of the number of {name} and the number of b in D.C.. The number of e equals the difference "
+        f"between the number of c in St. Louis and the number of {name}."
     )
     graph = parse_problem(problem, "How many e are there?")
     assert graph.mentioned == (name, "b in D.C.", "c in St. Louis", "e") and graph.answer == 6
