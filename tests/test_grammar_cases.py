@@ -1,4 +1,4 @@
-"""Cases that a red team found, each with the right verdict, and the kinds that they belong to."""
+"""Responses that were judged wrongly once, each with the right verdict, and the kinds that they belong to."""
 
 import json
 import re
