@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from grammar.checking.verify import verify
 from grammar.graders import grade
 from grammar.reading.parse import parse_response
-from grammar.reading.problem import parse_problem
+from grammar.reading.problem import parse_problem, read_problem
 
 
 def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
@@ -42,5 +42,7 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_
 
 def score(response: str, problem: str, question: str, grader: str, modulus: int | None = None) -> float:
     """1.0 if the grader accepts a response to a problem, else 0.0; without `question`, the problem's last sentence is it."""
-    graph = parse_problem(problem, question, modulus=modulus)
+    graph, unread = read_problem(problem, question, modulus=modulus)
+    if unread and graph.may_depend_on([sentence.text for sentence in unread]):
+        graph = parse_problem(problem, question, modulus=modulus)  # which says what is wrong with the first
     return float(grade(verify(parse_response(response), graph), grader))

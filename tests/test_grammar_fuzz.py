@@ -21,6 +21,6 @@ def test_what_was_judged_before_changes_no_report():
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1800)
-def test_a_million_judgements_in_random_order_differ_from_none_of_a_reader_that_knows_nothing():
-    assert differences(1_000_000, seed=2) == []
+def test_what_was_judged_before_changes_no_report_of_many():
+    """`python -m benchmarks.judging_order --size 1000000` judges more."""
+    assert differences(100_000, seed=2) == []

@@ -118,8 +118,8 @@ class Graph:
     @cached_property
     def terms(self) -> int:
         """How many quantities its totals add up, all together."""
-        counts, averages, _ = self._places
         totals = [name.place for name in self._names if name.kind == "total"]
+        counts, averages, _ = self._places
         return sum(len(counts.get(place, ())) + len(averages.get(place, ())) for place in totals)
 
     def total(self, name: str) -> Quantity | None:
@@ -177,12 +177,10 @@ class Graph:
             definitions[x], codes[x] = Quantity(x, "unknown"), X
         given = {s.name: s for s in reversed(self.restated) if s.rule == "given"}
         most = TOP if self.unknown is not None else MAX_VALUE  # forward, no solution computes with x
+        open_ones = {name for name in self.free if name != x}
         for name in self.sorted_names:
-            quantity = definitions[name]
             try:
-                code = (
-                    quantity.compute(codes, self.modulus) if quantity.parents or quantity.rule != "unknown" or name == x else NAN
-                )
+                code = definitions[name].compute(codes, self.modulus) if name not in open_ones else NAN
             except KeyError:  # a parent has no value
                 code = NAN
             if name in given and not (in_bounds(code) and -most <= code <= most):

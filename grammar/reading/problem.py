@@ -79,17 +79,18 @@ def read_problem(problem: str, question: str = "", *, modulus: int | None = None
         graph = Graph(statements, asked, modulus)
     except ValueError as error:
         raise ProblemSyntaxError(f"problem: {error}") from error
-    if graph.terms > MAX_TERMS:
+    if len(graph.mentioned) > 1024 and graph.terms > MAX_TERMS:  # 512 totals of 512 quantities have as many
         raise ProblemSyntaxError(f"problem: its totals add up {graph.terms} quantities; at most {MAX_TERMS} are read.")
     return graph, unread
 
 
 def _cut(text: str, language: ProblemLanguage) -> list[str]:
     """The sentences of a problem, without their full stops."""
-    pieces, stops = text.split(_PLAIN_STOP), language.stop.match
-    odd = (piece for piece in pieces if piece and not piece.startswith("The "))
-    if "\n" not in text and all(stops(_PLAIN_STOP + piece) for piece in odd):
-        return pieces
+    pieces = text.split(_PLAIN_STOP)
+    if "\n" not in text:
+        odd = [piece for piece in pieces if piece and not piece.startswith("The ")]
+        if all(language.stop.match(_PLAIN_STOP + piece) for piece in odd):
+            return pieces
     return [sentence.strip() for sentence in language.stop.split(text)]
 
 
@@ -112,7 +113,7 @@ def _statements(language: ProblemLanguage, sentences: list[str]) -> tuple[tuple[
         if left >= 0 if new else kinds[key]:
             try:
                 quantity = language.sentence(text)
-                if new and language.settles(text, quantity):
+                if new and (key in language.shapes or language.settles(text, quantity)):
                     kinds[key] = True
             except UnexpectedInput:
                 if key is not None:
