@@ -21,6 +21,7 @@ ADDED = {
     ("model", "kl", "bounds"): [0.0, float("inf")],
     ("model", "lora"): None,
     ("model", "gradient_checkpointing"): False,
+    ("data", "graph", "balanced"): False,
 }
 _FLAG = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)(?==|$)")
 
