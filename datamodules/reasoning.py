@@ -1,11 +1,11 @@
 """The base of all data modules: a tokenizer, endless synthetic examples, and held-out problems for evaluation."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from lightning import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from datamodules.files.jsonl import to_example
+from datamodules.files.overlap import KnownProblems, Overlap
 from datamodules.files.row_source import BadRows, Files, RowSource, to_solved
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
@@ -45,6 +46,7 @@ class HeldOut:
         files: JSONL files, folders or globs of problems instead of synthetic ones (see `jsonl`); `bands` only group them.
         bad_rows: of `files`: "raise" at the first, or "skip" and count.
         predict_split: split that `predict` reads; "train" to sample solutions to learn from.
+        overlap: of `files` with the data's `files.train`: "refuse" if a problem is in both, or "allow" and say how many.
     """
 
     bands: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +59,7 @@ class HeldOut:
     files: Sequence[str] = ()
     bad_rows: BadRows = "raise"
     predict_split: Literal["train", "validation", "test"] = "test"
+    overlap: Overlap = "refuse"
 
     def __post_init__(self) -> None:
         for name, ops in self.bands.items():
@@ -66,6 +69,8 @@ class HeldOut:
                     f"held_out: a band cannot be called {name!r}; use letters, digits, spaces and - _ . + ( ), and neither `all` "
                     "nor `opN`, which name other results."
                 )
+        if self.overlap not in get_args(Overlap):
+            raise ValueError(f"held_out: overlap={self.overlap!r} is unknown; choose from {list(get_args(Overlap))}.")
         if min(self.problems, self.validation_problems, self.batch_size) < 1:
             raise ValueError(
                 f"held_out: problems={self.problems}, validation_problems={self.validation_problems} and batch_size="
@@ -125,13 +130,26 @@ class ReasoningDataModule(LightningDataModule):
             tokens = self._mean_tokens()
             examples = shares.reweighted({cell: weight / tokens[cell] for cell, weight in shares.weights.items()})
             self.synthesis = replace(self.synthesis, mixture=examples)
-        self.rows = self._open(files.train, files.bad_rows, self.read_row) if files.train else None
+        self.rows = self._training_rows() if files.train else None
         self.source = self.rows or self.synthesis
         cells, intended = (self.rows.cells, None) if self.rows else (shares.cells, shares.weights)
         self.drawn = MixtureCounts(cells, intended, share_of)
 
-    def _open(self, sources: Sequence[str], bad_rows: BadRows, read: Callable[[object, str, int], Any]) -> RowSource:
-        rows = RowSource(sources, seed=self.synthesis.seed, bad_rows=bad_rows, read=read)
+    def _training_rows(self) -> RowSource:
+        """The rows of `files.train`, none of which may be evaluated on."""
+        known = KnownProblems(self._from_files) if self.held_out.files else ()
+        rows = self._open(self.files.train, self.files.bad_rows, self.read_row, known)
+        if rows.found:
+            said = f"files.train: {len(rows.found)} of {len(rows)} rows are problems of `held_out.files` (first: {rows.found[0]})"
+            if self.held_out.overlap == "refuse":
+                raise ValueError(f"{said}; take them out, or set `data.init_args.held_out.overlap: allow`.")
+            rank_zero_warn(f"{said}; evaluations say less than they seem to.")
+        return rows
+
+    def _open(
+        self, sources: Sequence[str], bad_rows: BadRows, read: Callable[[object, str, int], Any], known: Container[Any] = ()
+    ) -> RowSource:
+        rows = RowSource(sources, seed=self.synthesis.seed, bad_rows=bad_rows, read=read, known=known)
         if rows.skipped:
             rank_zero_warn(f"{', '.join(map(str, sources))}: {rows.skipped} bad rows left out, {len(rows)} read.")
         return rows

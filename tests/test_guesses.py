@@ -28,7 +28,8 @@ def read(example) -> dict[str, float]:
     largest = max(given)
     return {
         "largest": largest, "half": largest / 2, "third": largest / 3, "last": given[-1], "first": given[0],
-        "smallest": min(given), "most frequent": most_common(given), "first of all": numbers[0], "last of all": numbers[-1], "sum": sum(given),
+        "smallest": min(given), "most frequent": most_common(given), "first of all": numbers[0], "last of all": numbers[-1],
+        "sum": sum(given),
         "sum of all": sum(numbers), "at the place": sum(here), "sentences": text.count("."), "twice": 2 * largest,
     }  # fmt: skip
 
