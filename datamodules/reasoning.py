@@ -18,13 +18,14 @@ from datamodules.files.row_source import BadRows, Files, RowSource, to_solved
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
-from datamodules.problems.splits import canonical_hash
+from datamodules.problems.splits import canonical_hash, most_different
 from datamodules.problems.synthesis import Example, Synthesis, TrainingText
 from datamodules.rows.documents import PromptBatch, encode, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts, ShareOf
 from datamodules.rows.tokenizer import TokenizerSettings, load_tokenizer
 
 MEASURED = 128  # examples that give the mean length of a cell
+WIDER = 4  # problems of a band drawn for each one chosen, to choose different structures
 TRIES = 50  # draws per problem before a band counts as too small
 
 
@@ -219,17 +220,24 @@ class ReasoningDataModule(LightningDataModule):
         return chosen
 
     def _different(self, split: str, ops: list[int], problems: int, seen: set[bytes]) -> list[Example]:
-        """Up to `problems` problems outside `seen`, cell by cell in turn; they are added to it."""
+        """Up to `problems` problems outside `seen`, cell by cell in turn; they are added to it.
+
+        With `split_by: needed`, of WIDER times as many those whose needed parts have been met least often.
+        """
         cells = Mixture([Component(",".join(map(str, ops)), self.held_out.contexts, self.held_out.modes)]).cells
-        found: list[Example] = []
+        spread = self.held_out_synthesis.graph.split_by == "needed"
+        found: dict[bytes, Example] = {}
         for index in range(problems * TRIES):
             example = self.held_out_synthesis.example(split, index, cells[index % len(cells)])
             if (key := canonical_hash(example.graph)) not in seen:
-                seen.add(key)
-                found.append(example)
-            if len(found) == problems:
+                found.setdefault(key, example)
+            if len(found) == problems * (WIDER if spread else 1):
                 break
-        return found
+        if spread:
+            chosen = most_different([example.graph for example in found.values()], problems)
+            found = dict(item for i, item in enumerate(found.items()) if i in chosen)
+        seen.update(found)
+        return [*found.values()]
 
     def _prompts(self, split: str, problems: int) -> DataLoader:
         items = [Problem(i, example) for i, example in enumerate(self.held_out_examples(split, problems))]

@@ -22,6 +22,7 @@ ADDED = {
     ("model", "lora"): None,
     ("model", "gradient_checkpointing"): False,
     ("data", "graph", "balanced"): False,
+    ("data", "graph", "split_by"): "problem",
     ("data", "held_out", "overlap"): "refuse",
 }
 _FLAG = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)(?==|$)")

@@ -1,7 +1,7 @@
 """The shape of dependency graphs to draw, and the result of a draw."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self, get_args
 
 from grammar import Graph
 from grammar.problem.forms import SKILLS
@@ -9,7 +9,7 @@ from grammar.problem.forms import SKILLS
 _CHANCES = (
     "reuse", "copies", "differences", "constants", "early_leaves", "end_copies", "totals", "question_total", "known_total",
 )  # fmt: skip
-
+SplitBy = Literal["problem", "needed"]
 FEWEST_BALANCED = 3  # operations; a problem with fewer, without a modulus, repeats a number
 _FEW = 5
 
@@ -42,6 +42,9 @@ class GraphSpec:
                   ("the largest given number", `guesses.py`); up to 5 operations there are few others unless quantities are
                   computed, so `copies` and `end_copies` count as 0, `constants` as 1 (if not 0), `question_total` and
                   `known_total` as at most 0.2. False, as published: at few operations such guesses are often right.
+    split_by:     "needed": in cells with enough structures, problems whose needed parts differ in names alone are in one split,
+                  and held-out problems differ in their needed parts as far as possible. "problem": distractors count
+                  (`splits.py`).
     """
 
     number_range: int = 5
@@ -63,6 +66,7 @@ class GraphSpec:
     shuffle: bool = True
     withheld: tuple[str, ...] = ()
     balanced: bool = False
+    split_by: SplitBy = "problem"
 
     def __post_init__(self) -> None:
         if self.number_range < 3:
@@ -82,7 +86,7 @@ class GraphSpec:
                 )
         if max(self.number_range - 1, self.unknown_range[1]) > self.max_value:
             raise ValueError(f"GraphSpec: max_value={self.max_value} is below number_range or unknown_range; raise it.")
-        self._check_withheld()
+        self._check_choices()
         for name in _CHANCES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"GraphSpec: {name}={getattr(self, name)} is not a probability; set it within 0 and 1.")
@@ -95,7 +99,9 @@ class GraphSpec:
         computed = {"copies": 0.0, "end_copies": 0.0, "constants": float(self.constants > 0)}
         return replace(self, **computed, question_total=question, known_total=known)
 
-    def _check_withheld(self) -> None:
+    def _check_choices(self) -> None:
+        if self.split_by not in get_args(SplitBy):
+            raise ValueError(f"GraphSpec: split_by={self.split_by!r} is unknown; choose from {list(get_args(SplitBy))}.")
         for pair in self.withheld:
             first, _, second = pair.partition(" > ")
             if not {first, second} <= set(SKILLS):

@@ -13,7 +13,7 @@ from datamodules.problems.guesses import guessable
 from datamodules.problems.keyed import keyed_random
 from datamodules.problems.mixture import MODES, Cell, Mixture
 from datamodules.problems.sampler import sample_graph
-from datamodules.problems.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
+from datamodules.problems.splits import SPLITS, split_hash, split_of
 from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
 from grammar.writing.solution import variables
 
@@ -89,7 +89,7 @@ class Synthesis:
         rng = keyed_random(f"{split}/{self.seed}/{index}/{cell or 'mixture'}")
         cell = cell or self.mixture.draw(rng)
         context, reverse = load_context(cell.context), cell.mode == REVERSE
-        key = canonical_hash if names_count(cell.op, context, self.graph, reverse=reverse) else structure_hash
+        key = split_hash(cell.op, context, self.graph, reverse=reverse)
         withheld = set(self.graph.withheld) if split == "train" else set()
         balanced = self.graph.balanced and cell.op >= FEWEST_BALANCED
         spec = self.graph.at(cell.op)
