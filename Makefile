@@ -5,10 +5,12 @@ FINDINGS = extrapolation context_seeding compute_split process_rewards atomic_sk
 FOUR_SEEDS = extrapolation process_rewards
 BIN = .venv/bin
 READY = .venv/.ready
+CONSUMERS = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$(wildcard tests/interop/requirements/*.txt))
+ELSEWHERE = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$(wildcard tests/interop/requirements/elsewhere/*.txt))
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
 export GOMP_SPINCOUNT = 3000
 
-.PHONY: quickstart findings test test-long check bench setup clean
+.PHONY: quickstart findings test test-long interop check bench setup clean
 
 setup: $(READY)
 
@@ -31,6 +33,17 @@ test: $(READY)
 test-long: $(READY)
 	$(BIN)/python -m pytest -m long
 
+interop: $(READY) $(CONSUMERS) $(ELSEWHERE)
+	$(BIN)/python -m pytest -m interop tests/interop
+	set -e; for ready in $(ELSEWHERE); do $$(dirname $$ready)/bin/python -m pytest -rs tests/test_elsewhere.py; done
+
+# torch with what it needs, then exactly the rest
+.venv-interop/%/.ready: tests/interop/requirements/%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $$(grep ^torch== $<)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
+	touch $@
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,4 +60,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.train_speed
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-interop runs

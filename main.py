@@ -78,10 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as err:  # the boundary: a mistake of the user becomes one line
         if traceback:
             raise
-        from recipes.mistakes import report, told
+        from recipes.mistakes import failed, report, told
 
         if (message := told(err)) is not None:
             return _fail(message)
+        if (message := failed(err)) is not None:
+            _fail(message)
+            return 1
         report(err)
         return 1
 

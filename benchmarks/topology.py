@@ -31,11 +31,11 @@ def shape(graph: Graph) -> dict[str, float]:
     level: dict[str, int] = {}
     uses: Counter[str] = Counter()
     for name in graph.order:
-        parents = graph.quantities[name].parents
+        parents = graph.definitions[name].parents
         level[name] = 1 + max((level[parent] for parent in parents), default=0)
         uses.update(set(parents))
     steps = len(graph.order)
-    rules = Counter(graph.quantities[name].rule for name in graph.order)
+    rules = Counter(graph.definitions[name].rule for name in graph.order)
     return {
         "steps": steps,
         "depth": max(level.values()),

@@ -88,6 +88,8 @@ def main() -> None:
 
     def with_problem() -> float:
         language().sentence.cache_clear()
+        language().cut.cache_clear()
+        language().cut.cache_clear()
         return rate(judge_with_problem, whole, 1)
 
     golds = [graph for _, _, graph in problems]

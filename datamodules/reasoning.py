@@ -65,10 +65,10 @@ class HeldOut:
     def __post_init__(self) -> None:
         for name, ops in self.bands.items():
             parse_ops(ops)
-            if not BAND.fullmatch(name) or name == "all":
+            if (not BAND.fullmatch(name) or name == "all") and name != f"op{ops}":
                 raise ValueError(
                     f"held_out: a band cannot be called {name!r}; use letters, digits, spaces and - _ . + ( ), and neither `all` "
-                    "nor `opN`, which name other results."
+                    "nor `opN` for other operations than N, which name other results."
                 )
         if self.overlap not in get_args(Overlap):
             raise ValueError(f"held_out: overlap={self.overlap!r} is unknown; choose from {list(get_args(Overlap))}.")

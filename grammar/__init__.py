@@ -5,7 +5,8 @@ from grammar.checking.verify import verify
 from grammar.graders import GRADERS, grade
 from grammar.problem.graph import Graph
 from grammar.problem.quantity import Quantity
-from grammar.reading.parse import parse_problem, parse_response, parse_trace
+from grammar.reading.parse import parse_response, parse_trace
+from grammar.reading.problem import parse_problem
 from grammar.reading.sentences import ProblemSyntaxError
 from grammar.reading.trace import Trace, TraceSyntaxError
 from grammar.writing.render import render_problem, render_trace

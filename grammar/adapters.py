@@ -1,10 +1,11 @@
-"""The verifier as other trainers call a reward: TRL's `reward_funcs`, verl's `compute_score`."""
+"""The verifier as other trainers call a reward: TRL's `reward_funcs`, verl's `compute_score` (docs/elsewhere.md)."""
 
 from collections.abc import Callable, Sequence
 
 from grammar.checking.verify import verify
 from grammar.graders import grade
-from grammar.reading.parse import parse_problem, parse_response
+from grammar.reading.parse import parse_response
+from grammar.reading.problem import parse_problem, read_problem
 
 
 def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
@@ -20,7 +21,7 @@ def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
     ) -> list[float]:  # fmt: skip
         texts = [done if isinstance(done, str) else done[-1]["content"] for done in completions]
         rows = zip(texts, problem, question, modulus or [None] * len(texts), strict=True)
-        return [_score(text, p, q, grader, m) for text, p, q, m in rows]
+        return [score(text, p, q, grader, m) for text, p, q, m in rows]
 
     reward.__name__ = f"interplay_{grader}"
     return reward
@@ -36,9 +37,12 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_
         extra_info:   `grader` (default executable) and `modulus`, both optional.
     """
     extra = extra_info or {}
-    return _score(solution_str, ground_truth, "", extra.get("grader", "executable"), extra.get("modulus"))
+    return score(solution_str, ground_truth, "", extra.get("grader") or "executable", extra.get("modulus"))
 
 
-def _score(response: str, problem: str, question: str, grader: str, modulus: int | None = None) -> float:
-    graph = parse_problem(problem, question, modulus=modulus)
+def score(response: str, problem: str, question: str, grader: str, modulus: int | None = None) -> float:
+    """1.0 if the grader accepts a response to a problem, else 0.0; without `question`, the problem's last sentence is it."""
+    graph, unread = read_problem(problem, question, modulus=modulus)
+    if unread and graph.may_depend_on([sentence.text for sentence in unread]):
+        graph = parse_problem(problem, question, modulus=modulus)  # which says what is wrong with the first
     return float(grade(verify(parse_response(response), graph), grader))

@@ -8,28 +8,47 @@ import argparse
 import json
 import os
 import sys
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from grammar.checking.verify import verify
 from grammar.graders import GRADERS, grade
 from grammar.problem.graph import Graph
 from grammar.reading.gold_graph import graph_of
-from grammar.reading.parse import parse_problem, parse_response, parse_trace, require
+from grammar.reading.parse import parse_response, parse_trace, require
+from grammar.reading.problem import read_problem
 
 _CHUNK = 256  # rows handed to a worker at a time
 
 Row = dict[str, object]
 
 
+class Authority(NamedTuple):
+    """What a row is judged by.
+
+    graph:      the problem.
+    basis:      "problem" if its text says so, "gold" if the gold solution does.
+    well_posed: whether the text determines the gold solution's answer; None without a text.
+    unread:     the sentences of the text that are not understood.
+    """
+
+    graph: Graph
+    basis: str
+    well_posed: bool | None
+    unread: tuple[str, ...]
+
+
 def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
     """Judges one row.
 
-    The problem's text is the authority. If it is absent or determines no number, the gold trace's graph is.
+    The problem's text is the authority. The gold trace's graph is if the text is absent, determines no number, or has a
+    sentence that is not understood and that the answer may depend on.
 
     Args:
         row:     `response` and/or `solution`, `problem` and `question`; `modulus` overrides the argument.
@@ -37,16 +56,17 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
         modulus: what the row's context computes modulo.
 
     Returns:
-        id, accepted, answer_correct, process_accuracy, basis, well_posed, nodes, errors; as in the contract.
+        id, accepted, answer_correct, process_accuracy, basis, well_posed, unread, nodes, errors; as in the contract.
 
     Raises:
         ValueError: if the row cannot be judged.
     """
     if not isinstance(row, dict):
         raise ValueError(f"expected an object, found {type(row).__name__}")
-    modulus = _field(row, "modulus", int) or modulus
-    graph, basis, well_posed = authority(row, modulus)
-    response = _field(row, "response", str)
+    own = field(row, "modulus", int)
+    modulus = own if own is not None else modulus
+    graph, basis, well_posed, unread = authority(row, modulus)
+    response = field(row, "response", str)
     if response is None and row.get("solution") is None:
         raise ValueError("expected 'response' or 'solution', found neither")
     report = verify(parse_response(response) if response is not None else parse_trace(row["solution"]), graph)
@@ -58,37 +78,59 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
         "process_accuracy": report.process_accuracy,
         "basis": basis,
         "well_posed": well_posed,
+        "unread": list(unread),
         "nodes": facts["nodes"],
         "errors": facts["errors"],
     }
 
 
-def _field(row: Row, key: str, kind: type) -> object:
+def read_row(line: str | bytes) -> object:
+    """The JSON of a line.
+
+    Raises:
+        ValueError: if it is none, or too deep to read.
+    """
+    try:
+        return json.loads(line)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply; expected an object of texts and numbers") from None
+
+
+def field(row: Row, key: str, kind: type) -> Any:
+    """A field of a row; None where it is absent or null.
+
+    Raises:
+        ValueError: if it is of another type.
+    """
     value = row.get(key)
-    if value is not None and not isinstance(value, kind):
+    if value is not None and type(value) is not kind:
         raise ValueError(f"expected {key!r} to be {kind.__name__}, found {type(value).__name__}")
     return value
 
 
-def authority(row: Row, modulus: int | None) -> tuple[Graph, str, bool | None]:
-    """The graph to judge a row by, its basis, and whether the problem is well posed (None without one).
+def authority(row: Row, modulus: int | None) -> Authority:
+    """What to judge a row by.
 
     Raises:
         ValueError: if the row has neither a problem nor a gold solution that determine an answer.
     """
-    text, solution = _field(row, "problem", str), _field(row, "solution", str)
+    text, solution = field(row, "problem", str), field(row, "solution", str)
     gold = parse_trace(solution) if solution is not None else None
-    well_posed = None
+    well_posed, unread = None, ()
     if text is not None:
-        graph = parse_problem(text, _field(row, "question", str) or "", modulus=modulus)
-        well_posed = graph.well_posed and (gold is None or gold.answer is None or gold.answer == graph.answer)
-        if graph.verdict[0] is not None:
-            return graph, "problem", well_posed
+        graph, sentences = read_problem(text, field(row, "question", str) or "", modulus=modulus)
+        unread = tuple(sentence.text for sentence in sentences)
+        certain = not (unread and graph.may_depend_on(unread))
+        well_posed = certain and graph.well_posed and (gold is None or gold.answer in (None, graph.answer))
+        if certain and graph.verdict[0] is not None:
+            return Authority(graph, "problem", well_posed, unread)
         if gold is None:
-            raise ValueError(f"{graph.why_not}, and there is no gold 'solution' to judge by")
+            why = graph.why_not if certain else "the answer may depend on it"
+            told = f" sentence {sentences[0].index} is not understood ({unread[0][:100]!r}) and" if unread else ""
+            raise ValueError(f"{told} {why}, and there is no gold 'solution' to judge by".strip())
     if gold is None:
         raise ValueError("expected 'problem' and 'question', or 'solution', found neither")
-    return graph_of(require(gold), modulus=modulus), "gold", well_posed
+    return Authority(graph_of(require(gold), modulus=modulus), "gold", well_posed, unread)
 
 
 def _judge_line(
@@ -97,10 +139,10 @@ def _judge_line(
     """The line's number, its verdict, and why it has none."""
     number, line = item
     try:
-        row = json.loads(line)
+        row = read_row(line)
         context = row.get("template") if isinstance(row, dict) else None
         return number, judge_row(row, grader, modulus or moduli.get(str(context))), ""
-    except (ValueError, RecursionError) as error:  # JSON, problem and trace errors; json recurses on deep nesting
+    except ValueError as error:  # JSON, problem and trace errors
         return number, None, str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
@@ -157,7 +199,8 @@ def main(
                 raise ValueError(f"--out {arguments.out} is the file that is read; give another, as verdicts would replace it.")
             partial_file = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")
             arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        lines = ((n, line.decode(errors="replace")) for n, line in lines_of(arguments.file) if line.strip())
+        numbered = ((n, line.removeprefix(BOM_UTF8) if n == 1 else line) for n, line in lines_of(arguments.file))
+        lines = ((n, line.decode(errors="replace")) for n, line in numbered if line.strip())
         tally = _write(_judge_all(lines, arguments, moduli or {}), partial_file, arguments)
         if partial_file is not None:
             partial_file.replace(arguments.out)
@@ -182,6 +225,7 @@ def _write(judged: Iterable, out: Path | None, arguments: argparse.Namespace) ->
                 continue
             tally.update({key: verdict[key] for key in ("accepted", "answer_correct", "process_accuracy")})
             tally.update(rows=1, gold=verdict["basis"] == "gold", ill=verdict["well_posed"] is False)
+            tally.update(unread=len(verdict["unread"]))
             sink.write(json.dumps(verdict, ensure_ascii=False) + "\n")
     return tally
 
@@ -195,5 +239,6 @@ def _summary(tally: Counter[str], grader: str) -> int:
         print(f"process accuracy  {tally['process_accuracy'] / rows:.4f}")
         print(f"judged by gold    {tally['gold']}")
         print(f"not well posed    {tally['ill']}")
+        print(f"not understood    {tally['unread']} sentences")
     print(f"not judged        {tally['failed']}")
     return 1 if tally["failed"] else 0

@@ -37,6 +37,25 @@ NOISE = re.compile(
 KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
+# what is nobody's mistake here: pattern of an error -> what it means
+FAILURES = {
+    r"worker.*(exited|killed)": "a process that prepares data has ended, killed perhaps for memory; `--ckpt_path last` resumes",
+    r"[Cc]onnection (closed|reset|refused)|gloo|NCCL|[Bb]roken pipe": "another process of this run has ended or does not answer, "
+    "see what it printed; `--ckpt_path last` resumes",
+}
+
+
+def failed(err: BaseException) -> str | None:
+    """One line about a failure that is neither a mistake nor a bug: of the numbers, of another process; None: it is none."""
+    if isinstance(err, FloatingPointError):
+        return str(err)
+    if type(err).__module__.startswith("torch.distributed") or isinstance(err, RuntimeError):
+        for pattern, meaning in FAILURES.items():
+            if re.search(pattern, str(err)):
+                return f"{meaning} ({shorten(str(err))[:120]})."
+    return None
+
+
 def told(err: BaseException) -> str | None:
     """One line about a mistake of the user; None: it is not theirs, but a bug."""
     if isinstance(err, yaml.YAMLError):

@@ -1,5 +1,6 @@
 """Reference rows, and random problems built without the project's sampler."""
 
+import gzip
 import json
 import os
 import random
@@ -8,14 +9,22 @@ from pathlib import Path
 
 from grammar import Graph, Quantity
 
-REFERENCE = Path(os.environ.get("INTERPLAY_REFERENCE", Path(__file__).parent / "reference"))  # see its README.md
+OWN = Path(__file__).parent / "reference"  # see its README.md
+REFERENCE = Path(os.environ.get("INTERPLAY_REFERENCE", OWN))
 
 
 @cache
 def rows(name: str) -> tuple[dict, ...]:
     """Rows of one reference file, or of op2..op20 for "op"."""
-    files = [REFERENCE / f"op{op}.jsonl" for op in range(2, 21)] if name == "op" else [REFERENCE / f"{name}.jsonl"]
-    return tuple(json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    names = [f"op{op}" for op in range(2, 21)] if name == "op" else [name]
+    return tuple(json.loads(line) for found in names for line in _text(found).splitlines())
+
+
+def _text(name: str) -> str:
+    """The text of a file of the reference folder, or of our own where that has none of the name."""
+    paths = [folder / f"{name}.jsonl{ending}" for folder in (REFERENCE, OWN) for ending in ("", ".gz")]
+    path = next(path for path in paths if path.exists())
+    return (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()).decode()
 
 
 def spread(name: str, count: int) -> tuple[dict, ...]:

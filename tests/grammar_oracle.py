@@ -157,9 +157,7 @@ def meaning(text):
             if len(sides) == 3:
                 operands = re.split(r" ([-+*]) ", sides[0])
                 filled = [part if part in "+-*" else written(evaluate(part, values)) for part in operands]
-                if reverse and "+" not in operands and len(operands) > 1:
-                    filled = [part if part in "+-*" else f"({part})" for part in filled]
-                need(sides[1] == " ".join(filled) or sides[1] == sides[2])
+                need(re.sub("[()]", "", sides[1]) == " ".join(filled) or sides[1] == sides[2])  # parentheses are free if true
             need(len(sides) <= 3 and sides[-1] == written(results[-1]))
             need(set(re.findall(r"[A-Za-z]{1,2}", sides[-1])) <= ({"x"} if reverse else set()))
             if target == letter:

@@ -11,7 +11,7 @@ from grammar.adapters import compute_score, trl_reward
 from grammar.judge import judge_row, main
 from main import main as front_door
 
-FIELDS = {"id", "accepted", "answer_correct", "process_accuracy", "basis", "well_posed", "nodes", "errors"}
+FIELDS = {"id", "accepted", "answer_correct", "process_accuracy", "basis", "well_posed", "unread", "nodes", "errors"}
 
 
 @pytest.fixture
@@ -113,5 +113,8 @@ def test_compressed_rows_are_judged_into_a_new_folder_and_odd_names_kept(tmp_pat
 
 def test_verl_compute_score(row):
     truth = row["problem"] + row["question"]
+    assert compute_score("interplay", response_of(row["solution"]), f"Here is a problem. {truth}") == 1.0
+    with pytest.raises(ValueError, match="problem, sentence 0"):
+        compute_score("interplay", "no", "Two roses are red. The number of roses equals 3. How many roses are there?")
     assert compute_score("interplay", response_of(row["solution"]), truth, {"grader": "paper"}) == 1.0
     assert compute_score("interplay", "no", truth) == 0.0

@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections import Counter
 
 import pytest
 from grammar_cases import random_graph, rows, spread
@@ -56,6 +57,30 @@ def test_single_token_changes_of_published_solutions():
     ill = {row["id"] for row in rows("well_posed") if not row["well_posed"]}
     for row in [row for row in spread("op", 230) if row["id"] not in ill] + list(spread("depth3", 28)):
         check(parse_problem(row["problem"], row["question"]), row["solution"], rng, 12)
+
+
+def regrouped(text: str, rng: random.Random) -> str:
+    """The text with some parentheses left out or put in, within its middle sides."""
+    spots = list(re.finditer(r"\(([^()]*)\)|(?<=[-+*=] )-?\d*\*?x(?= )|(?<=[-+*] )\d+(?= [-+*=])", text))
+    for spot in sorted(rng.sample(spots, min(len(spots), rng.randint(1, 3))), key=lambda spot: -spot.start()):
+        inside = spot[1] if spot[1] is not None else f"({spot[0]})"
+        text = text[: spot.start()] + inside + text[spot.end() :]
+    return text
+
+
+def test_parentheses_left_out_or_put_in_are_judged_as_by_arithmetic():
+    """Accepted exactly where another reader, with its own arithmetic, finds every equality still true."""
+    rng, verdicts = random.Random(23), Counter()
+    while sum(verdicts.values()) < 400:
+        graph = random_graph(rng, reverse=rng.random() < 0.8)
+        gold = render_trace(gold_trace(graph))
+        steps, ending, tail = gold.partition(" We know ")
+        text = regrouped(steps, rng) + ending + tail
+        if text != gold:
+            expected = still_right(gold, text)
+            assert grade(verify(parse_trace(text), graph), "executable") == expected, text
+            verdicts[expected] += 1
+    assert min(verdicts[True], verdicts[False]) > 40, verdicts
 
 
 @pytest.mark.long

@@ -100,7 +100,7 @@ def test_solutions_grow_past_one_letter():
         {"rule": "unknown", "name": "a, b"},
         {"rule": "unknown", "name": "known as b"},
         {"rule": "unknown", "name": "average number of wheels"},
-        {"rule": "unknown", "name": "a" * 200},
+        {"rule": "unknown", "name": "a" * 2000},
         {"rule": "unknown", "name": ""},
     ],
 )

@@ -56,7 +56,7 @@ def test_rows_of_a_context_of_ones_own_say_what_it_computes_modulo(tmp_path):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         read[name] = [example.graph.answer for example in problems_of([tmp_path / f"{name}.jsonl"])]
     assert read["with"] == answers != read["without"]
-    assert "modulus" not in to_row(replace(synthesis, mixture=Mixture([Component("3", ["garden"])])).example("train", 0))
+    assert to_row(replace(synthesis, mixture=Mixture([Component("3", ["garden"])])).example("train", 0))["modulus"] == 5
 
 
 def test_a_solution_in_other_words_is_left_out(tmp_path, examples):

@@ -1,5 +1,6 @@
 """Checkpoints that appear whole or not at all, with the state of random number generators; a signal to stop leaves one too."""
 
+import errno
 import os
 import random
 import re
@@ -86,9 +87,10 @@ class Checkpoint(ModelCheckpoint):
         """Remove what a run that was killed between saving a checkpoint and removing the one before has left."""
         if self.save_top_k != 1 or self.monitor is not None or self.filename is not None or not self.best_model_path:
             return
-        for path in Path(self.best_model_path).parent.glob("*" + self.FILE_EXTENSION):
-            if ORDINARY.fullmatch(path.stem) and str(path) != self.best_model_path:
-                self._remove_checkpoint(trainer, str(path))
+        if trainer.is_global_zero:
+            for path in Path(self.best_model_path).parent.glob("*" + self.FILE_EXTENSION):
+                if ORDINARY.fullmatch(path.stem) and str(path) != self.best_model_path:
+                    _remove(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Stop catching them."""
@@ -148,7 +150,10 @@ class Checkpoint(ModelCheckpoint):
         if trainer.is_global_zero:
             _remove(Path(part))
         trainer.strategy.barrier()
-        super()._save_checkpoint(trainer, part)
+        try:
+            super()._save_checkpoint(trainer, part)
+        except RuntimeError as err:  # torch's writer of files tells a full disk that way
+            raise OSError(errno.EIO, f"the checkpoint cannot be written ({str(err).partition(chr(10))[0]})", part) from err
         self._last_checkpoint_saved = filepath
         if trainer.is_global_zero:
             _put(Path(part), Path(filepath))

@@ -74,8 +74,9 @@ class RunRecord(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Training that goes on is not over."""
+        path = run_folder(trainer) / "training.json"
         if trainer.is_global_zero:
-            (run_folder(trainer) / "training.json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write what training cost."""

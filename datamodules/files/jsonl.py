@@ -4,6 +4,7 @@ Other rows are read too: `problem` and `question` suffice; `modulus` is for cont
 The problem's text is the authority; if it determines no answer, the gold solution is.
 """
 
+import reprlib
 from typing import Any
 
 from datamodules.problems.context import context_names, load_context
@@ -11,6 +12,8 @@ from datamodules.problems.mixture import MODES, Cell
 from datamodules.problems.synthesis import Example
 from grammar import parse_trace
 from grammar.judge import authority
+
+MOST_OPS = 100_000  # more than a problem of the longest text has
 
 
 def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
@@ -20,8 +23,7 @@ def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
         "problem": example.problem, "question": example.question, "solution": example.solution, "op": cell.op, "id": example.id,
         "template": cell.context, "mode": cell.mode, "length": "zero_context", "d": depth,
     }  # fmt: skip
-    # readers know the modulus of a shipped context by its name
-    return row if modulus is None or cell.context in context_names() else row | {"modulus": modulus}
+    return row if modulus is None else row | {"modulus": modulus}
 
 
 def to_example(row: object, stem: str, number: int) -> Example:
@@ -40,13 +42,25 @@ def to_example(row: object, stem: str, number: int) -> Example:
     modulus = load_context(template).modulus if template in context_names() else row.get("modulus")
     if modulus is not None and type(modulus) is not int:
         raise ValueError(f"expected `modulus` to be a whole number, found {modulus!r}")
-    graph, _, _ = authority(row, modulus)
-    mode = _text(row, "mode") or MODES[graph.unknown is not None]
-    op = row.get("op") or graph.op
-    if type(op) is not int:
-        raise ValueError(f"expected `op` to be a whole number, found {op!r}")
+    graph = authority(row, modulus).graph
+    op, mode = stated_cell(row)
+    op, mode = op or graph.op, mode or MODES[graph.unknown is not None]
     name, cell = str(row.get("id") or f"{stem}-{number}"), Cell(op, template or stem, mode)
     return Example(name, problem, question, "" if parse_trace(solution).errors else solution, cell, graph)
+
+
+def stated_cell(row: dict[str, Any]) -> tuple[int | None, str | None]:
+    """The `op` and the `mode` of a row; None where it has none.
+
+    Raises:
+        ValueError: if they are no number of operations, or no mode.
+    """
+    op, mode = row.get("op"), row.get("mode")
+    if op is not None and not (type(op) is int and 1 <= op <= MOST_OPS):
+        raise ValueError(f"expected `op` to be a whole number from 1 to {MOST_OPS}, found {reprlib.repr(op)}")
+    if mode is not None and mode not in MODES:
+        raise ValueError(f"expected `mode` to be one of {', '.join(MODES)}, found {reprlib.repr(mode)}")
+    return op, mode
 
 
 def _text(row: dict[str, Any], key: str) -> str:

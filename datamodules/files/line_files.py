@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from glob import glob
@@ -11,7 +12,9 @@ from typing import BinaryIO
 import zstandard
 
 ENDINGS = (".jsonl", ".jsonl.gz", ".jsonl.zst")
-CHUNK = 1 << 20  # bytes decompressed at a time
+ZSTD_CHUNK = 1 << 11  # bytes decompressed at a time, to 64 MiB at most
+MOST_LINE = 1 << 24  # bytes of a line
+FREE_BYTES, MOST_RATIO = 1 << 26, 200  # a file may unpack to so many bytes, or to so many times its size
 
 
 def find_files(sources: Iterable[str | Path]) -> list[Path]:
@@ -40,24 +43,35 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
     """Numbered lines, decompressed, with line ends; blank lines included.
 
     Raises:
-        ValueError: a file that cannot be read to its end; names the last line read.
+        ValueError: a file that cannot be read to its end, or unpacks to far more than text does; names the last line read.
     """
-    number = 0
+    number, size, most = 0, 0, max(FREE_BYTES, MOST_RATIO * path.stat().st_size)
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            for number, line in enumerate(_zstd_lines(file) if path.suffix == ".zst" else file, start=1):
+            for number, line in enumerate(_zstd_lines(file) if path.suffix == ".zst" else _lines(file), start=1):
+                size += len(line)
+                if len(line) > MOST_LINE or (size > most and is_compressed(path)):
+                    raise EOFError(f"more than {MOST_LINE >> 20} MiB in a line, or {MOST_RATIO} times the file when unpacked")
                 yield number, line
-    except (EOFError, gzip.BadGzipFile, zstandard.ZstdError) as err:
+    except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as err:
         raise ValueError(f"{path}, after line {number}: cannot be read: {err}") from err
 
 
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Lines; one that is too long is cut."""
+    return iter(lambda: file.readline(MOST_LINE + 1), b"")
+
+
 def _zstd_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines of all frames; the library's reader takes a truncated file for a complete one."""
+    """Lines of all frames; one that is too long is cut. The library's reader takes a truncated file for a complete one."""
     rest, reader, inside = b"", zstandard.ZstdDecompressor().decompressobj(), False
-    while chunk := file.read(CHUNK):
+    while chunk := file.read(ZSTD_CHUNK):
         while chunk:
             *lines, rest = (rest + reader.decompress(chunk)).split(b"\n")
             yield from (line + b"\n" for line in lines)
+            if len(rest) > MOST_LINE:
+                yield rest
+                rest = b""
             inside, chunk = not reader.eof, reader.unused_data if reader.eof else b""
             if not inside:
                 reader = zstandard.ZstdDecompressor().decompressobj()

@@ -4,7 +4,6 @@ Files are read once to find and check their rows; then rows are read from disk o
 memory, decompressed.
 """
 
-import json
 import re
 from array import array
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -15,11 +14,13 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from datamodules.files.jsonl import stated_cell
 from datamodules.files.line_files import find_files, is_compressed, lines_of
 from datamodules.problems.keyed import keyed_generator
 from datamodules.problems.mixture import MODES, Cell
 from datamodules.problems.synthesis import GOLD_ANSWER, TrainingText
-from grammar import parse_problem
+from grammar.judge import read_row
+from grammar.reading.problem import read_problem
 
 BadRows = Literal["raise", "skip"]
 _ANSWERED = re.compile(rf"{GOLD_ANSWER}-?\d+\.\s*$")
@@ -64,10 +65,12 @@ def to_solved(row: object, stem: str, number: int) -> Solved:
             raise ValueError(f"expected `{key}` to be text, found {text!r}")
     if not _ANSWERED.search(texts["solution"]):
         raise ValueError(f"expected a `solution` that ends in `Answer: N.`, found {texts['solution'][-30:]!r}")
-    op, mode = row.get("op"), row.get("mode")
-    if type(op) is not int or mode not in MODES:
-        graph = parse_problem(texts["problem"], texts["question"])
-        op, mode = graph.op, MODES[graph.unknown is not None]
+    op, mode = stated_cell(row)
+    if op is None or mode is None:
+        graph, unread = read_problem(texts["problem"], texts["question"])
+        if unread and graph.verdict[0] is None:
+            raise ValueError(f"sentence {unread[0].index} of `problem` is not understood: {unread[0].text[:100]!r}")
+        op, mode = op or graph.op, mode or MODES[graph.unknown is not None]
     return Solved(**texts, cell=Cell(op, str(row.get("template") or stem), mode))
 
 
@@ -128,7 +131,7 @@ class RowSource:
             start += len(line)
 
     def _example(self, file: int, line: int, text: bytes) -> Any:
-        return self.read(json.loads(text), self.files[file].name.split(".")[0], line)
+        return self.read(read_row(text), self.files[file].name.split(".")[0], line)
 
     def __iter__(self) -> Iterator[Any]:
         return map(self._row, range(len(self)))

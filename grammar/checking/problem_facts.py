@@ -1,17 +1,26 @@
 """What a problem says of each name, in the form that checking needs: one `Fact` per name.
 
 Whether a step computes what the problem says (the sum, not the product, of these two) is decided by evaluating both at
-one fixed pseudo-random point: every name stands for a large number, and two polynomials that agree there are the same
-except with probability below 2**-40. Sets of parents are bit masks.
+one random point, drawn by each process: every name stands for a large number, and two polynomials that agree there are the
+same except with probability below 2**-40. Sets of parents are bit masks.
 """
 
-import random
-from functools import lru_cache
+from random import SystemRandom
 from typing import NamedTuple
 
 from grammar.checking.report import NodeVerdict
 from grammar.problem.graph import Graph
-from grammar.problem.names import MAX_LENGTH, TOTAL, read_name
+from grammar.problem.names import Name, read_name
+
+STRAY_BIT = 1  # of every name that no problem mentions
+_POINTS: list[int] = []  # the numbers that names stand for, by the place of their bits
+
+
+def point(place: int) -> int:
+    """A 48-bit number, the same as long as the process lives."""
+    while len(_POINTS) <= place:
+        _POINTS.append(SystemRandom().getrandbits(48) | 1)
+    return _POINTS[place]
 
 
 class Fact(NamedTuple):
@@ -38,7 +47,7 @@ class ProblemFacts:
         graph: the problem.
 
     Names are those that it mentions, and totals that it implies but does not mention: of a kind that some total of it
-    counts, over a place that holds something. Facts of those are computed when asked for.
+    counts, over a place that holds something. Facts are computed, and names get their bits, when asked for.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -46,45 +55,66 @@ class ProblemFacts:
         self.modulus = graph.modulus
         self.answer = graph.answer
         self.end, self.known = graph.end, graph.known
+        self.unsolvable = self.answer is not None and not graph.solvable
         self._graph = graph
-        read = [*map(read_name, graph.mentioned)]
-        kinds = dict.fromkeys(name.counted for name in read if name.kind == "total")
-        places = dict.fromkeys(name.place for name in read if name.kind != "total")
-        totals = [f"{TOTAL}{kind} in {place}" if place else f"{TOTAL}{kind}" for kind in kinds for place in places]
-        names = dict.fromkeys((*graph.mentioned, *totals))
-        self._bits = {name: 1 << i for i, name in enumerate(names)}
-        self._points = dict(zip(names, points(len(names)), strict=True))
-        self._facts = {name: self._fact(name) for name in graph.mentioned}
-        self.end_bit = self._bits[graph.end]
-        self.gold = graph.order
-        self.gold_names = frozenset(graph.order)
-        self.computed = tuple(name for name in graph.order if graph.quantities[name].op > 1)
-        self.perfect = tuple(NodeVerdict(name, "correct") for name in graph.order)
+        self._mentioned = {name: i for i, name in enumerate(graph.mentioned)}
+        self._places: dict[str, int] = {}  # name -> the place of its bit
+        self._facts: dict[str, Fact | None] = {}
+        self._implied: tuple[set[str], set[str]] | None = None
+        self.gold = () if self.unsolvable else graph.order
+        self.gold_names = frozenset(self.gold)
+        self.computed = tuple(name for name in self.gold if graph.definitions[name].op > 1)
+        self.perfect = tuple(NodeVerdict(name, "correct") for name in self.gold)
+        for name in self.gold:
+            self._facts[name] = self._fact(name)
+        self.end_point = point(self._place(self.end))
 
     def fact(self, name: str) -> Fact | None:
         """What the problem says of a name; None if it fixes no value."""
-        fact = self._facts.get(name)
-        if fact is None and name in self._bits and len(name) <= MAX_LENGTH:
-            fact = self._facts[name] = self._fact(name)
-        return fact if fact is not None and fact.code is not None else None
+        if name not in self._facts:
+            if name not in self._mentioned and not self._implies(name):
+                return None
+            self._facts[name] = self._fact(name)
+        fact = self._facts[name]
+        return fact if fact.code is not None else None
+
+    def _implies(self, text: str) -> bool:
+        """Whether a name is a total of a kind and over a place that the problem mentions."""
+        try:
+            name = read_name(text)
+        except ValueError:
+            return False
+        if self._implied is None:
+            read: list[Name] = [*map(read_name, self._mentioned)]
+            totals = {found.counted for found in read if found.kind == "total"}
+            self._implied = totals, {found.place for found in read if found.kind != "total"}
+        kinds, places = self._implied
+        return name.kind == "total" and name.counted in kinds and name.place in places
+
+    def _place(self, name: str) -> int:
+        return self._places.setdefault(name, len(self._places) + 1)
 
     def _fact(self, name: str) -> Fact:
-        graph, bits = self._graph, self._bits
-        quantity = graph.quantities.get(name) or graph.total(name)
-        if quantity is None or not all(parent in bits for parent in quantity.parents):
-            return Fact(None, bits[name], 0, self._points[name], None)
+        graph, place = self._graph, self._place(name)
+        quantity = graph.definitions.get(name) or graph.total(name)
+        if quantity is None or not all(parent in self._mentioned for parent in quantity.parents):
+            return Fact(None, 1 << place, 0, point(place), None)
         code = graph.codes.get(name)
         if code is None and all(parent in graph.codes for parent in quantity.parents):
             code = quantity.compute(graph.codes, self.modulus)
-        parents = 0
+        parents, points = 0, {}
         for parent in quantity.parents:
-            parents |= bits[parent]
-        formula = quantity.formula(self._points, graph.codes) if parents and code is not None else code
-        return Fact(code, bits[name], parents, self._points[name], formula)
+            at = self._place(parent)
+            parents |= 1 << at
+            points[parent] = point(at)
+        formula = quantity.formula(points, graph.codes) if parents and code is not None else code
+        return Fact(code, 1 << place, parents, point(place), formula)
 
     def names(self, mask: int) -> str:
-        """The names in a mask, for messages."""
-        return ", ".join(repr(name) for name, bit in self._bits.items() if mask & bit) or "none"
+        """The names in a mask, for messages, in the order in which the problem mentions them."""
+        found = [name for name, place in self._places.items() if mask >> place & 1]
+        found.sort(key=lambda name: (self._mentioned.get(name, len(self._mentioned)), name))
+        return ", ".join(map(repr, found)) or "none"
 
 
 def facts_of(graph: Graph) -> ProblemFacts:
@@ -93,10 +123,3 @@ def facts_of(graph: Graph) -> ProblemFacts:
     if facts is None:
         facts = graph.derived["facts"] = ProblemFacts(graph)
     return facts
-
-
-@lru_cache(maxsize=256)
-def points(count: int) -> tuple[int, ...]:
-    """The first numbers of a fixed sequence of 48-bit numbers."""
-    draw = random.Random(2512_07783)
-    return tuple(draw.getrandbits(48) | 1 for _ in range(count))

@@ -8,12 +8,12 @@ definition. A correct step costs one pass over its values; a wrong one is examin
 from collections.abc import Sequence
 from functools import lru_cache
 
-from grammar.checking.problem_facts import Fact, ProblemFacts, facts_of
+from grammar.checking.problem_facts import STRAY_BIT, Fact, ProblemFacts, facts_of, point
 from grammar.checking.report import NodeVerdict, Report
 from grammar.problem.graph import Graph
 from grammar.problem.linear import MAX_VALUE, NAN, Linear, X, decode, encode, in_bounds
 from grammar.reading.shapes import INTEGER, KINDS, NEGATIVE, TERM, Chain, Side
-from grammar.reading.trace import ReverseEnding, Step, StepError, Trace
+from grammar.reading.trace import ReverseEnding, Statement, Step, StepError, Trace
 
 POINT_BOUND = 1 << 480  # keeps formulas of hostile text finite; a product of two stays within a float beside NAN
 
@@ -52,13 +52,16 @@ def filled(side: Side, numbers: Sequence[float], *, reverse: bool) -> str:
     return ((side.filled if reverse else side.text) % tuple(map(show, numbers[side.first : side.last]))).replace(" ", "")
 
 
+def bare(side: str) -> str:
+    """A side without parentheses: the values put in, in their order. Whether parentheses are missing, its number tells."""
+    return side.replace("(", "").replace(")", "")
+
+
 def written(side: Side, words: Sequence[str]) -> str:
     """A side as it is, without blanks; `words` are those of its chain."""
     return side.text % tuple(words[side.first : side.last])
 
 
-_STRAY_BIT = 4096  # masks of names that no problem mentions start here
-_STRAY_POINT = 0x1F35_A7BD_3B9D
 _RIGHT = (True, True)
 _STATUS = {(True, True): "correct", (False, True): "wrong_value", (True, False): "wrong_parents"}
 
@@ -87,6 +90,8 @@ def verify(trace: Trace, graph: Graph) -> Report:
     if not right and trace.answer is not None:
         expected = "the problem determines no answer" if facts.answer is None else f"the answer is {facts.answer}"
         errors.append(StepError("answer", None, f"{trace.answer} is wrong: {expected}", trace.length, trace.length))
+    if facts.unsolvable:
+        errors.append(StepError("missing", None, "the answer follows from no equation in it alone", trace.length, trace.length))
     if not errors and found.keys() >= facts.gold_names:
         return Report(trace.answer, right, facts.perfect, 1.0, (), trace, facts.computed)
     nodes = []
@@ -116,8 +121,15 @@ class _Checker:
         self.codes, self.points = Numbers(), Numbers()
         self.masks: dict[str, int] = {}
         self.found: dict[str, tuple[bool, bool]] = {}
+        self.spelt: tuple[int, Sequence[Statement]] = -1, ()
         if facts.reverse:
             self.codes["x"] = X
+
+    def statement(self, index: int, place: int) -> Statement:
+        """A chain of a step as text; those of one step are found together."""
+        if self.spelt[0] != index:
+            self.spelt = index, self.trace.steps[index].statements
+        return self.spelt[1][place]
 
     def error(self, kind: str, index: int, message: str) -> None:
         step = self.trace.steps[index]
@@ -129,8 +141,7 @@ class _Checker:
         fact = self.facts.fact(name)
         if fact is None:
             self.error("ungrounded", index, f"the problem does not say what {name!r} is")
-            count = len(self.masks) + 1
-            fact = Fact(None, 1 << (_STRAY_BIT + count), 0, _STRAY_POINT * count, None)
+            fact = Fact(None, STRAY_BIT, 0, point(0) * (len(self.masks) + 2), None)
         if letter in self.masks:
             self.error("letters", index, f"{letter!r} already stands for something else; take a new letter")
         if name in self.found:
@@ -199,7 +210,7 @@ class _Checker:
             value, formula = (value if in_bounds(value) else NAN), (formula if bounded else NAN)
         stated = not last.letters or (self.reverse and all(letter_of(values[i]) == "x" for i in last.letters))
         if not (stated and last.plain):
-            said = step.statements[place]
+            said = self.statement(index, place)
             message = f"{said.text!r} ends without a plain value"
             self.errors.append(StepError("arithmetic", index, message, said.start, said.end))
             value = value if stated else NAN
@@ -222,11 +233,11 @@ class _Checker:
         return True
 
     def substituted(self, a: Side, b: Side, values: Values) -> bool:
-        """Whether side b is side a with values for its letters, written as published, or in reverse a bare value in x."""
+        """Whether side b is side a with values for its letters, in parentheses or not, or in reverse a bare value in x."""
         words, numbers = values
         if b.plain and self.reverse and all(letter_of(words[i]) == "x" for i in b.letters):
             return True
-        return filled(a, numbers, reverse=self.reverse) == written(b, words)
+        return bare(filled(a, numbers, reverse=self.reverse)) == bare(written(b, words))
 
     def ending(self, ending: ReverseEnding | None) -> None:
         """Checks the equation's solution: it is there in reverse only, about what the problem knows, and true."""
@@ -237,7 +248,7 @@ class _Checker:
         letter, known, *_ = ending.shape.values(ending.words)
         if not facts.reverse:
             fault = "the problem has no unknown to solve for"
-        elif self.masks.get(letter) != facts.end_bit or int(known) != facts.known:
+        elif self.points.get(letter) != facts.end_point or int(known) != facts.known:
             fault = f"we know that {facts.end!r} is {facts.known}, not that {letter!r} is {known}"
         else:
             fault = equation_fault(ending, self.codes[letter], facts.known, self.trace.answer)
@@ -248,7 +259,7 @@ class _Checker:
         """Notes what is wrong with a step's chain: letters not declared, false equalities, substitutions not exact."""
         words, numbers = values
         step = self.trace.steps[index]
-        chain, statement = step.shape.chains[place], step.statements[place]
+        chain, statement = step.shape.chains[place], self.statement(index, place)
 
         def note(kind: str, message: str) -> None:
             self.errors.append(StepError(kind, index, f"{message}, in {statement.text!r}", statement.start, statement.end))

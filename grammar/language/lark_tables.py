@@ -5,6 +5,7 @@ Everything that cuts text quickly (words, sentences, endings, names) takes its p
 
 import re
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 from lark import Lark, Tree
@@ -83,13 +84,22 @@ class Language:
     def cutter(self, start: str) -> re.Pattern:
         """Cuts the texts of a rule: each match is a run of keywords and blanks, then another terminal or the text's end.
 
-        Keywords are the terminals that Lark leaves out of its trees. The run is group 1, the terminal a group of its name.
+        Keywords are the terminals that Lark leaves out of its trees. The run is group 1, the terminal a group of its name. A
+        keyword that only ever stands before one and the same terminal ("number of " before a name) is matched with it.
         """
         dropped = {symbol.name for rule in self.lark.rules for symbol in rule.expansion if symbol.is_term and symbol.filter_out}
         names = self.terminals(start)
-        keywords = "|".join(self.regexp(name) for name in reversed(names) if name in dropped)
-        others = "|".join(f"(?P<{name}>{self.regexp(name)})" for name in names if name not in dropped)
-        return re.compile(f"({self.blank}?(?:(?:{keywords}){self.blank}?)+)(?:{others}|$)")
+        after = {name: self._after(name) for name in dropped.intersection(names)}
+        leads = {next(iter(found)): name for name, found in after.items() if len(found) == 1 and found <= set(names) - dropped}
+        keywords = "|".join(self.regexp(name) for name in reversed(names) if name in after and name not in leads.values())
+        lead = {name: f"{self.regexp(leads[name])}{self.blank}?" if name in leads else "" for name in names}
+        others = "|".join(f"{lead[name]}(?P<{name}>{self.regexp(name)})" for name in names if name not in dropped)
+        return re.compile(f"({self.blank}?+(?:(?:{keywords}){self.blank}?+)*+)(?:{others}|$)")
+
+    def _after(self, symbol: str) -> set[str]:
+        """What may stand right after a symbol; "" for the end of a rule."""
+        expansions = [[found.name for found in rule.expansion] + [""] for rule in self.lark.rules]
+        return {b for expansion in expansions for a, b in pairwise(expansion) if a == symbol}
 
 
 TRACES = Language("trace.lark")

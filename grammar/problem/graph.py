@@ -1,25 +1,26 @@
 """The dependency graph of a problem: its sentences as data, what follows from them, what it asks.
 
 A `Graph` holds exactly what the text says: one `Quantity` per sentence, in text order, and the question. The rest is
-computed when asked for: implied totals, values, the order of a solution, the operation count, and whether the text
-determines its answer. Not here: text (reading, writing), linear equations (solve).
+computed when asked for: implied totals, values, the order of a solution, the operation count. Not here: text (reading,
+writing), and the number that the text fixes (determined).
 
-Does the text determine its answer? It is a linear system. A quantity whose definition depends on a cycle is ignored. A total
-is the sum of all quantities of its place that are mentioned anywhere. What is mentioned but not defined is free. Two
-statements about one quantity are two equations.
+How does an answer follow? Forward, the question is computed from numbers given. In reverse the question is x: it "exists", or is
+mentioned and not defined, and a quantity whose value is a*x + b is given as a number. A quantity is what computes it; if that
+needs what nothing fixes, it is the number given for it. Where an answer follows in neither way (only from several
+equations, or from one in another unknown), no solution can state how: the problem is not `solvable`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 
-from grammar.problem.linear import Linear, LinearForm, Number, decode, eliminate, in_bounds, substitute
-from grammar.problem.names import Name, read_name
-from grammar.problem.quantity import Quantity
+from grammar.problem.determined import Verdict, verdict_of
+from grammar.problem.linear import MAX_VALUE, NAN, TOP, Linear, X, decode, in_bounds
+from grammar.problem.names import TOTAL, Name, read_name
+from grammar.problem.quantity import Quantity, topological
 
-_MAX_FREE = 64  # free quantities; more are not solved for
-Verdict = tuple[Fraction | int | None, str | None]
+_MOST_SEARCHED = 10**8  # characters to look for names in, times names
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Graph:
         for name in self.mentioned:
             held = chosen.get(name)
             # a total is never in a problem's text, but in a graph read from a solution
-            if read_name(name).kind == "total" and (held is None or held.form.stated):
+            if name.startswith(TOTAL) and (held is None or held.form.stated):
                 held = self.total(name) or held
             if held is not None:
                 found[name] = held
@@ -93,17 +94,33 @@ class Graph:
         return tuple(names)
 
     @cached_property
-    def _places(self) -> tuple[dict[str, list[str]], dict[str, list[Name]], list[set[str]]]:
-        """Place -> counts mentioned there; place -> averages mentioned there; the words of what averages count."""
+    def _names(self) -> list[Name]:
+        """The names mentioned, taken apart."""
+        return [*map(read_name, self.mentioned)]
+
+    @cached_property
+    def _places(self) -> tuple[dict[str, list[str]], dict[str, list[Name]], dict[str, list[set[str]]]]:
+        """Place -> counts mentioned there; place -> averages there; the words of what averages count, by the rarest of them."""
         counts: dict[str, list[str]] = {}
         averages: dict[str, list[Name]] = {}
-        for name in map(read_name, self.mentioned):
+        for name in self._names:
             if name.kind == "count":
                 counts.setdefault(name.place, []).append(name.text)
             elif name.kind == "average":
                 averages.setdefault(name.place, []).append(name)
-        counted = {average.counted for place in averages.values() for average in place}
-        return counts, averages, [set(words.split()) for words in counted]
+        counted = [set(words.split()) for words in {average.counted for place in averages.values() for average in place}]
+        often = Counter(word for words in counted for word in words)
+        by_word: dict[str, list[set[str]]] = {}
+        for words in counted:
+            by_word.setdefault(min(words, key=often.__getitem__), []).append(words)
+        return counts, averages, by_word
+
+    @cached_property
+    def terms(self) -> int:
+        """How many quantities its totals add up, all together."""
+        totals = [name.place for name in self._names if name.kind == "total"]
+        counts, averages, _ = self._places
+        return sum(len(counts.get(place, ())) + len(averages.get(place, ())) for place in totals)
 
     def total(self, name: str) -> Quantity | None:
         """A total as the sum of what its place holds; None for another name, or a place that holds nothing.
@@ -115,7 +132,8 @@ class Graph:
         if total.kind != "total":
             return None
         counts, averages, counted = self._places
-        if any(words <= set(total.counted.split()) for words in counted):
+        mine = set(total.counted.split())
+        if any(words <= mine for word in mine for words in counted.get(word, ())):
             pairs = [(_count_of(average), average.text) for average in averages.get(total.place, ())]
             return Quantity(name, "products", tuple(part for pair in pairs for part in pair)) if pairs else None
         parents = counts.get(total.place)
@@ -123,8 +141,8 @@ class Graph:
 
     @cached_property
     def unknown(self) -> str | None:
-        """The name that traces call x: the one that only "exists"; None in a forward problem."""
-        return next((name for name, quantity in self.quantities.items() if quantity.rule == "unknown"), None)
+        """The name that traces call x: the question, if only an equation can fix it; None in a forward problem."""
+        return self.question if self.modulus is None and self.question in self.free else None
 
     @cached_property
     def _goal(self) -> tuple[str, int | None]:
@@ -148,20 +166,39 @@ class Graph:
     @cached_property
     def sorted_names(self) -> tuple[str, ...]:
         """All that is defined without a cycle, parents first; what depends on undefined names included."""
-        return tuple(_topological(self.quantities, self.quantities, self.undefined))
+        return tuple(topological(self.quantities, self.quantities, self.undefined))
 
     @cached_property
-    def codes(self) -> dict[str, int]:
-        """Name -> value as an integer code (`linear`), for all that can be computed from the problem's sentences."""
-        codes: dict[str, int] = {}
+    def _computed(self) -> tuple[dict[str, Quantity], dict[str, int]]:
+        """`definitions` and `codes`."""
+        definitions, codes = dict(self.quantities), {}
+        x = self.unknown or next((name for name in self.free if name in definitions), None)
+        if x is not None and x not in definitions:
+            definitions[x], codes[x] = Quantity(x, "unknown"), X
+        given = {s.name: s for s in reversed(self.restated) if s.rule == "given"}
+        most = TOP if self.unknown is not None else MAX_VALUE  # forward, no solution computes with x
+        open_ones = {name for name in self.free if name != x}
         for name in self.sorted_names:
             try:
-                code = self.quantities[name].compute(codes, self.modulus)
+                code = definitions[name].compute(codes, self.modulus) if name not in open_ones else NAN
             except KeyError:  # a parent has no value
-                continue
+                code = NAN
+            if name in given and not (in_bounds(code) and -most <= code <= most):
+                definitions[name] = given[name]
+                code = given[name].compute(codes, self.modulus)
             if in_bounds(code):
                 codes[name] = code
-        return codes
+        return definitions, codes
+
+    @property
+    def definitions(self) -> dict[str, Quantity]:
+        """Name -> what a solution says of it: as `quantities`, but the number given where what computes it stays open."""
+        return self._computed[0]
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """Name -> value as an integer code (`linear`), for all that can be computed from the problem's sentences."""
+        return self._computed[1]
 
     @cached_property
     def values(self) -> dict[str, int | Linear]:
@@ -171,12 +208,12 @@ class Graph:
     @cached_property
     def order(self) -> tuple[str, ...]:
         """What a solution defines: the ancestors of its end, parents first, the end last."""
-        return tuple(_topological(self.quantities, (self.end,)))
+        return tuple(topological(self.definitions, (self.end,)))
 
     @cached_property
     def op(self) -> int:
         """Number of operations: operands counted over the steps of `order`."""
-        return sum(self.quantities[name].op for name in self.order)
+        return sum(self.definitions[name].op for name in self.order)
 
     def compositions(self) -> set[str]:
         """Pairs of skills that meet: "A > B" if a quantity that B computes reads one that A computes."""
@@ -186,46 +223,19 @@ class Graph:
     @cached_property
     def verdict(self) -> Verdict:
         """The number that the text fixes for the question (or None), and why it is no answer (or None)."""
-        if self.question not in self.quantities and self.question not in self.undefined:
-            return None, f"nothing is said about {self.question!r}"
-        if not self.restated and not self.free:
-            value = self.codes.get(self.question)
-            return (value, None) if value is not None else (None, f"{self.question!r} depends on itself or is too large")
-        if self.free == (self.question,) and len(self.restated) == 1 and self.unknown is not None and self.modulus is None:
-            known = self.restated[0]
-            form = decode(self.codes.get(known.name, 0))
-            if known.rule == "given" and isinstance(form, Linear):  # most problems in reverse: one equation a*x + b = K
-                return self._conclude(Fraction(known.constant - form.constant, form.slope))
-        if len(self.free) > _MAX_FREE:
-            return None, f"{len(self.free)} quantities are mentioned but not defined"
-        forms = self._linear_forms()
-        if self.question not in forms:
-            return None, f"{self.question!r} depends on itself, on a product of unknowns, or is too large"
-        further = ((forms.get(s.name), s.linear(forms)) for s in self.restated)
-        equations = (form - other for form, other in further if form is not None and other is not None)
-        solution = eliminate(equations, self.modulus)
-        if solution is None:
-            return None, "two statements contradict each other"
-        return self._conclude(substitute(forms[self.question], solution))
+        return verdict_of(self)
 
-    def _linear_forms(self) -> dict[str, LinearForm | Number]:
-        """Name -> what it is in free quantities, for all that are linear in them."""
-        forms: dict[str, LinearForm | Number] = {name: LinearForm({name: 1}) for name in self.free}
-        for name in self.sorted_names:
-            form = self.quantities[name].linear(forms) if name not in forms else None
-            if form is not None:
-                forms[name] = form
-        return forms
+    def may_depend_on(self, sentences: Sequence[str]) -> bool:
+        """Whether sentences that are not understood may say something that the answer depends on.
 
-    def _conclude(self, found: LinearForm | Number) -> Verdict:
-        """The verdict, from what the question equals."""
-        if isinstance(found, LinearForm):
-            reached = "a definition is missing" if self.undefined else "nothing else is known of what depends on it"
-            return None, f"{next(filter(None, found))!r} stays free: {reached}"
-        value = Fraction(found)
-        if value.denominator != 1:
-            return value, f"{self.question!r} would be {value}, which is no integer"
-        return (value if self.modulus is None else value % self.modulus), None
+        They may if they mention a quantity that a solution defines, or the place of a total that one does, or if they are so long
+        that it would take long to tell.
+        """
+        names = [read_name(name) for name in (self.order if self.solvable else self.mentioned)]
+        text = "\n".join(sentences)
+        if len(text) * len(names) > _MOST_SEARCHED:
+            return True
+        return bool(text) and any(name.text in text or (name.kind == "total" and name.place in text) for name in names)
 
     @property
     def answer(self) -> int | None:
@@ -244,6 +254,16 @@ class Graph:
         return self.verdict[1]
 
     @cached_property
+    def solvable(self) -> bool:
+        """Whether a solution can state how the answer follows: by computing, or by one equation in what is asked."""
+        if self.answer is None:
+            return False
+        code = self.codes.get(self.end)
+        if self.unknown is None:
+            return code == self.answer
+        return self.known is not None and code is not None and isinstance(decode(code), Linear)
+
+    @cached_property
     def derived(self) -> dict[str, object]:
         """What other modules derive from it, each under its own key; kept as long as the graph."""
         return {}
@@ -251,28 +271,3 @@ class Graph:
 
 def _count_of(average: Name) -> str:
     return f"{average.item} in {average.place}" if average.place else average.item
-
-
-def _topological(quantities: Mapping[str, Quantity], goals: Iterable[str], leaves: Iterable[str] = ()) -> list[str]:
-    """Goals and their ancestors, parents first; what depends on a cycle, or on an undefined name not in `leaves`, is left out."""
-    done: dict[str, bool | None] = dict.fromkeys(leaves, True)  # name -> usable; None while its parents are being visited
-    order: list[str] = []
-    for goal in goals:
-        stack = [goal] if goal not in done and goal in quantities else []
-        while stack:
-            name = stack[-1]
-            parents = quantities[name].parents
-            if name not in done:
-                unvisited = [parent for parent in parents if parent not in done and parent in quantities]
-                if unvisited:
-                    done[name] = None
-                    stack += unvisited[::-1]
-                    continue
-            elif done[name] is not None:
-                stack.pop()
-                continue
-            stack.pop()
-            done[name] = all([done.get(parent) for parent in parents])
-            if done[name]:
-                order.append(name)
-    return order

@@ -1,12 +1,13 @@
 """One quantity of a problem: its name and how its number comes about."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from grammar.problem.forms import FORMS, OPERATIONS, SCALES, StatementForm
-from grammar.problem.linear import MAX_NUMBER, MAX_VALUE, LinearForm, Number
+from grammar.problem.linear import MAX_NUMBER, MAX_VALUE
 from grammar.problem.names import read_name
+from grammar.problem.system import LinearForm
 
 Rule = str  # the name of a statement form: "given", "copy", "sum", "difference", "total", "products", "unknown"
 Scale = Literal["plus", "times"]
@@ -89,10 +90,35 @@ class Quantity:
         drawn, known = ([of[parent] for parent in self.parents] for of in (points, codes))
         return self._scaled(self.form.formula(drawn, known, self.constant))
 
-    def linear(self, forms: Mapping[str, LinearForm | Number]) -> LinearForm | Number | None:
+    def linear(self, forms: Mapping[str, LinearForm | int]) -> LinearForm | int | None:
         """What it is in free quantities, from what its parents are; None if that is not linear, or not within bounds."""
         if any(parent not in forms for parent in self.parents):
             return None
         form = self.compute(forms)
         factors = form.values() if isinstance(form, LinearForm) else (form,)
         return form if all(abs(factor) <= MAX_VALUE for factor in factors) else None
+
+
+def topological(quantities: Mapping[str, Quantity], goals: Iterable[str], leaves: Iterable[str] = ()) -> list[str]:
+    """Goals and their ancestors, parents first; what depends on a cycle, or on an undefined name not in `leaves`, is left out."""
+    done: dict[str, bool | None] = dict.fromkeys(leaves, True)  # name -> usable; None while its parents are being visited
+    order: list[str] = []
+    for goal in goals:
+        stack = [goal] if goal not in done and goal in quantities else []
+        while stack:
+            name = stack[-1]
+            parents = quantities[name].parents
+            if name not in done:
+                unvisited = [parent for parent in parents if parent not in done and parent in quantities]
+                if unvisited:
+                    done[name] = None
+                    stack += unvisited[::-1]
+                    continue
+            elif done[name] is not None:
+                stack.pop()
+                continue
+            stack.pop()
+            done[name] = all([done.get(parent) for parent in parents])
+            if done[name]:
+                order.append(name)
+    return order

@@ -1,92 +1,29 @@
-"""Text to data: problems to graphs, solutions to traces.
+"""Solutions to traces.
 
-`trace.lark` and `problem.lark` define what is accepted. Here texts are cut into sentences, so that a malformed one becomes an
-error with its place, and those around it are read. Any text is read in time linear in its length.
+`trace.lark` defines what is accepted. Here a text is cut into sentences, so that a malformed one becomes an error with its
+place, and those around it are read. Any text is read in time linear in its length.
 """
 
 import re
-from collections.abc import Callable
-from typing import TypeVar
 
 from lark.exceptions import UnexpectedInput
 
-from grammar.language.lark_tables import TRACES, Language
-from grammar.problem.graph import Graph
+from grammar.language.lark_tables import TRACES
 from grammar.problem.names import read_name
-from grammar.reading.sentences import ProblemSyntaxError, problems
+from grammar.reading.expectations import explain
 from grammar.reading.shapes import is_variable, read_body, read_ending
 from grammar.reading.trace import PRELUDE, ReverseEnding, Step, StepError, Trace, TraceSyntaxError
 
-T = TypeVar("T")
-MAX_PROBLEM = 1_048_576  # characters of a problem
 MAX_TEXT = 65_536  # characters of a response; the longest published one has 2,600
 
-_BLANKS, _VAR, _NUMBER = f"{TRACES.blank}*+", TRACES.regexp("VAR"), TRACES.any_of("number")
+_BLANKS, _NUMBER = " \t\r\n", TRACES.any_of("number")  # blanks: what trace.lark ignores
 _STOP, _OPEN_TAG, _CLOSE_TAG, _END = TRACES.text("_STOP"), TRACES.text("_OPEN_TAG"), "</answer>", TRACES.text("_END")
 _KNOW = TRACES.text("_KNOW")
 _DEFINE = re.compile(f"{TRACES.regexp('_DEFINE')}{TRACES.blank}++")
 _AS, _SEMI = TRACES.text("_AS"), TRACES.text("_SEMI")
 _PUBLISHED_AS, _PUBLISHED_SEMI = f" {_AS} ", f"{_SEMI} "
-_HEAD = re.compile(rf"(\S.*?)(?<=\S){TRACES.blank}++{_AS}{TRACES.blank}++({_VAR}){_BLANKS}{_SEMI}{_BLANKS}", re.DOTALL)
-_ANSWER = re.compile(rf"{TRACES.regexp('_ANSWER')}\s*({_NUMBER})\s*{TRACES.regexp('_STOP')}\s*$")
-_INTEGER = re.compile(rf"\s*({_NUMBER})\s*{TRACES.regexp('_STOP')}?\s*")
-_SPOKEN = {  # terminals that are no fixed text, for messages
-    "COUNT": "a name",
-    "INT": "a number",
-    "NAME": "a name",
-    "NEG": "a negative number",
-    "SIGN": "'+' or '-'",
-    "SO": "'so'",
-    "TERM": "a term in x",
-    "VAR": "a variable",
-    "WHOLE": "'total' or 'average'",
-    "$END": "the end of the statement",
-}
-
-
-def parse_problem(problem: str, question: str = "", *, modulus: int | None = None) -> Graph:
-    """Reads a problem.
-
-    Args:
-        problem:  its sentences, each closed by a full stop.
-        question: the question; when empty, the problem's last sentence is.
-        modulus:  what its context computes modulo; None in ordinary arithmetic.
-
-    Returns:
-        The graph that the text states. Whether it determines an answer is `Graph.well_posed`.
-
-    Raises:
-        ProblemSyntaxError: at the first sentence that `problem.lark` does not accept.
-    """
-    if len(problem) > MAX_PROBLEM:
-        raise ProblemSyntaxError(f"problem: {len(problem)} characters; at most {MAX_PROBLEM} are read.")
-    text = problem.strip()
-    if not question:
-        text, stop, question = text.rpartition(". ")
-        text += stop.strip()
-    if text and not text.endswith("."):
-        raise ProblemSyntaxError(f"problem: expected '.' at its end, found {text[-20:]!r}; close each sentence.")
-    sentences = text[:-1].split(". ") if text else []
-    language = problems()
-    statements = tuple(_sentence(language.sentence, s, f"sentence {i}") for i, s in enumerate(sentences))
-    try:
-        return Graph(statements, _sentence(language.question, question.strip(), "question"), modulus)
-    except ProblemSyntaxError:
-        raise
-    except ValueError as error:
-        raise ProblemSyntaxError(f"problem: {error}") from error
-
-
-def _sentence(read: Callable[[str], T], text: str, where: str) -> T:
-    """What one sentence says, or a `ProblemSyntaxError` that says where it is wrong."""
-    try:
-        return read(text)
-    except UnexpectedInput as error:
-        place, expected, found = explain(error, text, problems())
-        message = f"problem, {where}, character {place}: expected {expected}; found {found}"
-        raise ProblemSyntaxError(f"{message}\n    {text[:200]}") from error
-    except ValueError as error:
-        raise ProblemSyntaxError(f"problem, {where}: {error}") from error
+_ANSWER = re.compile(rf"{TRACES.regexp('_ANSWER')}\s*+({_NUMBER})\s*+{TRACES.regexp('_STOP')}\s*+$")
+_INTEGER = re.compile(rf"({_NUMBER})(?:\s*+{TRACES.regexp('_STOP')})?")
 
 
 def parse_trace(text: str) -> Trace:
@@ -106,19 +43,22 @@ def parse_trace(text: str) -> Trace:
 def parse_response(text: str) -> Trace:
     """Reads what a model wrote after `<solution>`: only an <answer> tag states its answer.
 
-    The first closed tag counts, else the last open one; what follows a closed tag is not read.
+    The first closed tag counts, else the last open one. All before it is read as steps; what follows a closed tag is not read.
     """
     reader = _Reader(text)
     if len(text) > MAX_TEXT:
         reader.error("syntax", None, f"the text has {len(text)} characters; at most {MAX_TEXT} are read", 0, len(text))
         return reader.trace(None, gold=False)
-    closed, opened = text.find(_END), text.find(_OPEN_TAG)
-    if closed >= 0 and (opened < 0 or closed < opened):
-        reader.read(0, closed)
-        reader.junk(closed + len(_END), opened if opened >= 0 else len(text), _OPEN_TAG)
+    ended, opened = text.find(_END), text.find(_OPEN_TAG)
+    closed = text.find(_CLOSE_TAG, opened) if opened >= 0 else -1
+    if closed < 0:
+        opened, closed = text.rfind(_OPEN_TAG), len(text)
+    if ended >= 0 and (opened < 0 or ended < opened):
+        reader.read(0, ended)
+        reader.junk(ended + len(_END), opened if opened >= 0 else len(text), _OPEN_TAG)
     else:
         reader.read(0, opened if opened >= 0 else len(text))
-    return reader.trace(reader.answer(opened), gold=False)
+    return reader.trace(reader.answer(opened, closed), gold=False)
 
 
 class _Reader:
@@ -161,12 +101,13 @@ class _Reader:
         head, semicolon, rest = part.partition(_PUBLISHED_SEMI)
         name, as_, letter = head.rpartition(_PUBLISHED_AS)
         if not (semicolon and as_ and is_variable(letter)):
-            match = _HEAD.match(part)
-            if match is None:
+            head, semicolon, rest = part.partition(_SEMI)
+            name, letter = _words_before(head)
+            if not (semicolon and name and letter):
                 message = f"expected 'NAME as LETTER; ...' after 'Define', found {part[:40].strip()!r}"
                 self.error("syntax", None, message, start, stop)
                 return
-            name, letter, rest = match[1], match[2], part[match.end() :]
+            rest = rest.lstrip(_BLANKS)
         name, offset = name.rstrip(" "), stop - len(rest)
         body, full_stop, after = rest.partition(_STOP)
         end = offset + len(body) + len(full_stop)
@@ -206,19 +147,32 @@ class _Reader:
         except UnexpectedInput as problem:
             self.malformed(problem, ending, start + at, None)
 
-    def answer(self, opened: int) -> int | None:
-        """The answer in the first closed tag, else in the last open one; `opened` is where the first one stands."""
+    def answer(self, opened: int, closed: int) -> int | None:
+        """The answer in the tag that opens at a place, if any, and closes at another."""
         if opened < 0:
             self.error("answer", None, "expected '<answer> N </answer>', found no <answer>", len(self.text), len(self.text))
             return None
-        closed = self.text.find(_CLOSE_TAG, opened)
-        start = (opened if closed >= 0 else self.text.rfind(_OPEN_TAG)) + len(_OPEN_TAG)
-        content = self.text[start : closed if closed >= 0 else len(self.text)]
-        match = _INTEGER.fullmatch(content)
+        start = opened + len(_OPEN_TAG)
+        content = self.text[start:closed]
+        match = _INTEGER.fullmatch(content.strip())
         if match is None:
             self.error("answer", None, f"expected an integer in <answer>, found {content[:40]!r}", start, start + len(content))
             return None
         return int(match[1])
+
+
+def _words_before(head: str) -> tuple[str, str]:
+    """NAME and LETTER of "NAME as LETTER", whatever blanks are between; empty if that is not what it says."""
+    rest, letter = _last_word(head)
+    name, word = _last_word(rest)
+    return (name, letter) if word == _AS and is_variable(letter) else ("", "")
+
+
+def _last_word(text: str) -> tuple[str, str]:
+    """What stands before the last word, without blanks at its end, and the word."""
+    text = text.rstrip(_BLANKS)
+    at = max(map(text.rfind, _BLANKS)) + 1
+    return text[:at].rstrip(_BLANKS), text[at:]
 
 
 def require(trace: Trace) -> Trace:
@@ -231,13 +185,3 @@ def require(trace: Trace) -> Trace:
         error = trace.errors[0]
         raise TraceSyntaxError(f"trace, step {error.step}, character {error.start}: {error.message}")
     return trace
-
-
-def explain(error: UnexpectedInput, text: str, language: Language) -> tuple[int, str, str]:
-    """Where Lark stopped, what it expected there, and what it found."""
-    place = error.pos_in_stream
-    if place is None or place < 0 or getattr(getattr(error, "token", None), "type", "") == "$END":
-        place = len(text)
-    names = next(filter(None, (getattr(error, known, None) for known in ("accepts", "expected", "allowed"))), ())
-    expected = " or ".join(sorted({_SPOKEN.get(name) or language.spoken(name) for name in names}))
-    return place, expected or "nothing", repr(text[place : place + 20]) if text[place:] else "the end"

@@ -1,5 +1,6 @@
 """Sentences of problems: each shape is parsed by `problem.lark` once, then known by the keywords around its names."""
 
+import re
 from functools import cache, lru_cache
 
 from lark import Token, Tree
@@ -31,30 +32,43 @@ class ProblemLanguage(Language):
     def __init__(self, forms: str) -> None:
         super().__init__("problem.lark", forms)
         self.shapes: dict[tuple, Shape] = {}
-        self._cut = self.cutter("sentence").finditer
+        self.stop = re.compile(self.regexp("_STOP") + self.blank)
+        self._pieces = self.cutter("sentence")
+        self.cut = lru_cache(maxsize=1 << 13)(self._cut)
         self.sentence = lru_cache(maxsize=1 << 13)(self._sentence)
         self.question = lru_cache(maxsize=1 << 14)(self._question)
 
-    def _sentence(self, text: str) -> Quantity:
+    def _cut(self, text: str) -> tuple[tuple | None, list[str], int | None]:
+        """A sentence's key (None if the cutter cannot cut all of it), its names and its number."""
         key, names, constant, at = [], [], None, 0
-        for match in self._cut(text):
-            if match.start() != at:
+        for match in iter(self._pieces.scanner(text).match, None):
+            kind = match.lastgroup
+            if match.end() == at:
                 break
-            at, kind = match.end(), match.lastgroup
+            at = match.end()
             key += match[1], kind
             if kind == _NUMBER:
                 constant = int(match[kind])
             elif kind is not None:
                 names.append(match[kind])
-        key = tuple(key) if at == len(text) else None
+        return tuple(key) if at == len(text) else None, names, constant
+
+    def _sentence(self, text: str) -> Quantity:
+        key, names, constant = self.cut(text)
         shape = self.shapes.get(key)
         if shape is not None:
             return Quantity(names[0], shape[0], tuple(names[1:]), constant, shape[1])
         quantity = self.read_plainly(text)
-        cut_alike = [quantity.name, *quantity.parents] == names and quantity.constant == constant
-        if key is not None and cut_alike and len(self.shapes) < _LIMIT:
+        if self.settles(text, quantity):
+            if len(self.shapes) >= _LIMIT:
+                self.shapes.clear()
             self.shapes[key] = quantity.rule, quantity.scale
         return quantity
+
+    def settles(self, text: str, quantity: Quantity) -> bool:
+        """Whether a sentence's key says all of what it states but the names and the number."""
+        key, names, constant = self.cut(text)
+        return key is not None and [quantity.name, *quantity.parents] == names and quantity.constant == constant
 
     def read_plainly(self, text: str) -> Quantity:
         """The quantity that a sentence states, by Lark alone."""

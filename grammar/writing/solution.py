@@ -46,13 +46,15 @@ def write_solution(graph: Graph, order: Sequence[str] | None = None, letters: Se
     """
     if graph.answer is None:
         raise ValueError(f"write_solution: {graph.why_not}; add the missing statement or remove the contradiction.")
+    if not graph.solvable:
+        raise ValueError(f"write_solution: {graph.question!r} follows only from several equations; state what it is made of.")
     order = graph.order if order is None else order
     reverse = graph.unknown is not None
     writer = _Writer(graph, variables(reverse=reverse) if letters is None else iter(letters))
     sentences = [PRELUDE] if reverse else []
     sentences += [writer.step(name) for name in order]
     # each stands after its parents (`step`); if each but the last is used, they are the ancestors of the last
-    if order[-1] != graph.end or {p for name in order for p in graph.quantities[name].parents} != {*order[:-1]}:
+    if order[-1] != graph.end or {p for name in order for p in graph.definitions[name].parents} != {*order[:-1]}:
         raise ValueError(f"write_solution: order {list(order)} is not an order of {list(graph.order)} ending with its last.")
     if reverse:
         sentences.append(writer.ending())
@@ -77,7 +79,7 @@ class _Writer:
 
     def step(self, name: str) -> str:
         """The sentence that defines `name`."""
-        quantity = self.graph.quantities[name]
+        quantity = self.graph.definitions[name]
         if name in self.letter_of or any(parent not in self.letter_of for parent in quantity.parents):
             raise ValueError(f"write_solution: {name!r} stands twice or before its parents; put each name once, parents first.")
         unknown = quantity.rule == "unknown"

@@ -28,16 +28,16 @@ def trials(graph: Graph, report: Report) -> list[Trial]:
     status = dict(report.nodes)
     right = {name for name, verdict in status.items() if verdict == "correct"}
     tried = {name for name, verdict in status.items() if verdict != "missing"}
-    skill = {name: SKILLS.index(s) for name in status if (s := graph.quantities[name].skill) is not None}
+    skill = {name: SKILLS.index(s) for name in status if (s := graph.definitions[name].skill) is not None}
     found: list[Trial] = []
     for name in tried & skill.keys():
-        parents = graph.quantities[name].parents
+        parents = graph.definitions[name].parents
         wrong = [parent for parent in parents if parent not in right]
         if not wrong:
             found.append(((skill[name],), name in right))
         for parent in dict.fromkeys(parents):
             alone = wrong in ([], [parent]) and parent in tried and parent in skill
-            if alone and right.issuperset(graph.quantities[parent].parents):
+            if alone and right.issuperset(graph.definitions[parent].parents):
                 found.append(((skill[parent], skill[name]), name in right and parent in right))
     if graph.unknown is not None and right.issuperset(status):
         found.append(((SKILLS.index("equation"),), _solved(report)))

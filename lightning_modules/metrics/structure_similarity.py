@@ -27,7 +27,7 @@ Parents = Mapping[str, Sequence[str]]
 
 def parents_of_problem(graph: Graph) -> Parents:
     """Name -> parents, for the quantities of a gold solution."""
-    return {name: graph.quantities[name].parents for name in graph.order}
+    return {name: graph.definitions[name].parents for name in graph.order}
 
 
 def parents_of_solution(report: Report, modulus: int | None) -> Parents | None:

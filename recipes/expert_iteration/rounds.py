@@ -7,7 +7,8 @@ and `test`; each resumes where it stopped, and so does the whole when it is star
 
 from argparse import ArgumentParser
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,8 @@ class Round:
 
 def run_rounds(spec: ExpertIteration, out: Path, seed: int) -> list[Round]:
     """Run every round that is not done; return those that sampled, of which the last may have failed the gate."""
+    if not Path(spec.start_from).exists():
+        raise ValueError(f"iterate: start_from {spec.start_from!r} does not exist; train it, or correct the path.")
     rounds: list[Round] = []
     sampler = spec.start_from
     for op in parse_ops(spec.ops):
@@ -116,9 +119,28 @@ def _settings(spec: ExpertIteration, seed: int, init_from: str) -> list[str]:
     return ["--config", str(spec.config), *flags({**spec.settings, **seeds, "model.init_args.init_from": init_from})]
 
 
+def _asked(spec: ExpertIteration, seed: int, current: Round) -> str:
+    """A digest of all that the samples of a round depend on."""
+    settings = {**asdict(spec), "config": spec.config.read_text(encoding="utf-8"), "ops": current.op, "about": ""}
+    start = Path(current.sampler)
+    record = start / "interplay.json"
+    weights = read_json(record)["weights"] if record.is_file() else str(start)
+    return blake2b(repr((sorted(settings.items()), seed, weights)).encode(), digest_size=8).hexdigest()
+
+
 def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
-    """Sample and select, unless that is done; `round.json` has the counts and whether the gate holds."""
+    """Sample and select, unless that is done; `round.json` has the counts, whether the gate holds, and what was asked for.
+
+    Raises:
+        ValueError: the folder holds a round that was asked for otherwise.
+    """
+    wanted = _asked(spec, seed, current)
     if (current.folder / "round.json").is_file():
+        if current.found.get("asked", wanted) != wanted:  # rounds of earlier versions do not say
+            raise ValueError(
+                f"iterate: {current.folder} holds a round of other settings ({current.found['asked']}, not {wanted}); give "
+                "another --out, or remove the folder."
+            )
         return
     asked = {
         "trainer.default_root_dir": str(current.folder), "data.init_args.held_out.bands": {f"op{current.op}": str(current.op)},
@@ -133,7 +155,7 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
     write_rows(current.folder / "train.jsonl", train)
     write_rows(current.folder / "validation.jsonl", validation)
     found = counts | {"train_rows": len(train), "validation_rows": len(validation)}
-    found |= {"op": current.op, "passed": counts["pass@1"] >= spec.gate and bool(train)}
+    found |= {"op": current.op, "passed": counts["pass@1"] >= spec.gate and bool(train), "asked": wanted}
     write_json(current.folder / "round.json", found)
 
 

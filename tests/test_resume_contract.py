@@ -1,0 +1,192 @@
+"""What may change when a run is resumed, what a longer run does, which weights and scores count, and who may write."""
+
+import csv
+import fcntl
+import json
+import os
+import shutil
+import signal
+
+import pytest
+import torch
+import yaml
+from minute_recipe import minute_config, write_configs
+from processes import run
+
+import main
+from callbacks.files import claimed, damage
+from recipes.validity import is_current, is_tested, is_trained
+
+
+def config_of(stage="pretrain", steps=4, **settings):
+    config = minute_config(stage)
+    config["trainer"]["max_steps"] = steps
+    config["model"]["init_args"]["schedule"] = {"class_path": "lightning_modules.schedules.Constant"}
+    config["model"]["init_args"]["optimizer"] = {"class_path": "lightning_modules.optimizers.AdamW", "init_args": {"lr": 0.001}}
+    for key, value in settings.items():
+        *parents, last = key.split("__")
+        part = config
+        for name in parents:
+            part = part[name]
+        part[last] = value
+    return config
+
+
+def fit(folder, config, *more):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_suffix(".yaml")
+    path.write_text(yaml.safe_dump(config))
+    words = ["fit", "--config", str(path), "--trainer.default_root_dir", str(folder), "--ckpt_path", "last", *more]
+    return main.main(words)
+
+
+def losses(folder):
+    with (folder / "metrics.csv").open() as file:
+        return {int(row["step"]): row["train/loss"] for row in csv.DictReader(file) if row.get("train/loss")}
+
+
+def last(folder):
+    return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+
+
+def test_a_longer_run_goes_on_from_the_end_of_a_finished_one(tmp_path, capsys):
+    assert fit(tmp_path / "whole", config_of(steps=6)) == 0
+    for steps in (3, 6):
+        assert fit(tmp_path / "longer", config_of(steps=steps)) == 0
+    assert "from step 3 on: trainer.max_steps 6 (was 3)" in capsys.readouterr().out
+    assert losses(tmp_path / "longer") == losses(tmp_path / "whole") and len(losses(tmp_path / "whole")) == 6
+    one, other = last(tmp_path / "whole")["state_dict"], last(tmp_path / "longer")["state_dict"]
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert json.loads((tmp_path / "longer/training.json").read_text())["steps"] == 6
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("data__init_args__row_length", 320), ("data__init_args__seed", 5), ("data__init_args__batch_rows", 3),
+        ("data__init_args__loss_on", "all"), ("data__init_args__graph__reuse", 0.5), ("trainer__accumulate_grad_batches", 2),
+        ("seed_everything", 9),
+    ],
+)  # fmt: skip
+def test_what_a_run_is_cannot_change(key, value, tmp_path, capsys):
+    assert fit(tmp_path / "run", config_of(steps=2)) == 0
+    before = (tmp_path / "run/config.yaml").read_text()
+    assert fit(tmp_path / "run", config_of(steps=4, **{key: value})) == 2
+    told = capsys.readouterr().err
+    assert f"a resumed run keeps {key.replace('__', '.')}" in told and "model.init_args.init_from" in told
+    assert (tmp_path / "run/config.yaml").read_text() == before
+
+
+def test_new_rates_and_decay_hold_from_the_next_update_on(tmp_path, capsys):
+    """Oracle: the rate that is logged, and the settings in the next checkpoint."""
+    assert fit(tmp_path / "run", config_of(steps=2)) == 0
+    changed = {"class_path": "lightning_modules.optimizers.AdamW", "init_args": {"lr": 0.0005, "weight_decay": 0.02}}
+    halved = {"class_path": "lightning_modules.schedules.Constant", "init_args": {"warmup": 0.0}}
+    assert fit(tmp_path / "run", config_of(steps=4, model__init_args__optimizer=changed, model__init_args__schedule=halved)) == 0
+    told = capsys.readouterr().out
+    assert "from step 2 on: model.init_args.optimizer.init_args.lr 0.0005 (was 0.001)" in told
+    with (tmp_path / "run/metrics.csv").open() as file:
+        rates = [float(row["train/learning_rate"]) for row in csv.DictReader(file) if row.get("train/learning_rate")]
+    assert rates == pytest.approx([0.001, 0.001, 0.0005, 0.0005])
+    (state,) = last(tmp_path / "run")["optimizer_states"]
+    assert [group["weight_decay"] for group in state["param_groups"]] == [0.02, 0.0]
+    history = json.loads((tmp_path / "run/history.json").read_text())
+    assert history[0]["step"] == 2 and history[0]["changed"]["model.init_args.optimizer.init_args.lr"] == [0.001, 0.0005]
+    assert (
+        yaml.safe_load((tmp_path / "run/config.yaml").read_text())["model"]["init_args"]["optimizer"]["init_args"]["lr"] == 0.0005
+    )
+
+
+def test_a_damaged_checkpoint_is_named_and_the_newest_whole_one_taken(tmp_path, capsys):
+    assert fit(tmp_path / "run", config_of(steps=4, checkpoint={"every_n_train_steps": 1, "save_top_k": -1})) == 0
+    folder = tmp_path / "run/checkpoints"
+    content = bytearray((folder / "last.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "last.ckpt").write_bytes(content)
+    (folder / "epoch=0-step=4.ckpt").write_bytes(content[: len(content) // 3])
+    for name in ("epoch=0-step=1.ckpt", "epoch=0-step=2.ckpt", "epoch=0-step=3.ckpt"):
+        assert damage(folder / name) is None
+    assert fit(tmp_path / "run", config_of(steps=5, checkpoint={"every_n_train_steps": 1, "save_top_k": -1})) == 0
+    told = capsys.readouterr().out
+    assert "last.ckpt is left out: its part" in told and "step=4.ckpt is left out: it is not a whole checkpoint" in told
+    assert "from step 3 on: trainer.max_steps 5 (was 4)" in told
+    assert last(tmp_path / "run")["global_step"] == 5
+
+
+@pytest.mark.parametrize("at", range(0, 100, 9))
+def test_a_flipped_bit_anywhere_in_the_weights_is_noticed(at, tmp_path):
+    torch.save({"state_dict": {"w": torch.arange(2000.0)}}, tmp_path / "a.ckpt")
+    content = bytearray((tmp_path / "a.ckpt").read_bytes())
+    start = content.index(torch.arange(2000.0).numpy().tobytes()[:64])
+    content[start + at * 80] ^= 1 << (at % 8)
+    (tmp_path / "a.ckpt").write_bytes(content)
+    assert "is damaged" in damage(tmp_path / "a.ckpt")
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """A recipe of one stage that is done."""
+    write_configs(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({"stages": {"pretrain": {"config": "pretrain.yaml"}}}))
+    assert main.main(["run", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]) == 0
+    return tmp_path / "out/pretrain"
+
+
+def test_scores_of_other_weights_do_not_make_a_stage_complete(stage, tmp_path):
+    assert is_trained(stage) and is_tested(stage)
+    scores = (stage / "test/pass_at_k.json").read_text()
+    evaluation = json.loads((stage / "test/evaluation.json").read_text())
+    evaluation["settings"]["weights"] = "of unfinished weights"
+    (stage / "test/evaluation.json").write_text(json.dumps(evaluation))
+    (stage / "test/pass_at_k.json").write_text("{}")
+    assert is_trained(stage) and not is_tested(stage) and not is_current(stage / "test/evaluation.json")
+    assert main.main(["run", str(tmp_path / "recipe.yaml"), "--out", str(tmp_path / "out")]) == 0
+    assert is_tested(stage) and (stage / "test/pass_at_k.json").read_text() == scores
+
+
+def test_training_that_goes_on_is_not_over(stage):
+    training = json.loads((stage / "training.json").read_text())
+    assert training["weights"] == json.loads((stage / "huggingface/interplay.json").read_text())["weights"]
+    (stage / "training.json").write_text(json.dumps(training | {"weights": "others"}))
+    assert not is_trained(stage) and not is_tested(stage)
+
+
+def test_a_second_run_into_a_folder_is_refused_while_the_first_writes(tmp_path, capsys):
+    with claimed(tmp_path / "run"):
+        assert fit(tmp_path / "run", config_of(steps=1)) == 2
+    assert f"another process writes to {tmp_path / 'run'}" in capsys.readouterr().err
+    assert not (tmp_path / "run/config.yaml").exists()
+    assert fit(tmp_path / "run", config_of(steps=1)) == 0
+
+
+def test_a_file_system_without_locks_is_told_and_used(tmp_path, capsys, monkeypatch):
+    def no_locks(file, operation):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert fit(tmp_path / "run", config_of(steps=1)) == 0
+    assert "the file system has no locks (No locks available)" in capsys.readouterr().out
+
+
+def test_what_a_kill_between_saving_and_removing_left_is_removed(tmp_path):
+    assert fit(tmp_path / "run", config_of(steps=2)) == 0
+    folder = tmp_path / "run/checkpoints"
+    shutil.copy(folder / "epoch=0-step=2.ckpt", folder / "epoch=0-step=1.ckpt")
+    shutil.copy(folder / "epoch=0-step=2.ckpt", folder / "mine.ckpt")
+    os.utime(folder / "epoch=0-step=1.ckpt", (1, 1))
+    os.utime(folder / "mine.ckpt", (1, 1))
+    assert fit(tmp_path / "run", config_of(steps=3)) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["epoch=0-step=3.ckpt", "last.ckpt", "mine.ckpt"]
+
+
+def fit_here(folder, config):
+    assert fit(folder, config) == 0
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_warning_of_a_scheduler_saves_and_tells_that_the_run_is_not_over(name, tmp_path):
+    killer = [{"class_path": "killer.Killer", "init_args": {"moment": name, "updates": 2}}]
+    assert run(fit_here, tmp_path / "run", config_of(trainer__callbacks=killer)) == [128 + signal.Signals[name]]
+    assert last(tmp_path / "run")["global_step"] == 2 and not (tmp_path / "run/training.json").exists()
+    assert run(fit_here, tmp_path / "run", config_of()) == [0]
+    assert is_trained(tmp_path / "run")
