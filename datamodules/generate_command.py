@@ -1,12 +1,14 @@
 """`python main.py generate`: write problems with gold solutions as JSONL, in the published schema.
 
 Rows are spread evenly over op x context x mode, cell by cell in turn, or drawn by a mixture. Row i depends only on the split,
-the seed and i: the same arguments give the same bytes with any number of workers.
+the seed and i: the same arguments give the same bytes with any number of workers. `--report` prints how often a guess that only
+reads numbers off the text is right, beside the most frequent answer; without `--out` it writes nothing.
 """
 
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from itertools import product
 from multiprocessing import get_context
@@ -18,6 +20,7 @@ from datamodules.files.jsonl import to_row
 from datamodules.files.line_files import writing
 from datamodules.problems.context import PUBLISHED
 from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.guesses import Guesses, Kind, guess_table
 from datamodules.problems.mixture import MODES, Cell, Component, Mixture, read_mixture
 from datamodules.problems.synthesis import SPLITS, Synthesis
 
@@ -43,28 +46,40 @@ def parse_args(argv: list[str]) -> Namespace:
         "--number-range", type=int, default=GraphSpec.number_range, help="given numbers are 1 ... N-1 (default: %(default)s)"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, help="file to write; a name ending in .gz or .zst is compressed")
-    return parser.parse_args(argv)
+    parser.add_argument("--balanced", action="store_true", help="no problem from op 3 on whose answer such a guess gets right")
+    parser.add_argument("--report", action="store_true", help="print a table of the best guesses by mode and op")
+    parser.add_argument("--out", type=Path, help="file to write; a name ending in .gz or .zst is compressed")
+    args = parser.parse_args(argv)
+    if args.out is None and not args.report:
+        parser.error("the following arguments are required: --out (or --report, which prints a table)")
+    return args
 
 
 def main(argv: list[str]) -> int:
     """Run the command."""
     args = parse_args(argv)
-    if args.out.is_dir():
+    if args.out is not None and args.out.is_dir():
         raise ValueError(f"generate: --out {str(args.out)!r} is a folder; name a file.")
     if args.count < 1 or args.workers < 1:
         raise ValueError("generate: --count and --workers must be at least 1.")
     evenly = Component(args.ops, args.contexts.split(","), args.modes.split(","))
     mixture = Mixture(read_mixture(args.mixture) if args.mixture else [evenly])
     cells: list[Cell | None] = [None] if args.mixture else [*mixture.cells]
-    graph = GraphSpec(number_range=args.number_range, distractors=parse_range(args.distractors))
+    graph = GraphSpec(number_range=args.number_range, distractors=parse_range(args.distractors), balanced=args.balanced)
     synthesis = Synthesis(mixture, graph, seed=args.seed)
     for cell, index in product(mixture.cells, range(TRIED)):
         synthesis.example(args.split, index, cell)
-    with writing(args.out) as write:
-        for text in track(_chunks(synthesis, args, cells), "generate", total=-(-args.count // CHUNK)):
-            write(text)
-    print(f"{args.count} rows: {args.out}")
+    found: dict[Kind, Guesses] = {}
+    with writing(args.out) if args.out is not None else nullcontext() as write:
+        for text, guesses in track(_chunks(synthesis, args, cells), "generate", total=-(-args.count // CHUNK)):
+            if write is not None:
+                write(text)
+            for kind, counted in guesses.items():
+                found.setdefault(kind, Guesses()).merge(counted)
+    if args.out is not None:
+        print(f"{args.count} rows: {args.out}")
+    if args.report:
+        print(guess_table(found))
     return 0
 
 
@@ -80,9 +95,12 @@ def parse_range(text: str) -> tuple[int, int]:
     return int(low), int(high or low)
 
 
-def _chunks(synthesis: Synthesis, args: Namespace, cells: list[Cell | None]) -> Iterator[str]:
-    """The text of the rows, in chunks, in order."""
-    make = partial(_write, synthesis, args.split, cells, args.count)
+Chunk = tuple[str, dict[Kind, Guesses]]  # the text of rows, and how well they can be guessed if that is reported
+
+
+def _chunks(synthesis: Synthesis, args: Namespace, cells: list[Cell | None]) -> Iterator[Chunk]:
+    """The rows, in chunks, in order."""
+    make = partial(_make, synthesis, args, cells)
     starts = range(0, args.count, CHUNK)
     if args.workers == 1:
         yield from map(make, starts)
@@ -91,7 +109,11 @@ def _chunks(synthesis: Synthesis, args: Namespace, cells: list[Cell | None]) -> 
             yield from pool.imap(make, starts)
 
 
-def _write(synthesis: Synthesis, split: str, cells: list[Cell | None], count: int, start: int) -> str:
-    numbers = range(start, min(start + CHUNK, count))
-    rows = (to_row(synthesis.example(split, i, cells[i % len(cells)]), synthesis.graph.depth) for i in numbers)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def _make(synthesis: Synthesis, args: Namespace, cells: list[Cell | None], start: int) -> Chunk:
+    numbers = range(start, min(start + CHUNK, args.count))
+    examples = [synthesis.example(args.split, i, cells[i % len(cells)]) for i in numbers]
+    guesses: dict[Kind, Guesses] = {}
+    for example in examples if args.report else ():
+        guesses.setdefault((example.cell.mode, example.cell.op), Guesses()).add(example.graph)
+    rows = (to_row(example, synthesis.graph.depth) for example in examples)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), guesses

@@ -1,11 +1,11 @@
 """The base of all data modules: a tokenizer, endless synthetic examples, and held-out problems for evaluation."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 from lightning import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
@@ -13,17 +13,19 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from datamodules.files.jsonl import to_example
+from datamodules.files.overlap import KnownProblems, Overlap
 from datamodules.files.row_source import BadRows, Files, RowSource, to_solved
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Cell, Component, Mixture, components_of, parse_ops
-from datamodules.problems.splits import canonical_hash
+from datamodules.problems.splits import canonical_hash, most_different
 from datamodules.problems.synthesis import Example, Synthesis, TrainingText
 from datamodules.rows.documents import PromptBatch, encode, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts, ShareOf
 from datamodules.rows.tokenizer import TokenizerSettings, load_tokenizer
 
 MEASURED = 128  # examples that give the mean length of a cell
+WIDER = 4  # problems of a band drawn for each one chosen, to choose different structures
 TRIES = 50  # draws per problem before a band counts as too small
 
 
@@ -45,6 +47,7 @@ class HeldOut:
         files: JSONL files, folders or globs of problems instead of synthetic ones (see `jsonl`); `bands` only group them.
         bad_rows: of `files`: "raise" at the first, or "skip" and count.
         predict_split: split that `predict` reads; "train" to sample solutions to learn from.
+        overlap: of `files` with the data's `files.train`: "refuse" if a problem is in both, or "allow" and say how many.
     """
 
     bands: Mapping[str, str] = field(default_factory=dict)
@@ -57,6 +60,7 @@ class HeldOut:
     files: Sequence[str] = ()
     bad_rows: BadRows = "raise"
     predict_split: Literal["train", "validation", "test"] = "test"
+    overlap: Overlap = "refuse"
 
     def __post_init__(self) -> None:
         for name, ops in self.bands.items():
@@ -66,6 +70,8 @@ class HeldOut:
                     f"held_out: a band cannot be called {name!r}; use letters, digits, spaces and - _ . + ( ), and neither `all` "
                     "nor `opN` for other operations than N, which name other results."
                 )
+        if self.overlap not in get_args(Overlap):
+            raise ValueError(f"held_out: overlap={self.overlap!r} is unknown; choose from {list(get_args(Overlap))}.")
         if min(self.problems, self.validation_problems, self.batch_size) < 1:
             raise ValueError(
                 f"held_out: problems={self.problems}, validation_problems={self.validation_problems} and batch_size="
@@ -125,13 +131,26 @@ class ReasoningDataModule(LightningDataModule):
             tokens = self._mean_tokens()
             examples = shares.reweighted({cell: weight / tokens[cell] for cell, weight in shares.weights.items()})
             self.synthesis = replace(self.synthesis, mixture=examples)
-        self.rows = self._open(files.train, files.bad_rows, self.read_row) if files.train else None
+        self.rows = self._training_rows() if files.train else None
         self.source = self.rows or self.synthesis
         cells, intended = (self.rows.cells, None) if self.rows else (shares.cells, shares.weights)
         self.drawn = MixtureCounts(cells, intended, share_of)
 
-    def _open(self, sources: Sequence[str], bad_rows: BadRows, read: Callable[[object, str, int], Any]) -> RowSource:
-        rows = RowSource(sources, seed=self.synthesis.seed, bad_rows=bad_rows, read=read)
+    def _training_rows(self) -> RowSource:
+        """The rows of `files.train`, none of which may be evaluated on."""
+        known = KnownProblems(self._from_files) if self.held_out.files else ()
+        rows = self._open(self.files.train, self.files.bad_rows, self.read_row, known)
+        if rows.found:
+            said = f"files.train: {len(rows.found)} of {len(rows)} rows are problems of `held_out.files` (first: {rows.found[0]})"
+            if self.held_out.overlap == "refuse":
+                raise ValueError(f"{said}; take them out, or set `data.init_args.held_out.overlap: allow`.")
+            rank_zero_warn(f"{said}; evaluations say less than they seem to.")
+        return rows
+
+    def _open(
+        self, sources: Sequence[str], bad_rows: BadRows, read: Callable[[object, str, int], Any], known: Container[Any] = ()
+    ) -> RowSource:
+        rows = RowSource(sources, seed=self.synthesis.seed, bad_rows=bad_rows, read=read, known=known)
         if rows.skipped:
             rank_zero_warn(f"{', '.join(map(str, sources))}: {rows.skipped} bad rows left out, {len(rows)} read.")
         return rows
@@ -201,17 +220,24 @@ class ReasoningDataModule(LightningDataModule):
         return chosen
 
     def _different(self, split: str, ops: list[int], problems: int, seen: set[bytes]) -> list[Example]:
-        """Up to `problems` problems outside `seen`, cell by cell in turn; they are added to it."""
+        """Up to `problems` problems outside `seen`, cell by cell in turn; they are added to it.
+
+        With `split_by: needed`, of WIDER times as many those whose needed parts have been met least often.
+        """
         cells = Mixture([Component(",".join(map(str, ops)), self.held_out.contexts, self.held_out.modes)]).cells
-        found: list[Example] = []
+        spread = self.held_out_synthesis.graph.split_by == "needed"
+        found: dict[bytes, Example] = {}
         for index in range(problems * TRIES):
             example = self.held_out_synthesis.example(split, index, cells[index % len(cells)])
             if (key := canonical_hash(example.graph)) not in seen:
-                seen.add(key)
-                found.append(example)
-            if len(found) == problems:
+                found.setdefault(key, example)
+            if len(found) == problems * (WIDER if spread else 1):
                 break
-        return found
+        if spread:
+            chosen = most_different([example.graph for example in found.values()], problems)
+            found = dict(item for i, item in enumerate(found.items()) if i in chosen)
+        seen.update(found)
+        return [*found.values()]
 
     def _prompts(self, split: str, problems: int) -> DataLoader:
         items = [Problem(i, example) for i, example in enumerate(self.held_out_examples(split, problems))]

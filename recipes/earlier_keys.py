@@ -21,6 +21,9 @@ ADDED = {
     ("model", "kl", "bounds"): [0.0, float("inf")],
     ("model", "lora"): None,
     ("model", "gradient_checkpointing"): False,
+    ("data", "graph", "balanced"): False,
+    ("data", "graph", "split_by"): "problem",
+    ("data", "held_out", "overlap"): "refuse",
 }
 _FLAG = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)(?==|$)")
 

@@ -7,10 +7,12 @@ from hashlib import blake2b
 from itertools import product
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 
 from benchmarks.split_report import SPECS
+from datamodules import PromptDataModule
 from datamodules.problems.context import Context, load_context
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import MODES, Cell, Component, Mixture
@@ -19,12 +21,16 @@ from datamodules.problems.splits import (
     ENOUGH_STRUCTURES,
     SPLITS,
     canonical_hash,
+    most_different,
     names_count,
+    needed_hash,
+    split_hash,
     split_of,
     structure_hash,
     structures,
 )
 from datamodules.problems.synthesis import Synthesis
+from datamodules.reasoning import HeldOut
 from grammar import Graph, Quantity, parse_problem, render_problem
 
 PUBLISHED = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")
@@ -229,3 +235,79 @@ def test_splits_have_their_shares():
 def test_an_unknown_split_is_refused():
     with pytest.raises(ValueError, match="choose one of"):
         Synthesis(Mixture([Component("2", ["garden"])])).example("training", 0)
+
+
+def needed_part(example):
+    """Oracle: the problem without the sentences about what its answer does not need."""
+    graph = parse_problem(example.problem, example.question, modulus=example.graph.modulus)
+    lines = example.problem.strip().removesuffix(".").split(". ")
+    kept = [line for line, s in zip(lines, graph.statements, strict=True) if s.name in graph.order]
+    return SimpleNamespace(problem=". ".join(kept) + ".", question=example.question)
+
+
+@pytest.mark.parametrize(("op", "mode"), [(6, "normalforward"), (4, "forwardreverse"), (7, "forwardreverse")])
+def test_what_a_held_out_answer_needs_stands_in_no_training_problem_if_split_by_it(op, mode):
+    def keys(split, context, count):
+        found = (data.example(split, i, Cell(op, context, mode)) for i in range(count))
+        return [up_to_names(needed_part(example)) for example in found]
+
+    data = Synthesis(None, GraphSpec(split_by="needed"))
+    trained = {*keys("train", PUBLISHED[0], 1500)}
+    assert not trained & {*keys("test", PUBLISHED[0], 100), *keys("validation", "hospital_wards", 100)}
+    data = Synthesis(None)  # by the whole problem they stand there
+    assert {*keys("train", PUBLISHED[0], 1500)} & {*keys("test", "hospital_wards", 100)}
+
+
+def test_the_needed_hash_forgets_distractors_and_only_them():
+    text = "The number of roses equals 3. The number of lilies equals 2 plus the number of roses."
+    more = f"{text} The number of poppies equals 4. The number of tulips equals the number of roses."
+    asked = "How many lilies are there?"
+    assert needed_hash(parse_problem(more, asked)) == needed_hash(parse_problem(text, asked))
+    assert structure_hash(parse_problem(more, asked)) != structure_hash(parse_problem(text, asked))
+    other = parse_problem(more.replace("3", "4"), asked)
+    assert needed_hash(other) != needed_hash(parse_problem(more, asked))
+    unknown = (
+        "The number of roses exists, and its number is greater than 0. "
+        "The number of lilies equals 2 plus the number of roses. The number of lilies equals {}."
+    )
+    asks = "How many roses are there?"
+    known = [needed_hash(parse_problem(unknown.format(k), asks)) for k in (5, 6)]
+    assert known[0] != known[1]  # the number that is known is part of it
+    assert needed_hash(parse_problem(f"The number of poppies equals 4. {unknown.format(5)}", asks)) == known[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "reverse", "first"), [("crazy_zootopia", False, 6), ("crazy_zootopia", True, 4), ("garden", False, 6)]
+)
+def test_cells_with_enough_structures_are_split_by_what_is_needed(name, reverse, first):
+    spec, context = GraphSpec(split_by="needed"), load_context(name)
+    chosen = [split_hash(op, context, spec, reverse=reverse) for op in range(2, 21)]
+    assert chosen == [structure_hash] * (first - 2) + [needed_hash] * (21 - first)
+    assert {split_hash(op, context, GraphSpec(), reverse=reverse) for op in range(2, 21)} == {structure_hash}
+
+
+def test_held_out_problems_are_spread_over_what_they_need():
+    def largest(split_by):
+        held_out = HeldOut(bands={"a": "6"}, contexts=PUBLISHED, problems=60)
+        mixture, graph = [Component("6", PUBLISHED)], GraphSpec(split_by=split_by)
+        data = PromptDataModule(mixture, "published", graph=graph, held_out=held_out)
+        found = data.held_out_examples("test", 60)
+        assert len({canonical_hash(example.graph) for example in found}) == 60
+        return max(Counter(needed_hash(example.graph) for example in found).values())
+
+    assert largest("needed") <= 3
+
+
+def test_the_first_of_each_part_come_before_the_second():
+    text = "The number of roses equals {}. The number of lilies equals {}."
+    graphs = [
+        parse_problem(text.format(a, b), "How many roses are there?") for a, b in ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (3, 1))
+    ]
+    assert most_different(graphs, 3) == {0, 3, 5}
+    assert most_different(graphs, 4) == {0, 1, 3, 5}
+    assert most_different(graphs, 9) == {*range(6)}
+
+
+def test_an_unknown_way_to_split_is_refused():
+    with pytest.raises(ValueError, match=r"split_by='names' is unknown; choose from \['problem', 'needed'\]"):
+        GraphSpec(split_by="names")

@@ -6,7 +6,7 @@ memory, decompressed.
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -79,7 +79,7 @@ class RowSource:
 
     def __init__(
         self, sources: Sequence[str | Path], *, seed: int = 0, bad_rows: BadRows = "raise",
-        read: Callable[[object, str, int], Any] = to_solved,
+        read: Callable[[object, str, int], Any] = to_solved, known: Container[Any] = (),
     ) -> None:  # fmt: skip
         """Find and check all rows.
 
@@ -88,6 +88,7 @@ class RowSource:
             seed: of the order.
             bad_rows: "raise" at the first row that `read` refuses, or "skip" and count (`skipped`).
             read: turns a row into an example; `to_solved`, or `to_example` if its graph is also needed.
+            known: rows to report if they occur: `found` holds the file and line of each.
 
         Raises:
             ValueError: a source that names no file, a bad row under "raise", no row at all, or an unknown `bad_rows`.
@@ -97,12 +98,16 @@ class RowSource:
         self.files, self.seed, self.read, self.skipped = find_files(sources), seed, read, 0
         self.held: dict[int, bytearray] = {}  # number of a compressed file -> its rows
         self.places = array("q")  # of each row: file, line, first byte, bytes
+        self.found: list[str] = []
         cells: set[Cell] = set()
         for file, path in enumerate(self.files):
             for line, start, text in self._rows(file):
                 try:
-                    cells.add(self._example(file, line, text).cell)
+                    example = self._example(file, line, text)
+                    cells.add(example.cell)
                     self.places.extend((file, line, start, len(text)))
+                    if example in known:
+                        self.found.append(f"{path}, line {line}")
                 except ValueError as err:
                     if bad_rows == "raise":
                         raise ValueError(f"{path}, line {line}: {err}") from err

@@ -1,6 +1,7 @@
 """The shape of dependency graphs to draw, and the result of a draw."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, Self, get_args
 
 from grammar import Graph
 from grammar.problem.forms import SKILLS
@@ -8,6 +9,9 @@ from grammar.problem.forms import SKILLS
 _CHANCES = (
     "reuse", "copies", "differences", "constants", "early_leaves", "end_copies", "totals", "question_total", "known_total",
 )  # fmt: skip
+SplitBy = Literal["problem", "needed"]
+FEWEST_BALANCED = 3  # operations; a problem with fewer, without a modulus, repeats a number
+_FEW = 5
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,13 @@ class GraphSpec:
     shuffle:      put the sentences in random order; false: each refers only to earlier ones.
     withheld:     compositions of two skills absent from training problems, e.g. "copy > sum of 2": a sum that reads a copy
                   (`grammar.problem.forms`). Problems of other splits may contain them.
+    balanced:     from 3 operations on, draw again a problem whose answer a guess gets right that only reads numbers off the text
+                  ("the largest given number", `guesses.py`); up to 5 operations there are few others unless quantities are
+                  computed, so `copies` and `end_copies` count as 0, `constants` as 1 (if not 0), `question_total` and
+                  `known_total` as at most 0.2. False, as published: at few operations such guesses are often right.
+    split_by:     "needed": in cells with enough structures, problems whose needed parts differ in names alone are in one split,
+                  and held-out problems differ in their needed parts as far as possible. "problem": distractors count
+                  (`splits.py`).
     """
 
     number_range: int = 5
@@ -54,6 +65,8 @@ class GraphSpec:
     known_total: float = 0.93
     shuffle: bool = True
     withheld: tuple[str, ...] = ()
+    balanced: bool = False
+    split_by: SplitBy = "problem"
 
     def __post_init__(self) -> None:
         if self.number_range < 3:
@@ -73,12 +86,22 @@ class GraphSpec:
                 )
         if max(self.number_range - 1, self.unknown_range[1]) > self.max_value:
             raise ValueError(f"GraphSpec: max_value={self.max_value} is below number_range or unknown_range; raise it.")
-        self._check_withheld()
+        self._check_choices()
         for name in _CHANCES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"GraphSpec: {name}={getattr(self, name)} is not a probability; set it within 0 and 1.")
 
-    def _check_withheld(self) -> None:
+    def at(self, op: int) -> Self:
+        """The spec of problems with `op` operations: itself, except for those that `balanced` changes."""
+        if not (self.balanced and FEWEST_BALANCED <= op <= _FEW):
+            return self
+        question, known = min(0.2, self.question_total), min(0.2, self.known_total)
+        computed = {"copies": 0.0, "end_copies": 0.0, "constants": float(self.constants > 0)}
+        return replace(self, **computed, question_total=question, known_total=known)
+
+    def _check_choices(self) -> None:
+        if self.split_by not in get_args(SplitBy):
+            raise ValueError(f"GraphSpec: split_by={self.split_by!r} is unknown; choose from {list(get_args(SplitBy))}.")
         for pair in self.withheld:
             first, _, second = pair.partition(" > ")
             if not {first, second} <= set(SKILLS):

@@ -1,12 +1,13 @@
 """Assigns each problem to one split by a hash, so that held-out problems are never trained on.
 
 `canonical_hash` ignores the order of sentences. `structure_hash` also ignores names, so that problems which differ only in names
-are in one split. In a cell with few structures a split would then have few kinds of problems or none; `names_count` says which
-cells are too small.
+are in one split, and `needed_hash` what the answer does not need. In a cell with few structures a split would then have few kinds
+of problems or none; `names_count` says which cells are too small, `split_hash` which hash a cell has.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
 from math import comb, factorial
@@ -52,6 +53,23 @@ def structure_hash(graph: Graph) -> bytes:
     return _digest(b"|".join((*sorted(whole.values()), b"known", *sorted(known), b"asked", asked)))
 
 
+def needed_hash(graph: Graph) -> bytes:
+    """`structure_hash` of the part of a problem that its answer needs."""
+    needed = {*graph.order, graph.question}
+    return structure_hash(Graph(tuple(s for s in graph.statements if s.name in needed), graph.question, graph.modulus))
+
+
+def most_different(graphs: Sequence[Graph], count: int) -> set[int]:
+    """The numbers of `count` problems: the first of each needed part, then the second of each, and so on."""
+    met: Counter[bytes] = Counter()
+    times = []
+    for graph in graphs:
+        part = needed_hash(graph)
+        met[part] += 1
+        times.append(met[part])
+    return {*sorted(range(len(graphs)), key=times.__getitem__)[:count]}
+
+
 def _digest(said: bytes) -> bytes:
     return blake2b(said, digest_size=8).digest()
 
@@ -64,6 +82,18 @@ def split_of(digest: bytes) -> str:
         if point < edge:
             return split
     return split
+
+
+@lru_cache(maxsize=4096)
+def split_hash(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> Callable[[Graph], bytes]:
+    """What decides the split of a cell's problems: problems with the same hash are in one split.
+
+    `needed_hash` if the spec asks for it and the cell has enough structures without distractors; else `structure_hash` if it has
+    enough with them; else `canonical_hash`.
+    """
+    if spec.split_by == "needed" and not names_count(op, context, replace(spec, distractors=(0, 0)), reverse=reverse):
+        return needed_hash
+    return canonical_hash if names_count(op, context, spec, reverse=reverse) else structure_hash
 
 
 @lru_cache(maxsize=4096)

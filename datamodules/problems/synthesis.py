@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from datamodules.problems.context import load_context
-from datamodules.problems.graph_spec import Drawn, GraphSpec
+from datamodules.problems.graph_spec import FEWEST_BALANCED, Drawn, GraphSpec
+from datamodules.problems.guesses import guessable
 from datamodules.problems.keyed import keyed_random
 from datamodules.problems.mixture import MODES, Cell, Mixture
 from datamodules.problems.sampler import sample_graph
-from datamodules.problems.splits import SPLITS, canonical_hash, names_count, split_of, structure_hash
+from datamodules.problems.splits import SPLITS, split_hash, split_of
 from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
 from grammar.writing.solution import variables
 
@@ -42,6 +43,7 @@ class TrainingText:
 
 
 REDRAWS = 2000  # draws before a cell is said to have no problem in a split
+UNGUESSED = 10  # draws of GraphSpec.balanced for each of REDRAWS: most problems of few operations can be guessed
 CHECK_EVERY = 100
 REVERSE = MODES[1]
 SINGLES = 52  # one-letter variables; in reverse mode without x and X
@@ -87,17 +89,22 @@ class Synthesis:
         rng = keyed_random(f"{split}/{self.seed}/{index}/{cell or 'mixture'}")
         cell = cell or self.mixture.draw(rng)
         context, reverse = load_context(cell.context), cell.mode == REVERSE
-        key = canonical_hash if names_count(cell.op, context, self.graph, reverse=reverse) else structure_hash
+        key = split_hash(cell.op, context, self.graph, reverse=reverse)
         withheld = set(self.graph.withheld) if split == "train" else set()
-        for _ in range(REDRAWS):
-            drawn = sample_graph(cell.op, context, self.graph, rng, reverse=reverse)
+        balanced = self.graph.balanced and cell.op >= FEWEST_BALANCED
+        spec = self.graph.at(cell.op)
+        for _ in range(REDRAWS * (UNGUESSED if balanced else 1)):
+            drawn = sample_graph(cell.op, context, spec, rng, reverse=reverse)
+            if balanced and guessable(drawn.graph):
+                continue
             if withheld and withheld & drawn.graph.compositions():
                 continue
             if split_of(key(drawn.graph)) == split:
                 return self._write(drawn, cell, f"{split}-{self.seed}-{index}-op{cell.op}", rng, check=index % CHECK_EVERY == 0)
+        few = " that no guess gets right (`graph.balanced`)" if balanced else ""
         raise ValueError(
-            f"no problem of {cell} falls into split {split!r} in {REDRAWS} draws: the cell has too few problems; raise its `op`, "
-            "allow distractors, or use a context with more names."
+            f"no problem of {cell} falls into split {split!r} in {REDRAWS} draws: the cell has too few problems{few}; raise its "
+            "`op`, allow distractors, or use a context with more names."
         )
 
     def _write(self, drawn: Drawn, cell: Cell, name: str, rng: Random, *, check: bool) -> Example:
