@@ -144,7 +144,7 @@ def test_an_unknown_command_is_named(capsys):
 
 BAD = {
     "unknown context": (
-        ["--data.init_args.mixture", '[{"ops": "2-4", "contexts": ["nowhere"]}]'], ("nowhere", "garden", "mixture")
+        ["--data.init_args.mixture", '[{"ops": "2-4", "contexts": ["nowhere"]}]'], ("context 'nowhere'", "garden")
     ),
     "op range": (["--data.init_args.mixture", '[{"ops": "900", "contexts": ["garden"]}]'], ("op=900", "garden", "lower `ops`")),
     "ops text": (["--data.init_args.mixture", '[{"ops": "9-2", "contexts": ["garden"]}]'], ("9-2", "range")),

@@ -35,9 +35,11 @@ def config(tmp_path):
     text["data"] = data
     text["trainer"] |= {"enable_progress_bar": False, "default_root_dir": str(tmp_path / "run"), "precision": "32-true"}
     text["pass_at_k"] = {"weighted": {"ID weighted": WEIGHTS}, "resamples": 200}
+    torch.manual_seed(0)
+    build_language_model(TINY).save_pretrained(tmp_path / "start")
     text["model"] = {
         "class_path": "simulated_model.SimulatedModule",
-        "init_args": {"architecture": TINY, "evaluation": {"samples": SAMPLES, "seed": 1}},
+        "init_args": {"init_from": str(tmp_path / "start"), "evaluation": {"samples": SAMPLES, "seed": 1}},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(text))
     return tmp_path / "config.yaml"
@@ -182,7 +184,10 @@ def test_other_settings_start_afresh(config):
     assert SimulatedModule.batches == before
     evaluate(config, "--model.init_args.evaluation.seed", "2")
     assert SimulatedModule.batches == 2 * before
-    evaluate(config, "--seed_everything", "5", "--model.init_args.evaluation.seed", "2")  # other weights
+    other = config.parent / "other"
+    torch.manual_seed(5)
+    build_language_model(TINY).save_pretrained(other)
+    evaluate(config, "--model.init_args.init_from", str(other), "--model.init_args.evaluation.seed", "2")
     assert SimulatedModule.batches == 3 * before
     check_against_samples(folder)
 
