@@ -22,7 +22,7 @@ from grammar.reading.sentences import problems
 FOLDER = Path(grammar.__file__).parent
 MOST = 2.3  # times as long for twice the length
 MEGABYTE = 1_000_000
-SECONDS = 2  # for a megabyte; half of it where nothing else uses the core's caches
+SECONDS = 4  # for a megabyte; on an idle core of 2023 it takes at most 0.75, and shared cores can be several times slower
 
 
 def cpu(work) -> float:
