@@ -121,7 +121,9 @@ def _settings(spec: ExpertIteration, seed: int, init_from: str) -> list[str]:
 
 def _asked(spec: ExpertIteration, seed: int, current: Round) -> str:
     """A digest of all that the samples of a round depend on."""
-    settings = {**asdict(spec), "config": spec.config.read_text(encoding="utf-8"), "ops": current.op, "about": ""}
+    changed = {key: value for key, value in spec.settings.items() if not key.startswith("trainer.")}
+    config = spec.config.read_text(encoding="utf-8")
+    settings = {**asdict(spec), "config": config, "settings": changed, "ops": current.op, "about": ""}
     start = Path(current.sampler)
     record = start / "interplay.json"
     weights = read_json(record)["weights"] if record.is_file() else str(start)
