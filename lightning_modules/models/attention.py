@@ -53,6 +53,9 @@ class Backend(ABC):
     name: str
     needs_edges = False
 
+    def __str__(self) -> str:
+        return self.name
+
     def attending(self, model: PreTrainedModel) -> AbstractContextManager[None]:
         """Let `model` attend by this backend."""
         return attending(model, self.name)

@@ -1,1 +1,1 @@
-"""A trained model, asked one problem."""
+"""What a run left: asked one problem, exported again."""
