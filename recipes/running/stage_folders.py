@@ -32,7 +32,9 @@ def in_process(command: list[str]) -> bool:
     return run_stage(command) == 0
 
 
-def finish(folder: Path, fit: Sequence[str], test: Sequence[str], run: Callable[[list[str]], bool] = in_process) -> bool:
+def finish(
+    folder: Path, fit: Sequence[str], test: Sequence[str], run: Callable[[list[str]], bool] = in_process, alone: bool = True
+) -> bool:
     """Train a stage unless it is trained, then test it unless it is tested; both resume where they stopped.
 
     Args:
@@ -40,13 +42,14 @@ def finish(folder: Path, fit: Sequence[str], test: Sequence[str], run: Callable[
         fit: arguments of `fit`: configs and settings.
         test: those of `test`, with the weights to test.
         run: takes a command line and returns whether it succeeded.
+        alone: this process writes the files; another of a job may see them a moment late, and takes `run` at its word.
 
     Returns:
         Whether the stage is complete: an exit status alone does not say that training ended, nor which weights were tested.
     """
     place = ["--trainer.default_root_dir", str(folder)]
-    trained = is_trained(folder) or (run(["fit", *fit, *place, "--ckpt_path", "last"]) and is_trained(folder))
-    return trained and (is_tested(folder) or (run(["test", *test, *place]) and is_tested(folder)))
+    trained = is_trained(folder) or (run(["fit", *fit, *place, "--ckpt_path", "last"]) and (not alone or is_trained(folder)))
+    return trained and (is_tested(folder) or (run(["test", *test, *place]) and (not alone or is_tested(folder))))
 
 
 @dataclass(frozen=True)
@@ -109,14 +112,14 @@ class StageFolders:
         with self._locked(stage) if alone else _open(os.devnull) as lock:
             if alone:
                 self.prepare(stage)
-            return self._finish(stage, partial(self._run, stage, lock))
+            return self._finish(stage, partial(self._run, stage, lock), alone)
 
-    def _finish(self, stage: Planned, run: Callable[[list[str]], bool]) -> bool:
+    def _finish(self, stage: Planned, run: Callable[[list[str]], bool], alone: bool = True) -> bool:
         folder = self.folder(stage)
         settings = ["--config", str(folder / "stage.yaml")]
         if stage.parent is not None:
             settings += ["--model.init_args.init_from", str(self.folder(stage.parent) / "huggingface")]
-        return finish(folder, settings, [*settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")], run)
+        return finish(folder, settings, [*settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")], run, alone)
 
     def _run(self, stage: Planned, lock: IO[str], command: list[str]) -> bool:
         """Run a command in a child process, which logs to `COMMAND.log`."""
