@@ -10,12 +10,14 @@ ELSEWHERE = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
 export GOMP_SPINCOUNT = 3000
 
-.PHONY: quickstart findings test test-long interop check bench setup clean
+.PHONY: quickstart findings test test-long faults interop check audit hashes bench setup clean
 
 setup: $(READY)
 
-$(READY): pyproject.toml constraints.txt
+# every file is checked against its hash; then torch, whose builds and further needs differ from machine to machine
+$(READY): pyproject.toml constraints.txt hashes.txt
 	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --requirement hashes.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
@@ -32,6 +34,11 @@ test: $(READY)
 
 test-long: $(READY)
 	$(BIN)/python -m pytest -m long
+
+# what a machine, a scheduler or a user can do to a run
+faults: $(READY)
+	$(BIN)/python -m pytest -m "long or not long" tests/test_reliability.py tests/test_resume.py \
+	  tests/test_resume_contract.py tests/test_recipe_resume.py tests/test_folders.py tests/test_bad_inputs.py
 
 interop: $(READY) $(CONSUMERS) $(ELSEWHERE)
 	$(BIN)/python -m pytest -m interop tests/interop
@@ -50,6 +57,20 @@ check: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --quiet tests/test_layout.py
 
+# after a change of constraints.txt
+hashes: .venv-audit/.ready
+	.venv-audit/bin/uv pip compile --quiet --generate-hashes --no-deps --no-header --no-annotate --universal \
+	  --no-emit-package torch constraints.txt --output-file hashes.txt
+
+# known vulnerabilities of what is installed
+audit: .venv-audit/.ready
+	.venv-audit/bin/pip-audit --disable-pip --require-hashes --requirement hashes.txt
+
+.venv-audit/.ready:
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check uv pip-audit
+	touch $@
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.cpu --rounds 1
 	$(BIN)/python -m benchmarks.verify_speed
@@ -60,4 +81,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.train_speed
 
 clean:
-	rm -rf .venv .venv-interop runs
+	rm -rf .venv .venv-interop .venv-audit runs

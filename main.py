@@ -47,11 +47,13 @@ def other(argv: list[str]) -> int:
 
 def verify(argv: list[str]) -> int:
     """Judge a file of responses."""
+    from callbacks.evaluation.sample_files import whole_lines
     from datamodules.files.line_files import lines_of
     from datamodules.problems.context import context_names, load_context
     from grammar.judge import main as judge
 
-    return judge(argv[1:], {name: load_context(name).modulus for name in context_names()}, lines_of)
+    moduli = {name: load_context(name).modulus for name in context_names()}
+    return judge(argv[1:], moduli, lambda path: whole_lines(lines_of(path)))
 
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {

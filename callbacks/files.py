@@ -9,8 +9,11 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 from zipfile import BadZipFile, ZipFile
+from zlib import crc32
 
 from lightning import Trainer
+
+CHECKSUMS = "checksums.json"  # of the files in a folder of shards
 
 
 def run_folder(trainer: Trainer) -> Path:
@@ -72,10 +75,27 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
 
 
+def checksum(path: Path) -> int:
+    """The CRC-32 of a file."""
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            value = crc32(chunk, value)
+    return value
+
+
 def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint file, whose parts carry checksums; None: nothing. Folders of shards have none."""
+    """What is wrong with a checkpoint, whose parts carry checksums; None: nothing.
+
+    A file is an archive with a checksum of each entry; a folder of shards has a file that names those of the others.
+    """
     if checkpoint.is_dir():
-        return None if (checkpoint / "meta.pt").is_file() else "it has no meta.pt"
+        if not (checkpoint / "meta.pt").is_file():
+            return "it has no meta.pt"
+        kept = read_json(checkpoint / CHECKSUMS) if (checkpoint / CHECKSUMS).is_file() else {}
+        bad = (name for name, value in kept.items() if not (file := checkpoint / name).is_file() or checksum(file) != value)
+        name = next(bad, None)
+        return f"its file {name} is damaged or missing" if name else None
     try:
         with ZipFile(checkpoint) as archive:
             part = archive.testzip()

@@ -4,6 +4,7 @@ jsonargparse tells a mistake as a tree of all that a value might have been, arou
 the sentence and the key.
 """
 
+import errno
 import re
 import sys
 import traceback
@@ -64,6 +65,9 @@ def told(err: BaseException) -> str | None:
         return f"a file is not text in UTF-8: {err}"
     if isinstance(err, RecursionError):
         return "the input is nested too deeply."
+    if isinstance(err, OSError) and err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        where = f"{err.filename}: " if err.filename else ""
+        return f"{where}{err.strerror}: make room on the disk of the run's folder; `--ckpt_path last` resumes."
     if isinstance(err, OSError):
         return f"{err.filename}: {err.strerror}." if err.filename else str(err)
     if isinstance(err, ArgumentError) or (isinstance(err, ValueError) and _is_about_input(err)) or _is_lightning(err):

@@ -29,17 +29,27 @@ def _enter(rank: int, world: int, port: int, function: Callable, arguments: Sequ
 
 
 def run(
-    function: Callable, *arguments: object, world: int = 1, kill_after: float | None = None, timeout: float = 480
+    function: Callable,
+    *arguments: object,
+    world: int = 1,
+    kill_after: float | None = None,
+    timeout: float = 480,
+    patience: float = 0,
 ) -> list[int]:
-    """Run `function` in `world` processes and return their exit codes; when one fails, or after a while, all are killed."""
+    """Run `function` in `world` processes and return their exit codes.
+
+    All are killed after a while, and `patience` seconds after one has failed.
+    """
     port = free_port()
     processes = [FORKS.Process(target=_enter, args=(rank, world, port, function, arguments)) for rank in range(world)]
     for process in processes:
         process.start()
-    started = time.monotonic()
+    started, failed = time.monotonic(), None
     while any(process.is_alive() for process in processes):
         late = time.monotonic() - started > (kill_after or timeout)
-        if late or any(process.exitcode not in (None, 0) for process in processes):
+        if failed is None and any(process.exitcode not in (None, 0) for process in processes):
+            failed = time.monotonic()
+        if late or (failed is not None and time.monotonic() - failed >= patience):
             for process in processes:
                 process.kill()
         time.sleep(0.02)

@@ -15,6 +15,7 @@ import yaml
 from simulated_model import SimulatedModule
 
 import main
+from callbacks.evaluation.sample_files import read_samples
 from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
@@ -60,7 +61,7 @@ def evaluate(config: Path, *arguments: str, command: str = "test") -> Path:
 def rows_of(folder: Path) -> list[dict]:
     stage = folder.name
     files = [path for path in (folder / "samples").glob("*.jsonl") if path.name.split(".")[0] == stage]
-    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+    return list(read_samples(files))
 
 
 def recompute(rows: list[dict]) -> dict:
@@ -216,6 +217,38 @@ def test_a_checkpoint_a_folder_of_them_and_a_hugging_face_folder_are_evaluated(c
     evaluate(config, "--ckpt_path", str(tmp_path / "huggingface"), *short)
     assert json.loads((run / "test/evaluation.json").read_text())["settings"]["weights"] not in weights
     assert main.main(["test", "--config", str(config), "--ckpt_path", str(tmp_path)]) == 2
+
+
+def test_a_file_of_samples_holds_each_problem_once(config, tmp_path, capsys):
+    path = evaluate(config) / "samples/test.jsonl"
+    written = [json.loads(line) for line in path.read_text().splitlines()]
+    texts = {
+        row["index"]: {key: row[key] for key in ("problem", "question", "solution")} for row in written if row["sample"] == 0
+    }
+    assert len(texts) < len(written)
+    for row in written:
+        assert (row.keys() & {"problem", "question", "solution"} == set()) == (row["sample"] > 0)
+    assert list(read_samples([path])) == [{**row, **texts[row["index"]]} for row in written]
+    (tmp_path / "whole.jsonl").write_text("".join(json.dumps({**row, **texts[row["index"]]}) + "\n" for row in written))
+    verdicts = []
+    for file, workers in ((path, "1"), (path, "2"), (tmp_path / "whole.jsonl", "1")):
+        assert main.main(["verify", str(file), "--out", str(tmp_path / "verdicts.jsonl"), "--workers", workers]) == 0
+        verdicts.append((tmp_path / "verdicts.jsonl").read_text())
+    assert verdicts[0] == verdicts[1] == verdicts[2]
+
+
+def test_a_broken_first_row_costs_the_rows_of_its_problem_only(tmp_path, capsys):
+    lines = [
+        '{"index": 0, "sample": 0, "problem": "x', '{"index": 0, "sample": 1, "response": "y"}',
+        '{"index": 1, "sample": 0, "problem": "The number of a in Z equals 3.", "question": "How many a does Z have?", '
+        '"response": ""}',
+        '{"index": 1, "sample": 1, "response": "Define a in Z as B; so B = 3. <answer> 3 </answer>"}',
+        '{"problem": "The number of a in Z equals 4.", "question": "How many a does Z have?", "response": ""}',
+    ]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    assert main.main(["verify", str(tmp_path / "rows.jsonl"), "--out", str(tmp_path / "out.jsonl")]) == 1
+    assert [json.loads(line)["accepted"] for line in (tmp_path / "out.jsonl").open()] == [False, True, False]
+    assert "line 1: not judged" in (told := capsys.readouterr().err) and "line 2: not judged" in told
 
 
 def test_problems_from_files_are_evaluated(config, tmp_path):

@@ -54,3 +54,11 @@ def test_no_import_dodges_a_circle():
     assert not [node.module for node in inner if node.module.split(".")[0] in PACKAGES]
     guards = [node for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.Name)]
     assert "TYPE_CHECKING" not in {node.id for node in guards}
+
+
+def test_every_pin_has_the_hashes_of_its_files():
+    lines = (ROOT / "hashes.txt").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
+    hashes = {line.split()[0]: line.count("--hash=sha256:") for line in lines if line.strip()}
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
+    assert {pin.lower().replace("_", "-") for pin in pins if not pin.startswith("torch==")} == {*hashes}
+    assert min(hashes.values()) >= 1

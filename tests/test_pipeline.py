@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import main
+from callbacks.evaluation.sample_files import read_samples
 from datamodules.problems.splits import canonical_hash
 from grammar import parse_problem
 from lightning_modules.models.language_model import load_language_model
@@ -85,8 +86,8 @@ def test_stages_start_from_one_another_with_the_given_seed(experiment):
 
 def test_all_stages_are_tested_on_the_same_problems_and_none_is_trained_on(experiment):
     def problems(stage):
-        rows = (experiment / f"out/{stage}/test/samples/test.jsonl").read_text().splitlines()
-        return {(row["problem"], row["question"]) for row in map(json.loads, rows)}
+        rows = read_samples([experiment / f"out/{stage}/test/samples/test.jsonl"])
+        return {(row["problem"], row["question"]) for row in rows}
 
     tested = problems("pretrain")
     assert len(tested) == 16

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from multiprocessing import active_children
 from pathlib import Path
 from shutil import rmtree
 
@@ -18,26 +20,46 @@ from test_resume import assert_same, command, fit
 
 import main
 from callbacks.files import damage
+from lightning_modules.models.language_model import load_language_model
 
 pytestmark = pytest.mark.long
 
 
 class Breaks(Callback):
-    """At one update: fill the disk, remove the run's folder, put NaN into a weight, or kill the second process."""
+    """At one update: limit the size of files, fill the disk, remove the run's folder, put NaN into a weight, set the clock back,
+    or kill a data worker or the second process."""
 
     def __init__(self, moment: str, updates: int) -> None:
         self.moment, self.updates = moment, updates
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        if trainer.global_step != self.updates:
-            return
-        if self.moment == "disk":
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
-        if self.moment == "folder":
-            rmtree(trainer.default_root_dir)
-        if self.moment == "nan":
-            next(pl_module.language_model.parameters()).data.fill_(float("nan"))
-        if self.moment == "rank" and trainer.global_rank == 1:
+        if trainer.global_step == self.updates:
+            getattr(self, self.moment)(trainer)
+
+    def disk(self, trainer):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
+
+    def full(self, trainer):
+        with suppress(OSError), (Path(trainer.default_root_dir).parent / "filler").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+
+    def folder(self, trainer):
+        rmtree(trainer.default_root_dir)
+
+    def nan(self, trainer):
+        next(trainer.lightning_module.language_model.parameters()).data.fill_(float("nan"))
+
+    def clock(self, trainer):
+        real = time.time
+        time.time = lambda: real() - 100_000
+
+    def worker(self, trainer):
+        for process in active_children():
+            process.kill()
+
+    def rank(self, trainer):
+        if trainer.global_rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -64,7 +86,7 @@ def told(arguments, path):
 @pytest.mark.parametrize(
     ("moment", "more", "status", "said"),
     [
-        ("disk", {}, 2, "File too large"),
+        ("disk", {}, 2, "make room"),
         ("nan", {}, 1, "loss"),
     ],
 )
@@ -76,6 +98,50 @@ def test_a_fault_is_told_in_one_line_and_the_run_goes_on_bit_for_bit(moment, mor
     assert not (tmp_path / "run/training.json").exists()
     assert run(fit, command(tmp_path / "run")) == [0]
     assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 8 MB; only the administrator of a machine can mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)], capture_output=True).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_is_told_in_one_line_and_the_run_goes_on_when_there_is_room(small_disk, tmp_path):
+    assert run(fit, command(tmp_path / "whole")) == [0]
+    assert run(told, broken(small_disk / "run", "full"), tmp_path / "said") == [2]
+    (line,) = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("error:")]
+    assert "No space left on device" in line and "make room" in line
+    (small_disk / "filler").unlink()
+    assert run(fit, command(small_disk / "run")) == [0]
+    assert_same(tmp_path / "whole", small_disk / "run")
+
+
+def test_a_data_worker_that_is_killed_ends_the_run_with_the_reason_and_it_goes_on(tmp_path):
+    settings = {"workers": 1, "accumulate_grad_batches": 16}  # enough rows to need the worker to the end
+    assert run(fit, command(tmp_path / "whole", **settings)) == [0]
+    assert run(told, broken(tmp_path / "run", "worker", **settings), tmp_path / "said") == [1]
+    (line,) = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("error:")]
+    assert "a process that prepares data has ended" in line
+    assert run(fit, command(tmp_path / "run", **settings)) == [0]
+    assert_same(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_clock_that_is_set_back_changes_nothing(tmp_path):
+    """While a run trains, and between a kill and the start after it: the newest checkpoint then looks the oldest."""
+    assert run(fit, command(tmp_path / "whole")) == [0]
+    assert run(fit, broken(tmp_path / "run", "clock")) == [0]
+    assert_same(tmp_path / "whole", tmp_path / "run")
+    assert run(fit, command(tmp_path / "again", killer=("batch", 5))) == [-9]
+    for path in (tmp_path / "again/checkpoints").iterdir():
+        os.utime(path, (time.time() + 100_000,) * 2)
+    assert run(fit, command(tmp_path / "again", killer=("batch", 7))) == [-9]
+    assert run(fit, command(tmp_path / "again")) == [0]
+    assert_same(tmp_path / "whole", tmp_path / "again")
 
 
 def test_a_folder_that_is_removed_ends_the_run_in_one_line(tmp_path):
@@ -92,13 +158,32 @@ SHARDED = {
 
 
 @pytest.mark.parametrize("kind", ["ddp", SHARDED], ids=["ddp", "fsdp2"])
-def test_a_run_whose_process_died_can_be_started_again(kind, tmp_path):
+def test_when_a_process_dies_the_other_ends_within_a_minute_and_the_run_can_be_started_again(kind, tmp_path):
     settings = {"devices": 2, "strategy": kind}
-    started = time.monotonic()
-    statuses = run(told, broken(tmp_path / "run", "rank", **settings), tmp_path / "said", world=2)
-    assert -9 in statuses and all(status != 0 for status in statuses)
-    assert time.monotonic() - started < 100
+    statuses = run(told, broken(tmp_path / "run", "rank", **settings), tmp_path / "said", world=2, patience=60)
+    assert statuses == [1, -9]  # the first one by itself
+    (line,) = [line for line in (tmp_path / "said").read_text().splitlines() if line.startswith("error:")]
+    assert "another process of this run has ended" in line
     assert set(run(fit, command(tmp_path / "run", **settings), world=2)) == {0}
+
+
+def test_a_folder_of_shards_has_checksums(tmp_path, capsys):
+    arguments = command(tmp_path / "run", devices=2, strategy=SHARDED)
+    assert set(run(fit, arguments, world=2)) == {0}
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    if not checkpoint.is_dir():
+        checkpoint = next(path for path in checkpoint.parent.iterdir() if path.is_dir())
+    assert damage(checkpoint) is None
+    load_language_model(str(checkpoint))
+    shard = max(checkpoint.glob("*.distcp"), key=lambda path: path.stat().st_size)
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    assert damage(checkpoint) == f"its file {shard.name} is damaged or missing"
+    with pytest.raises(ValueError, match=f"is damaged in its file {shard.name}; take an earlier checkpoint"):
+        load_language_model(str(checkpoint))
+    shard.unlink()
+    assert "damaged or missing" in damage(checkpoint)
 
 
 @pytest.mark.parametrize("seconds", [1.0 + 0.06 * n for n in range(50)])

@@ -12,6 +12,7 @@ import pytest
 from minute_recipe import write_configs
 
 import main
+from callbacks.evaluation.sample_files import read_samples
 from recipes.report.chart import Line, Panel, draw_panel, plt
 from recipes.report.report_command import charts_of
 from recipes.report.sourced_numbers import Files, Number, Term, pointer, t_quantile
@@ -228,7 +229,7 @@ def test_samples_are_shown_step_by_step_with_reasons(folder):
     text = re.search(r'id="samples">(.*?)</script>', (folder / "study/report.html").read_text()).group(1)
     (stages,) = json.loads(text)
     for stage in stages:
-        rows = [json.loads(line) for line in (folder / "study" / stage["path"]).open()]
+        rows = list(read_samples([folder / "study" / stage["path"]]))
         for problem in stage["problems"]:
             same = [r for r in rows if (r["problem"], r["question"]) == (problem["problem"], problem["question"])]
             assert problem["of"] == len(same)

@@ -1,12 +1,14 @@
 """Samples of an evaluation in JSONL files, one per process: problem, response, verdicts, report.
 
-The files only grow, so that an interrupted evaluation can continue: all rows of a problem are written at once, and what a crash
-left of an unfinished write is cut off.
+The rows of a problem stand together; its texts, which are most of a row, stand in the first of them. `whole_lines` puts them into
+the others. The files only grow, so that an interrupted evaluation can continue: all rows of a problem are written at once, and
+what a crash left of an unfinished write is cut off.
 """
 
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,38 @@ from callbacks.files import read_json, run_folder, write_json
 from grammar import GRADERS, grade
 
 _INDEX = re.compile(rb'\{"index": (\d+), "sample": (\d+),')
+_TEXTS = ("problem", "question", "solution")  # of a problem, in its first row
+
+
+def whole_lines(lines: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines of a file in which each sample has its problem's texts; lines that are no samples stay as they are.
+
+    Args:
+        lines: (number, line), as written by `SampleWriter`, or any others.
+    """
+    index, texts = None, b""
+    for number, line in lines:
+        match = _INDEX.match(line)
+        if match and int(match[2]) == 0:
+            index, texts = match[1], _texts(line)
+        elif match and match[1] == index and texts and b'"problem": "' not in line:
+            line = line.rstrip()[:-1] + b", " + texts + b"}\n"
+        yield number, line
+
+
+def _texts(line: bytes) -> bytes:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):  # whoever reads the line will say so
+        return b""
+    return json.dumps({key: row[key] for key in _TEXTS if key in row}).encode()[1:-1]
+
+
+def read_samples(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """Rows of `samples/*.jsonl`, one for each sample, each with its problem's texts."""
+    for path in paths:
+        with path.open("rb") as file:
+            yield from (json.loads(line) for _, line in whole_lines(enumerate(file, 1)))
 
 
 class Place(NamedTuple):
@@ -177,14 +211,14 @@ class SampleWriter(Callback):
 def sample_rows(done: Any, place: int) -> list[dict[str, Any]]:
     """The rows of the problem at `place` of a judged batch, one for each sample."""
     example = done.examples[place]
+    texts = {"problem": example.problem, "question": example.question, "solution": example.solution}
     modulus = {} if example.graph.modulus is None else {"modulus": example.graph.modulus}
     return [
         {
             "index": done.indices[place], "sample": number, "id": example.id, "op": example.cell.op,
-            "template": example.cell.context, "mode": example.cell.mode, "problem": example.problem,
-            "question": example.question, "solution": example.solution, "response": answer.text, "tokens": answer.tokens,
-            "finished": answer.finished, "accepted": {grader: grade(report, grader) for grader in GRADERS},
-            "report": report.to_dict(), **modulus,
+            "template": example.cell.context, "mode": example.cell.mode, **modulus, **(texts if number == 0 else {}),
+            "response": answer.text, "tokens": answer.tokens, "finished": answer.finished,
+            "accepted": {grader: grade(report, grader) for grader in GRADERS}, "report": report.to_dict(),
         }
         for number, (answer, report) in enumerate(zip(done.answers[place], done.reports[place], strict=True))
     ]  # fmt: skip

@@ -19,7 +19,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import distributed
 
-from callbacks.files import damage, run_folder
+from callbacks.files import CHECKSUMS, checksum, damage, run_folder, write_json
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # schedulers warn of a preemption by either of the last two
 ORDINARY = re.compile(r"epoch=\d+-step=\d+(-v\d+)?")
@@ -183,7 +183,10 @@ def _remove(path: Path) -> None:
 
 
 def _put(part: Path, path: Path) -> None:
-    """Move `part` to `path` once its bytes are on disk; a folder of that name is moved away first."""
+    """Move `part` to `path` once its bytes are on disk; a folder gets checksums, and one of that name is moved away first."""
+    if part.is_dir():
+        files = sorted(file for file in part.rglob("*") if file.is_file())
+        write_json(part / CHECKSUMS, {str(file.relative_to(part)): checksum(file) for file in files})
     for file in [part] if part.is_file() else part.rglob("*"):
         if file.is_file():
             with file.open("rb") as opened:

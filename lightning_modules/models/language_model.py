@@ -3,12 +3,15 @@
 Not here: training (pretrain.py, policy/), sampling (rollout/).
 """
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 from zipfile import BadZipFile, ZipFile
+from zlib import crc32
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -155,9 +158,26 @@ def _load(path: Path) -> dict[str, Any]:
         raise ValueError(f"init_from {str(path)!r} is not a whole checkpoint ({reason}); take an earlier one.") from err
 
 
+def _check_shards(folder: Path) -> None:
+    """Compare the files of a folder of shards with their checksums, where it has any.
+
+    Raises:
+        ValueError: one is damaged.
+    """
+    kept = folder / "checksums.json"
+    for name, value in (json.loads(kept.read_text()) if kept.is_file() else {}).items():
+        found = 0
+        with suppress(FileNotFoundError), (folder / name).open("rb") as file:
+            while chunk := file.read(1 << 20):
+                found = crc32(chunk, found)
+        if found != value:
+            raise ValueError(f"init_from {str(folder)!r} is damaged in its file {name}; take an earlier checkpoint.")
+
+
 def _read_checkpoint(path: Path) -> tuple[PreTrainedModel, Vocabulary | None]:
     """The model of a checkpoint, adapters merged, and its vocabulary; checkpoints of earlier versions have none."""
     if (path / "meta.pt").is_file():
+        _check_shards(path)
         checkpoint = _load_distributed_checkpoint(path)
     elif path.is_file():
         checkpoint = _load(path)

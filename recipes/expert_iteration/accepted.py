@@ -1,7 +1,7 @@
 """From sampled solutions to training rows: those that a grader accepts, each once, some problems set apart."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -33,13 +33,6 @@ class Filter:
             raise ValueError(f"{self}: validation_share must be in [0, 1), most_per_problem at least 1.")
         if self.grader not in GRADERS:
             raise ValueError(f"keep: there is no grader {self.grader!r}; choose from {', '.join(GRADERS)}.")
-
-
-def read_samples(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
-    """Rows of `samples/predict*.jsonl`, one for each sample."""
-    for path in paths:
-        with path.open(encoding="utf-8") as file:
-            yield from map(json.loads, file)
 
 
 def select(samples: Iterable[dict[str, Any]], keep: Filter) -> tuple[list[dict[str, Any]], dict[str, Any]]:

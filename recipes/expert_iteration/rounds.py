@@ -12,12 +12,13 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from callbacks.evaluation.sample_files import read_samples
 from callbacks.files import read_json, write_json
 from callbacks.text_tables import align, bands_of
 from datamodules.problems.mixture import parse_ops
 from datamodules.yaml_text import read_yaml
 from recipes.cli import run_stage
-from recipes.expert_iteration.accepted import Filter, read_samples, select, set_apart, write_rows
+from recipes.expert_iteration.accepted import Filter, select, set_apart, write_rows
 from recipes.planning.resolve import flags
 from recipes.running.stage_folders import finish
 

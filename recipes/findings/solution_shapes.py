@@ -5,10 +5,10 @@ of the first and the copy. Writes docs/quickstart/solution_shapes.md: for each s
 `executable` accepts after mid-training and after GRPO.
 """
 
-import json
 from argparse import ArgumentParser
 from pathlib import Path
 
+from callbacks.evaluation.sample_files import read_samples
 from callbacks.files import write_text
 from callbacks.text_tables import align
 from grammar import parse_trace
@@ -33,11 +33,10 @@ def shape(solution: str) -> str:
 def shares(stage: Path, op: int) -> dict[str, tuple[int, float]]:
     """Shape -> (held-out problems, share of samples that are right in every step)."""
     found: dict[str, dict[int, list[bool]]] = {}
-    with (stage / "test/samples/test.jsonl").open(encoding="utf-8") as file:
-        for row in map(json.loads, file):
-            if row["op"] == op:
-                problems = found.setdefault(shape(row["solution"]), {})
-                problems.setdefault(row["index"], []).append(row["accepted"]["executable"])
+    for row in read_samples([stage / "test/samples/test.jsonl"]):
+        if row["op"] == op:
+            problems = found.setdefault(shape(row["solution"]), {})
+            problems.setdefault(row["index"], []).append(row["accepted"]["executable"])
     return {
         name: (len(problems), sum(map(sum, problems.values())) / sum(map(len, problems.values())))
         for name, problems in found.items()
