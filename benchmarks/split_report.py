@@ -1,8 +1,8 @@
 """Which cells are too small to keep look-alikes in one split: `python -m benchmarks.split_report`.
 
 For each kind of graph, context and mode: the operations at which problems that differ in names alone count as different, with
-the most structures there can be (`datamodules/problems/splits.py`) and how many were met in draws. All other operations from 2 on
-ignore names. Writes splits.json, prints the same.
+the most structures there can be (`datamodules/problems/splits.py`) and how many were met in draws, all other operations from 2 on
+ignoring names; and the operations from which on the needed part alone counts. Writes splits.json, prints the same.
 """
 
 import json
@@ -13,7 +13,7 @@ from random import Random
 from datamodules.problems.context import context_names, load_context
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.sampler import sample_graph
-from datamodules.problems.splits import names_count, structure_hash, structures
+from datamodules.problems.splits import names_count, needed_hash, split_hash, structure_hash, structures
 
 SPECS = {
     "default": GraphSpec(),
@@ -40,6 +40,13 @@ def exceptions(spec: GraphSpec, name: str, *, reverse: bool, draws: int) -> dict
     return found
 
 
+def needed_from(spec: GraphSpec, name: str, *, reverse: bool) -> int:
+    """The operations from which on a split is decided by what the answer needs."""
+    by = [split_hash(op, load_context(name), spec, reverse=reverse) is needed_hash for op in range(2, MOST_OPS + 1)]
+    assert by == sorted(by)
+    return 2 + by.index(True)
+
+
 def main() -> None:
     """Lists and writes."""
     parser = ArgumentParser(prog="python -m benchmarks.split_report", description=__doc__)
@@ -56,9 +63,11 @@ def main() -> None:
         for (plain, _), names in kinds.items():
             for reverse in (False, True) if plain else (False,):
                 found = exceptions(spec, names[0], reverse=reverse, draws=args.draws)
-                report.setdefault(title, {})[f"{', '.join(names)}; {'reverse' if reverse else 'forward'}"] = found
+                first = needed_from(spec, names[0], reverse=reverse)
+                cell = {"names count": found, "needed part from op": first}
+                report.setdefault(title, {})[f"{', '.join(names)}; {'reverse' if reverse else 'forward'}"] = cell
                 cells = "; ".join(f"op {op}: {row['met']} of at most {row['at most']}" for op, row in found.items())
-                print(f"{title:34} {names[0]:15} {'reverse' if reverse else 'forward'}  {cells or 'none'}")
+                print(f"{title:34} {names[0]:15} {'reverse' if reverse else 'forward'}  needed: op {first}  {cells or 'none'}")
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "splits.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

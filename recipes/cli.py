@@ -20,7 +20,7 @@ from transformers.utils.logging import disable_progress_bar
 import callbacks
 from callbacks.files import claimed, damage, run_folder
 from callbacks.records.resume import ResumeContract
-from recipes.earlier_keys import MODE, read_earlier_keys, renamed_flags
+from recipes.earlier_keys import MODE, added_keys, read_earlier_keys, renamed_flags
 from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
 
 read_earlier_keys()
@@ -125,7 +125,7 @@ class ExperimentCLI(LightningCLI):
         if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in users):
             always_on = [*always_on, callbacks.progress()]
         if self.subcommand == "fit":
-            always_on = [*always_on, ResumeContract(self.plain_config())]
+            always_on = [*always_on, ResumeContract(self.plain_config(), added_keys())]
         return super()._instantiate_trainer(config, always_on)
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -82,6 +82,11 @@ def _renamed_flag(word: str, following: str) -> str:
     return f"--{match[1]}.init_args.{place}{word[match.end() :]}"
 
 
+def added_keys() -> dict[str, Any]:
+    """Dotted key of a config that earlier versions did not have -> the value that changes nothing."""
+    return {".".join((part, "init_args", *keys)): value for (part, *keys), value in ADDED.items()}
+
+
 def as_before(config: dict[str, Any]) -> dict[str, Any]:
     """A resolved config under its earlier keys, in place: a stage keeps the digest that it had."""
     for part, moves in MOVES.items():

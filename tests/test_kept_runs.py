@@ -10,6 +10,7 @@ import main
 from recipes.planning.resolve import digest, resolve
 
 KEPT = Path(__file__).parent / "kept"
+SPLIT = "data.init_args.graph.split_by"  # of other problems since; an earlier run goes on with "problem"
 STAGES = ("pretrain", "midtrain", "grpo", "ppo")
 DIGESTS = {"pretrain": "e960cc94e16d", "midtrain": "da9121378c52", "grpo": "fb3405e960cd", "ppo": "365ddb10bb40"}
 CLOCKS = ("train/data_wait", "train/memory_gib", "train/step_s", "train/tokens_per_s")
@@ -27,7 +28,7 @@ def rows(path):
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_goes_on_from_its_checkpoint_to_the_same_numbers(stage, config, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(KEPT)  # GRPO and PPO start from `start`
-    words = ["--config", f"{stage}/{config}.yaml", "--trainer.default_root_dir", str(tmp_path)]
+    words = ["--config", f"{stage}/{config}.yaml", f"--{SPLIT}=problem", "--trainer.default_root_dir", str(tmp_path)]
     assert main.main(["fit", *words, "--ckpt_path", f"{stage}/step2.ckpt"]) == 0
     found, kept = rows(tmp_path / "metrics.csv"), rows(KEPT / f"{stage}/metrics.csv")
     assert max(found) == max(kept) == 3
@@ -42,7 +43,7 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_numbers(stage, config, tm
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_keeps_its_digest(stage):
-    assert digest(resolve([KEPT / f"{stage}/written.yaml"], {}), "parent") == DIGESTS[stage]
+    assert digest(resolve([KEPT / f"{stage}/written.yaml"], {SPLIT: "problem"}), "parent") == DIGESTS[stage]
 
 
 def test_earlier_keys_on_the_command_line_are_the_grouped_settings(capsys):

@@ -214,15 +214,18 @@ def test_published_cells_all_ignore_names_by_default():
         assert not names_count(op, load_context(name), GraphSpec(), reverse=reverse)
 
 
-def test_the_report_lists_exactly_the_cells_that_keep_names():
+def test_the_report_lists_exactly_the_cells_that_keep_names_and_those_split_by_what_is_needed():
     report = json.loads((Path(__file__).parent.parent / "docs/data/splits.json").read_text(encoding="utf-8"))
     assert list(report) == list(SPECS)
     for title, rows in report.items():
-        for cell, small in rows.items():
+        for cell, row in rows.items():
             names, _, mode = cell.partition("; ")
+            small, first = row["names count"], row["needed part from op"]
             for name, op in product(names.split(", "), range(2, 21)):
                 kept = names_count(op, load_context(name), SPECS[title], reverse=mode == "reverse")
                 assert kept == (str(op) in small), (title, cell, op)
+                by = split_hash(op, load_context(name), SPECS[title], reverse=mode == "reverse")
+                assert (by is needed_hash) == (op >= first), (title, cell, op)
 
 
 def test_splits_have_their_shares():
@@ -251,10 +254,10 @@ def test_what_a_held_out_answer_needs_stands_in_no_training_problem_if_split_by_
         found = (data.example(split, i, Cell(op, context, mode)) for i in range(count))
         return [up_to_names(needed_part(example)) for example in found]
 
-    data = Synthesis(None, GraphSpec(split_by="needed"))
+    data = Synthesis(None)
     trained = {*keys("train", PUBLISHED[0], 1500)}
     assert not trained & {*keys("test", PUBLISHED[0], 100), *keys("validation", "hospital_wards", 100)}
-    data = Synthesis(None)  # by the whole problem they stand there
+    data = Synthesis(None, GraphSpec(split_by="problem"))  # by the whole problem they stand there
     assert {*keys("train", PUBLISHED[0], 1500)} & {*keys("test", "hospital_wards", 100)}
 
 
@@ -280,10 +283,10 @@ def test_the_needed_hash_forgets_distractors_and_only_them():
     ("name", "reverse", "first"), [("crazy_zootopia", False, 6), ("crazy_zootopia", True, 4), ("garden", False, 6)]
 )
 def test_cells_with_enough_structures_are_split_by_what_is_needed(name, reverse, first):
-    spec, context = GraphSpec(split_by="needed"), load_context(name)
+    spec, context = GraphSpec(), load_context(name)
     chosen = [split_hash(op, context, spec, reverse=reverse) for op in range(2, 21)]
     assert chosen == [structure_hash] * (first - 2) + [needed_hash] * (21 - first)
-    assert {split_hash(op, context, GraphSpec(), reverse=reverse) for op in range(2, 21)} == {structure_hash}
+    assert {split_hash(op, context, GraphSpec(split_by="problem"), reverse=reverse) for op in range(2, 21)} == {structure_hash}
 
 
 def test_held_out_problems_are_spread_over_what_they_need():

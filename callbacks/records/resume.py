@@ -29,10 +29,11 @@ class ResumeContract(Callback):
 
     Args:
         config: of the run, resolved, as nested plain values.
+        added: dotted keys that checkpoints of earlier versions lack -> the value that they had then.
     """
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = dict(flat(config))
+    def __init__(self, config: Mapping[str, Any], added: Mapping[str, Any] | None = None) -> None:
+        self.config, self.added = dict(flat(config)), dict(added or {})
         self.changes: dict[str, list[Any]] = {}
         self.written: list[dict[str, Any]] = []  # settings of the optimiser as configured, by group
 
@@ -46,7 +47,7 @@ class ResumeContract(Callback):
         Raises:
             ValueError: names the keys.
         """
-        before = checkpoint.get("config", self.config)  # checkpoints of earlier versions have none
+        before = self.added | checkpoint.get("config", self.config)  # checkpoints of earlier versions have none
         changed = {key: [before[key], value] for key, value in self.config.items() if key in before and before[key] != value}
         if fixed := [f"{key} (was {old!r}, is {new!r})" for key, (old, new) in changed.items() if rule(key) == FIXED]:
             raise ValueError(

@@ -43,8 +43,8 @@ class GraphSpec:
                   computed, so `copies` and `end_copies` count as 0, `constants` as 1 (if not 0), `question_total` and
                   `known_total` as at most 0.2. False, as published: at few operations such guesses are often right.
     split_by:     "needed": in cells with enough structures, problems whose needed parts differ in names alone are in one split,
-                  and held-out problems differ in their needed parts as far as possible. "problem": distractors count
-                  (`splits.py`).
+                  and held-out problems differ in their needed parts as far as possible. "problem": distractors count, as in
+                  earlier runs (`splits.py`).
     """
 
     number_range: int = 5
@@ -66,7 +66,7 @@ class GraphSpec:
     shuffle: bool = True
     withheld: tuple[str, ...] = ()
     balanced: bool = False
-    split_by: SplitBy = "problem"
+    split_by: SplitBy = "needed"
 
     def __post_init__(self) -> None:
         if self.number_range < 3:

@@ -88,8 +88,8 @@ def split_of(digest: bytes) -> str:
 def split_hash(op: int, context: Context, spec: GraphSpec, *, reverse: bool) -> Callable[[Graph], bytes]:
     """What decides the split of a cell's problems: problems with the same hash are in one split.
 
-    `needed_hash` if the spec asks for it and the cell has enough structures without distractors; else `structure_hash` if it has
-    enough with them; else `canonical_hash`.
+    `needed_hash` if the cell has enough structures without distractors (and the spec does not ask for whole problems); else
+    `structure_hash` if it has enough with them; else `canonical_hash`.
     """
     if spec.split_by == "needed" and not names_count(op, context, replace(spec, distractors=(0, 0)), reverse=reverse):
         return needed_hash
