@@ -52,3 +52,28 @@ class LengthPenalty(Reward):
         """{"length": -weight to 0}."""
         over = (len(response.split()) - self.free) / (self.limit - self.free)
         return {"length": -self.weight * min(1.0, max(0.0, over))}
+
+
+@dataclass(frozen=True)
+class OverlongPenalty:
+    """0 up to `free` tokens, then a line down to -weight at `limit` tokens, and no lower (DAPO, arXiv:2503.14476, eq. 13).
+
+    A rollout adds it to any reward, as part "overlong" (`group.overlong`). Tokens count the one that ends a completion.
+
+    Args:
+        free: tokens without penalty.
+        limit: tokens from which the penalty is `weight`, above `free`; `sampling.max_new_tokens`, say.
+        weight: the largest penalty.
+    """
+
+    free: int
+    limit: int
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.free < self.limit or self.weight < 0:
+            raise ValueError(f"{self}: need 0 <= free < limit and a weight of at least 0.")
+
+    def __call__(self, tokens: int) -> float:
+        """-weight to 0."""
+        return -self.weight * min(1.0, max(0.0, (tokens - self.free) / (self.limit - self.free)))
