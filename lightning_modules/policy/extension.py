@@ -3,11 +3,13 @@
 Not here: formulas (formulas/best_of_k.py, formulas/advantages.py); everything else is GRPO's.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from lightning_modules.formulas import best_of_k_advantages, marginal_advantages, maximum_likelihood_advantages
+from lightning_modules.policy.experience import Experience, ExperienceBatch
 from lightning_modules.policy.grpo import GRPOModule
 from lightning_modules.rewards import Reward
 from lightning_modules.schedules import Ramp
@@ -47,6 +49,11 @@ class BestOfKModule(GRPOModule):
     def advantages(self, rewards_BG: Tensor) -> Tensor:
         """[B, G] rewards -> [B, G]; see `best_of_k_advantages`."""
         return best_of_k_advantages(rewards_BG, k=self.k_now)
+
+    def compute_advantages(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
+        """As in GRPO; logs `train/k`."""
+        super().compute_advantages(experience, batches)
+        self.collector.log["train/k"] = float(self.k_now)
 
 
 class PKPOModule(BestOfKModule):

@@ -187,6 +187,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         length = longest_text(self.language_model.config) or longest
         self.compute.nominal_tokens += nominal_rl_tokens(problems, size, length, reference=bool(self.kl.weight))
         groups = self.collector.collect(prompts, more)
+        if self.group.temperature is not None:
+            self.collector.log["train/temperature"] = self.sampling.temperature
         experience = move_data_to_device(to_experience(groups, self.tokenizer.pad_token_id), self.device)
         divisors = self._divisors(experience)
         batches = [self.minibatch(experience, rows, divisors) for rows in self._rows_of_minibatches(experience)]
