@@ -182,7 +182,8 @@ def test_the_overlong_penalty_counts_tokens(start, tmp_path):
 
 def old_logp(batch, policy):
     with torch.no_grad():
-        return policy.token_logp(batch.tokens_NT, batch.mask_NT)[batch.mask_NT]
+        logp_NTV = policy.language_model(input_ids=batch.tokens_NT[:, :-1]).logits.log_softmax(-1)
+    return logp_NTV.gather(-1, batch.tokens_NT[:, 1:, None]).squeeze(-1)[batch.mask_NT]
 
 
 def test_the_gap_to_the_sampler_is_that_of_tokens_and_is_corrected(start, tmp_path):
@@ -199,19 +200,24 @@ def test_the_gap_to_the_sampler_is_that_of_tokens_and_is_corrected(start, tmp_pa
     assert watch.column("train/sampler_weight")[0] == pytest.approx(logp.exp().mean().item(), rel=1e-4)
 
 
-def test_a_bonus_on_entropy_raises_it(start, tmp_path):
+@pytest.fixture
+def sharp(start, tmp_path):
+    """A folder of weights that are sure of the next token."""
+    model = load_language_model(start)
+    model.get_input_embeddings().weight.data *= 8
+    model.save_pretrained(tmp_path / "sharp")
+    return str(tmp_path / "sharp")
+
+
+def test_a_bonus_on_entropy_raises_it(sharp, tmp_path):
     class Constant(Reward):
         def __call__(self, response, report):
             return {"constant": 1.0}
 
-    torch.manual_seed(0)
-    sharp = load_language_model(start)
-    sharp.get_input_embeddings().weight.data *= 8
-    sharp.save_pretrained(tmp_path / "sharp")
     found = {}
     for weight in (0.0, 1.0):
         policy = GRPOModule(
-            str(tmp_path / "sharp"), Constant(), group=GroupSettings(4), update=UpdateSettings(entropy_weight=weight),
+            sharp, Constant(), group=GroupSettings(4), update=UpdateSettings(entropy_weight=weight),
             sampling=SamplingParams(max_new_tokens=LONGEST), optimizer=AdamW(lr=0.01, weight_decay=0.0),
         )  # fmt: skip
         torch.manual_seed(0)
@@ -245,15 +251,14 @@ def test_a_reset_makes_the_policy_its_own_reference_and_the_optimiser_new(start,
     assert torch.equal(found, watch.policies[4])
 
 
-def test_a_teacher_of_another_size_pulls_the_policy_to_itself(start, tmp_path):
+def test_a_teacher_of_another_size_pulls_the_policy_to_itself(sharp, tmp_path):
     torch.manual_seed(1)
     larger = build_language_model(TINY | {"hidden_size": 48, "num_hidden_layers": 3})
-    larger.get_input_embeddings().weight.data *= 4
     larger.save_pretrained(tmp_path / "teacher")
     nothing = WeightedSum({"length": LengthReward()}, {"length": 0.0})
     kl = KLPenalty("k2", weight=1.0, reference=str(tmp_path / "teacher"))
     policy = GRPOModule(
-        start, nothing, group=GroupSettings(4), kl=kl, sampling=SamplingParams(max_new_tokens=LONGEST),
+        sharp, nothing, group=GroupSettings(4), kl=kl, sampling=SamplingParams(max_new_tokens=LONGEST),
         optimizer=AdamW(lr=0.01, weight_decay=0.0),
     )  # fmt: skip
     torch.manual_seed(0)
