@@ -1,8 +1,8 @@
 """What each objective of configs/objective does to one base: `python -m benchmarks.objectives BASE [--seeds 0,1,2,3,4,5]`.
 
-Trains and tests the base with every objective and seed, everything else as in kind `grpo` of a scale on problems of its edge, with
-equal rollouts. Each run's numbers go to docs/reinforcement/objectives/NAME.seedN.json as soon as it ends; what is there is not run
-again. Then the table in docs/reinforcement.md is filled from all of these files.
+Trains and tests the base with every objective and seed, all else as in kind `grpo` of a scale on problems of its edge, with equal
+rollouts. The numbers of a run go to docs/reinforcement/objectives/NAME.seedN.json as soon as it ends, and from all of these files
+to the table in docs/reinforcement.md; what is there is not run again.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -31,7 +32,7 @@ PAGE, RESULTS = ROOT / "docs/reinforcement.md", ROOT / "docs/reinforcement/objec
 MONITORS = ROOT / "configs/callbacks/monitors.yaml"
 BAND, GRADER, PARTS = "edge", "executable", 4
 NEEDS_TEACHER = {"distillation"}
-TWO_UPDATES = {"cispo", "sapo", "dppo", "clip_cov", "kl_cov"}  # a rollout; compared with `clip_two`
+TWO_UPDATES = {"gspo", "cispo", "sapo", "dppo", "clip_cov", "kl_cov", "dapo"}  # a rollout; compared with `clip_two`
 ROW = re.compile(r"\| \[`(\w+)`\]\(")
 
 
@@ -63,7 +64,7 @@ def in_quarters(folder: Path, column: str) -> list[float] | None:
     with (folder / "metrics.csv").open() as file:
         values = [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
     edges = [len(values) * part // PARTS for part in range(PARTS + 1)]
-    return [round(fmean(values[a:b]), 5) for a, b in zip(edges, edges[1:], strict=False)] if len(values) >= PARTS else None
+    return [round(fmean(values[a:b]), 5) for a, b in pairwise(edges)] if len(values) >= PARTS else None
 
 
 def measured(name: str, seed: int, base: str, folder: Path) -> dict[str, Any]:
