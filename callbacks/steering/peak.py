@@ -41,11 +41,11 @@ class StopAtPeak(KeptState):
         """Keep the weights of a new peak; count validations without one."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        score = trainer.callback_metrics.get(self.monitor)
-        if score is None:
-            known = sorted(name for name in trainer.callback_metrics if name.startswith("val/"))
-            raise ValueError(f"StopAtPeak: validation logs no {self.monitor!r}, but {', '.join(known) or 'nothing'}.")
-        score = trainer.strategy.broadcast(float(score))  # processes must agree
+        logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        logged = trainer.strategy.broadcast(logged)  # only the first process has them all
+        if self.monitor not in logged:
+            raise ValueError(f"StopAtPeak: validation logs no {self.monitor!r}, but {', '.join(sorted(logged)) or 'nothing'}.")
+        score = logged[self.monitor]
         if score > self.best + self.least_gain:
             self.best, self.best_step, self.waited = score, trainer.global_step, 0
             self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.state_dict().items()}

@@ -76,7 +76,7 @@ class Experience:
     place_NK:   their positions, padded with T.
     logp_NT:    log-probability of each sampled token according to the sampler, nats; else 0.
     ended_N:    bool, completions that ended by themselves.
-    weight_N:   weights of the rows in the loss; None: all 1.
+    weight_N:   weights of the rows in the loss.
     group_size: G.
     """
 
@@ -89,7 +89,7 @@ class Experience:
     place_NK: Tensor
     logp_NT: Tensor
     ended_N: Tensor
-    weight_N: Tensor | None
+    weight_N: Tensor
     group_size: int
 
     @property
@@ -109,7 +109,8 @@ class Experience:
 
     def weighted_counts(self) -> Tensor:
         """[2] tokens and completions, each as often as its row's weight says."""
-        return torch.stack([(self.mask_NT.sum(dim=1) * self.weight_N).sum(), self.weight_N.sum()]).double()
+        weight_N = self.weight_N.double()
+        return torch.stack([(self.mask_NT.sum(dim=1) * weight_N).sum(), weight_N.sum()])
 
     def by_group(self, rows_N: Tensor) -> Tensor:
         """[N, ...] -> [B, G, ...]."""
@@ -133,7 +134,7 @@ class ExperienceBatch:
     token_rewards_NT: reward of each sampled token: the completion's and those of its steps, less penalties.
     advantage_NT: advantage of each sampled token.
     return_NT:    target of the critic.
-    weight_N1:    weights of the rows in the loss; None: all 1. `tokens` and `sequences` are weighted with them.
+    weight_N1:    weights of the rows in the loss; `tokens` and `sequences` are weighted with them.
     """
 
     rows_N: Tensor
@@ -143,16 +144,16 @@ class ExperienceBatch:
     logp_ref_NT: Tensor | None
     tokens: Tensor
     sequences: Tensor
+    weight_N1: Tensor
     logp_old_NT: Tensor | None = None
     value_NT: Tensor | None = None
     token_rewards_NT: Tensor | None = None
     advantage_NT: Tensor | None = None
     return_NT: Tensor | None = None
-    weight_N1: Tensor | None = None
 
     def weighted(self, terms_NT: Tensor) -> Tensor:
         """[N, T] terms of the loss times the weight of their row."""
-        return terms_NT if self.weight_N1 is None else terms_NT * self.weight_N1
+        return terms_NT * self.weight_N1
 
     def old(self, logp_NT: Tensor) -> Tensor:
         """Log-probabilities under the policy that sampled; `logp_NT` are those under the policy that learns."""
@@ -192,12 +193,12 @@ def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
     )
 
 
-def _weights(groups: Sequence[Group], size: int) -> Tensor | None:
-    """[N] weights of the rows, 0 where the reward abstains; None if all are 1."""
+def _weights(groups: Sequence[Group], size: int) -> Tensor:
+    """[N] weights of the rows, 0 where the reward abstains."""
     weights = [
         weight * bool(part) for group in groups for weight, part in zip(group.weights or [1.0] * size, group.parts, strict=True)
     ]
-    return None if all(weight == 1 for weight in weights) else torch.tensor(weights)
+    return torch.tensor(weights)
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:

@@ -217,21 +217,23 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
 
     def restore(self, states: Sequence[dict[str, Any]]) -> list[ExperienceBatch]:
         """Rebuild minibatches from their `state_dict`s; earlier versions did not keep what the sampler said of tokens."""
-        known = [{"logp_sampled_NT": None} | {k: v for k, v in state.items() if k != "logp_sampled_N"} for state in states]
-        return [ExperienceBatch(**state) for state in known]
+        found = []
+        for state in states:
+            earlier = {"logp_sampled_NT": None, "weight_N1": torch.ones(len(state["rows_N"]), 1)}
+            found.append(ExperienceBatch(**earlier | {key: value for key, value in state.items() if key != "logp_sampled_N"}))
+        return found
 
     def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
         """[B][samples] reports on solutions that are not learned from; see `RolloutCollector.probe`."""
         return self.collector.probe(prompts, samples)
 
     def _divisors(self, experience: Experience) -> tuple[Tensor, Tensor]:
-        """Mean tokens and completions of a minibatch, over minibatches and processes; also counts the tokens."""
-        counts = torch.stack([experience.mask_NT.sum(), torch.tensor(len(experience.mask_NT), device=self.device)]).double()
-        counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
-        self.tokens_seen += (counts[0] * self.trainer.world_size).round().long()
-        if experience.weight_N is not None:
-            counts = self.trainer.strategy.reduce(experience.weighted_counts(), reduce_op="mean")
-            counts = torch.where(counts > 0, counts, 1.0)  # there is nothing to learn from
+        """Mean weighted tokens and completions of a minibatch, over minibatches and processes; also counts the tokens."""
+        counts = torch.cat([experience.mask_NT.sum().double()[None], experience.weighted_counts()])
+        seen, *counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
+        self.tokens_seen += (seen * self.trainer.world_size).round().long()
+        counts = torch.stack(counts)
+        counts = torch.where(counts > 0, counts, 1.0)  # 0: there is nothing to learn from
         tokens, sequences = (counts / self.update.minibatches).float()
         return tokens, sequences
 
@@ -239,12 +241,10 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         """Rows with a gradient; each minibatch keeps at least one row."""
         parts = torch.arange(len(experience.tokens_NT)).tensor_split(self.update.minibatches)
         every_row = self.kl.weight or self.update.entropy_weight or self.policy_loss.whole_rollout
-        if every_row and experience.weight_N is None:
-            return list(parts)
-        has_gradient_N = self.has_gradient(experience).cpu() | bool(every_row)
-        if experience.weight_N is not None:
-            has_gradient_N &= experience.weight_N.cpu() != 0
-        return [kept if len(kept := rows[has_gradient_N[rows]]) else rows[:1] for rows in parts]
+        learned_N = experience.weight_N.cpu() != 0
+        if not every_row:
+            learned_N &= self.has_gradient(experience).cpu()
+        return [kept if len(kept := rows[learned_N[rows]]) else rows[:1] for rows in parts]
 
     def minibatch(self, experience: Experience, rows_N: Tensor, divisors: tuple[Tensor, Tensor]) -> ExperienceBatch:
         """Rows cut to the longest, with log-probabilities under the policy that sampled and the reference."""
@@ -260,7 +260,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         tokens, sequences = divisors
         return ExperienceBatch(
             rows_N, tokens_NT, mask_NT, logp_ref_NT=ref_NT, logp_sampled_NT=experience.logp_NT[rows_N, :width], tokens=tokens,
-            sequences=sequences, weight_N1=None if experience.weight_N is None else experience.weight_N[rows_N, None], **old,
+            sequences=sequences, weight_N1=experience.weight_N[rows_N, None], **old,
         )  # fmt: skip
 
     def _apply_kl(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
