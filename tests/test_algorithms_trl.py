@@ -102,4 +102,4 @@ def test_weights_of_the_sampler_are_where_trl_has_them(tensors):
 def test_the_overlong_penalty_equals_that_of_trl():
     lengths = [3, 12, 13, 17, 20, 25]
     theirs = pytest.importorskip("trl.rewards").get_soft_overlong_punishment(max_completion_len=20, soft_punish_cache=8)
-    assert [OverlongPenalty(12, 20)(n) for n in lengths] == pytest.approx(theirs([[0] * n for n in lengths]))
+    assert [OverlongPenalty(8)(n, 20) for n in lengths] == pytest.approx(theirs([[0] * n for n in lengths]))

@@ -169,12 +169,12 @@ def test_a_rollout_of_truncated_completions_alone_changes_nothing(start, tmp_pat
 
 
 def test_the_overlong_penalty_counts_tokens(start, tmp_path):
-    penalty = OverlongPenalty(free=4, limit=8, weight=2.0)
-    assert [penalty(n) for n in (3, 4, 6, 8, 12)] == [0.0, 0.0, -1.0, -2.0, -2.0]
+    penalty = OverlongPenalty(cache=8, weight=2.0)
+    assert [penalty(n, 12) for n in (3, 4, 8, 12, 14)] == [0.0, 0.0, -1.0, -2.0, -2.0]
     watch, policy = Watch(), module(start, group=GroupSettings(4, overlong=penalty))
     fit(policy, tmp_path, max_steps=1, callbacks=[watch])
     lengths = [len(row) for group in policy.groups for row in group.completions]
-    expected = [-2.0 * min(1.0, max(0.0, (n - 4) / 4)) for n in lengths]
+    expected = [-2.0 * min(1.0, max(0.0, (n - (LONGEST - 8)) / 8)) for n in lengths]
     found = [part["overlong"] for group in policy.groups for part in group.parts]
     assert found == pytest.approx(expected) and len(set(found)) > 2
     assert watch.column("train/reward/overlong")[0] == pytest.approx(sum(expected) / 16)
@@ -378,7 +378,7 @@ def test_settings_that_make_no_sense_are_refused(start):
         (lambda: KLPenalty(reset_every=2), "kl.weight"), (lambda: KLPenalty(weight=1.0, reset_every=-1), "at least 0"),
         (lambda: KLPenalty(reference="x"), "needs `kl.weight`"), (lambda: UpdateSettings(entropy_weight=-1.0), "at least 0"),
         (lambda: KLPenalty(weight=1.0, reference="x", reference_decay=0.5), "teacher"),
-        (lambda: OverlongPenalty(5, 5), "free < limit"),
+        (lambda: OverlongPenalty(0), "cache of at least 1"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             build_one()

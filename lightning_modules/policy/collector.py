@@ -141,7 +141,9 @@ class RolloutCollector:
             own = slice(b * size, (b + 1) * size)
             parts = [score(self.reward, text, report) for text, report in zip(texts, found, strict=True)]
             if self.group.overlong is not None:
-                parts = [part | {"overlong": self.group.overlong(len(row))} for part, row in zip(parts, rows[own], strict=True)]
+                longest = self.sampling.max_new_tokens
+                over = [self.group.overlong(len(row), longest) for row in rows[own]]
+                parts = [part | {"overlong": penalty} for part, penalty in zip(parts, over, strict=True)]
             credit = self._credit(rows[own], texts, found)
             ended = [row[-1] in stop for row in rows[own]]
             group = Group(prompts.examples[b], ids, rows[own], logps[own], texts, found, parts, credit, aligned, ended)

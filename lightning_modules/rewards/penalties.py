@@ -56,24 +56,23 @@ class LengthPenalty(Reward):
 
 @dataclass(frozen=True)
 class OverlongPenalty:
-    """0 up to `free` tokens, then a line down to -weight at `limit` tokens, and no lower (DAPO, arXiv:2503.14476, eq. 13).
+    """0 up to longest - `cache` tokens, then a line down to -weight at `longest` (DAPO, arXiv:2503.14476, eq. 13).
 
-    A rollout adds it to any reward, as part "overlong" (`group.overlong`). Tokens count the one that ends a completion.
+    A rollout adds it to any reward, as part "overlong" (`group.overlong`); `longest` is its `sampling.max_new_tokens`. Tokens count
+    the one that ends a completion.
 
     Args:
-        free: tokens without penalty.
-        limit: tokens from which the penalty is `weight`, above `free`; `sampling.max_new_tokens`, say.
+        cache: tokens over which the penalty rises.
         weight: the largest penalty.
     """
 
-    free: int
-    limit: int
+    cache: int
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.free < self.limit or self.weight < 0:
-            raise ValueError(f"{self}: need 0 <= free < limit and a weight of at least 0.")
+        if self.cache < 1 or self.weight < 0:
+            raise ValueError(f"{self}: need a cache of at least 1 and a weight of at least 0.")
 
-    def __call__(self, tokens: int) -> float:
+    def __call__(self, tokens: int, longest: int) -> float:
         """-weight to 0."""
-        return -self.weight * min(1.0, max(0.0, (tokens - self.free) / (self.limit - self.free)))
+        return -self.weight * min(1.0, max(0.0, (tokens - longest + self.cache) / self.cache))
