@@ -17,13 +17,14 @@ from callbacks.records.logs import MetricsCSV, RewindLogs, TensorBoard
 from callbacks.records.run_record import ComputeLedger, MixtureRecord, RunRecord
 from callbacks.steering.compute_budget import ComputeBudget
 from callbacks.steering.edge_of_competence import EdgeOfCompetence
+from callbacks.steering.peak import StopAtPeak
 from callbacks.steering.token_budget import TokenBudget
 
 __all__ = [
     "Checkpoint", "ComputeBudget", "ComputeLedger", "EdgeOfCompetence", "EntropyMonitor", "GradientNorm", "HuggingFaceExport",
     "Memory", "MetricsCSV", "MixtureRecord", "NonFiniteLoss", "ProgressLines", "RandomState", "RewardHacking", "RewindLogs",
-    "RunRecord", "SampleLog", "SampleWriter", "StageBar", "TensorBoard", "Throughput", "TokenBudget", "VerifiedPassAtK",
-    "ZeroVariance", "progress",
+    "RunRecord", "SampleLog", "SampleWriter", "StageBar", "StopAtPeak", "TensorBoard", "Throughput", "TokenBudget",
+    "VerifiedPassAtK", "ZeroVariance", "progress",
 ]  # fmt: skip
 
 # class paths of older configs: callbacks.checkpoint.Checkpoint

@@ -4,11 +4,15 @@ import sys
 
 from lightning_modules.models import critic
 from lightning_modules.policy import grpo
+from lightning_modules.policy.extension import BestOfKModule, MaxRLModule, PKPOModule
 from lightning_modules.policy.grpo import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
 from lightning_modules.policy.ppo import PPOModule
 from lightning_modules.pretrain import MidtrainModule, PretrainModule
 
-__all__ = ["DrGRPOModule", "GRPOModule", "GSPOModule", "MidtrainModule", "PPOModule", "PretrainModule", "RLOOModule"]
+__all__ = [
+    "BestOfKModule", "DrGRPOModule", "GRPOModule", "GSPOModule", "MaxRLModule", "MidtrainModule", "PKPOModule", "PPOModule",
+    "PretrainModule", "RLOOModule",
+]  # fmt: skip
 
 # class paths of older configs
 _EARLIER = {

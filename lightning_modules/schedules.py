@@ -1,6 +1,7 @@
-"""Learning-rate schedules: a function of the step, as a factor of the peak rate. Safe at one step and without warm-up."""
+"""Learning-rate schedules: a function of the step, as a factor of the peak rate, safe at one step; ramps of other settings."""
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from math import cos, pi
 
 
@@ -70,3 +71,29 @@ class WSD(Schedule):
     def after_warmup(self, progress: float) -> float:
         """1 until the decay starts, then linearly to 0."""
         return min(1.0, (1 - progress) / self.decay)
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """A setting that moves in a straight line from `first` to `last` during a run.
+
+    Args:
+        first: value up to `start`.
+        last: value from `end` on.
+        start: share of the run's updates.
+        end: share of the run's updates, above `start`.
+    """
+
+    first: float
+    last: float
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end <= 1:
+            raise ValueError(f"{self}: need 0 <= start < end <= 1, as shares of the run.")
+
+    def __call__(self, progress: float) -> float:
+        """The value at `progress` in [0, 1]."""
+        share = min(1.0, max(0.0, (progress - self.start) / (self.end - self.start)))
+        return self.first + (self.last - self.first) * share

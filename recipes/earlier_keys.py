@@ -19,6 +19,15 @@ MOVES = {"model": PolicyModule.earlier_arguments, "data": PretrainDataModule.ear
 # settings that digests do not know, with the value that changes nothing
 ADDED = {
     ("model", "kl", "bounds"): [0.0, float("inf")],
+    ("model", "kl", "reference"): None,
+    ("model", "kl", "reset_every"): 0,
+    ("model", "policy_loss"): None,
+    ("model", "update", "correction"): None,
+    ("model", "update", "entropy_weight"): 0.0,
+    ("model", "group", "overlong"): None,
+    ("model", "group", "temperature"): None,
+    ("model", "group", "mask_truncated"): False,
+    ("model", "group", "weights"): None,
     ("model", "lora"): None,
     ("model", "gradient_checkpointing"): False,
     ("data", "graph", "balanced"): False,

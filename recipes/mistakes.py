@@ -47,8 +47,8 @@ FAILURES = {
 
 
 def failed(err: BaseException) -> str | None:
-    """One line about a failure that is neither a mistake nor a bug: of the numbers, of another process; None: it is none."""
-    if isinstance(err, FloatingPointError):
+    """One line about a failure that is neither mistake nor bug here: of numbers, a reward, another process; None: it is none."""
+    if isinstance(err, FloatingPointError) or type(err).__name__ == "RewardError":
         return str(err)
     if type(err).__module__.startswith("torch.distributed") or isinstance(err, RuntimeError):
         for pattern, meaning in FAILURES.items():

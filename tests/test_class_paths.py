@@ -11,7 +11,8 @@ import lightning_modules.rewards
 REWARDS = """
     credit.Credit credit.Earned credit.NodeCredit format.FormatPenalty length.LengthPenalty mixed.MixedReward noisy.NoisyVerifier
     outcome.OutcomeReward process.ProcessReward computed_steps.ReasoningReward released.ReleasedReward reward.Reward
-    step_credit.StepCredit strict.StrictReward weighted_sum.WeightedSum
+    step_credit.StepCredit strict.StrictReward weighted_sum.WeightedSum penalties.OverlongPenalty scoring.RewardError scoring.earn
+    scoring.score
 """
 CALLBACKS = """
     checkpoint.Checkpoint compute_budget.ComputeBudget compute_ledger.ComputeLedger edge_of_competence.EdgeOfCompetence
@@ -19,6 +20,7 @@ CALLBACKS = """
     memory.Memory mixture_record.MixtureRecord non_finite.NonFiniteLoss pass_at_k.VerifiedPassAtK progress.ProgressLines
     progress.StageBar random_state.RandomState reward_hacking.RewardHacking run_record.RunRecord sample_log.SampleLog
     sample_writer.SampleWriter throughput.Throughput token_budget.TokenBudget zero_variance.ZeroVariance
+    peak.StopAtPeak
 """
 PATHS = [(lightning_modules.rewards, path) for path in REWARDS.split()] + [(callbacks, path) for path in CALLBACKS.split()]
 

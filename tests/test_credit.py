@@ -136,7 +136,9 @@ def experience_of(graph, texts, tokenizer):
         for row, places in zip(ids, StepCredit()(texts, reports), strict=True)
     ]
     parts = [StrictReward("executable")(text, report) for text, report in zip(texts, reports, strict=True)]
-    rows = to_experience([Group(None, [5, 6, 7], ids, [0.0] * len(ids), texts, reports, parts, credit)], tokenizer.pad_token_id)
+    rows = to_experience(
+        [Group(None, [5, 6, 7], ids, [[0.0] * len(row) for row in ids], texts, reports, parts, credit)], tokenizer.pad_token_id
+    )
     return rows, [[2 + token for token, _ in places] for places in credit]  # after three tokens of prompt, predicted one before
 
 
@@ -196,16 +198,48 @@ def test_token_rewards_are_part_of_the_experience(module_type, start, tmp_path):
 
 def test_a_group_whose_steps_differ_has_something_to_learn():
     def group(credit):
-        return Group(None, [], [[], []], [0.0, 0.0], ["", ""], [], [{"r": 1.0}, {"r": 1.0}], credit)
+        return Group(None, [], [[], []], [[], []], ["", ""], [], [{"r": 1.0}, {"r": 1.0}], credit)
 
     assert not group([[], []]).varies
     assert not group([[(3, 0.5)], [(4, 0.5)]]).varies
     assert group([[(3, 0.5)], [(4, -0.5)]]).varies
 
 
-def test_credit_is_refused_where_nothing_is_normalised():
-    with pytest.raises(ValueError, match="credit"):
-        DrGRPOModule("start", StrictReward(), credit=StepCredit())
+def test_steps_are_not_divided_by_a_std_where_completions_are_not(third_step_wrong, tokenizer):
+    graph, right, spoiled = third_step_wrong
+    rows, _ = experience_of(graph, [right, spoiled, right, right], tokenizer)
+    module = DrGRPOModule("start", StrictReward(), credit=StepCredit(), step_discount=0.0, group=GroupSettings(4))
+    rewards, ends = rows.credit_NT, rows.ends_NT
+    mean = rewards[ends].mean()
+    for n, t in ends.nonzero().tolist():
+        expected = rows.rewards_BG[0, n] - rows.rewards_BG.mean() + rewards[n, t] - mean
+        assert module._advantage(rows)[n, t] == pytest.approx(expected.item(), abs=1e-6)
+    undivided = GRPOModule("start", StrictReward(), credit=StepCredit(), step_discount=0.0, std_correction=None,
+                           group=GroupSettings(4))  # fmt: skip
+    assert torch.equal(undivided._advantage(rows), module._advantage(rows))
+
+
+def test_advantages_of_ones_own_go_with_credit_and_see_lengths_and_ends(third_step_wrong, tokenizer):
+    class Shortest(GRPOModule):
+        """The shortest completion gains; one that was cut has nothing."""
+
+        def completion_advantages(self, experience):
+            shorter = experience.lengths_BG.float().mean(dim=1, keepdim=True) - experience.lengths_BG
+            return shorter * experience.ended_BG
+
+    graph, right, spoiled = third_step_wrong
+    rows, _ = experience_of(graph, [right, spoiled, right, right[: len(right) // 2]], tokenizer)
+    rows.ended_N = torch.tensor([True, True, True, False])
+    module = Shortest("start", StrictReward(), credit=StepCredit(), std_correction=1, group=GroupSettings(4))
+    steps = step_advantages(rows.credit_NT[None], rows.ends_NT[None], correction=1)[0]
+    lengths = [int(mask.sum()) for mask in rows.mask_NT]
+    own = [sum(lengths) / 4 - n for n in lengths[:3]] + [0.0]
+    expected = (torch.tensor(own)[:, None] + steps) * rows.mask_NT
+    assert len(set(lengths)) > 1
+    assert torch.allclose(module._advantage(rows), expected, atol=1e-5)
+
+
+def test_a_credit_that_rewards_nothing_is_refused():
     with pytest.raises(ValueError, match="right step"):
         StepCredit(0.0, 0.0)
 

@@ -33,7 +33,8 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_numbers(stage, config, tm
     found, kept = rows(tmp_path / "metrics.csv"), rows(KEPT / f"{stage}/metrics.csv")
     assert max(found) == max(kept) == 3
     for step in found:
-        assert found[step] == pytest.approx(kept[step], rel=1e-4, abs=1e-5), step
+        earlier = {key: found[step].get(key) for key in kept[step]}  # later versions log more
+        assert earlier == pytest.approx(kept[step], rel=1e-4, abs=1e-5), step
     errors = capfd.readouterr().err
     assert ("`group_size` is deprecated; write `group: {size: ...}` instead." in errors) == (stage in ("grpo", "ppo"))
     assert main.main(["test", *words, "--ckpt_path", str(tmp_path / "checkpoints/last.ckpt")]) == 0

@@ -126,7 +126,7 @@ def test_the_validation_loss_is_the_mean_over_all_labels(tmp_path):
 def test_rows_of_a_rollout_are_those_written_by_hand():
     def group(prompt, completions, rewards, credit):
         parts = [{"r": reward} for reward in rewards]
-        return Group(None, prompt, completions, [-1.0] * len(completions), [], [], parts, credit)
+        return Group(None, prompt, completions, [[-0.5] * len(row) for row in completions], [], [], parts, credit)
 
     rows = to_experience(
         [

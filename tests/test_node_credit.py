@@ -53,7 +53,9 @@ def group_of(responses, credit):
         [(token_at(ENDS(row), place.end), place.reward) for place in earned]
         for row, earned in zip(ids, credit(texts, reports), strict=True)
     ]
-    return Group(None, [5, 6, 7], ids, [0.0] * len(ids), texts, reports, [{"r": 0.0}] * len(ids), places, credit.aligned)
+    return Group(
+        None, [5, 6, 7], ids, [[0.0] * len(row) for row in ids], texts, reports, [{"r": 0.0}] * len(ids), places, credit.aligned
+    )
 
 
 @cache

@@ -268,3 +268,29 @@ def test_a_browser_shows_the_page_within_its_width(folder, tmp_path, size):
     assert found["wide"] <= width
     assert found["images"] > 10
     assert found["steps"] > 1
+
+
+def test_chained_stages_of_rl_are_drawn_one_after_the_other(folder, tmp_path):
+    shutil.copytree(folder / "study/stages", tmp_path / "stages")
+    parts = [{"name": n, "kind": n, "folder": f"stages/{of}", "state": "complete"} for n, of in
+             (("pretrain", "pretrain-0"), ("first", "grpo-0"), ("second", "grpo-2"))]  # fmt: skip
+    arms = [{"name": f"{v}-seed0", "values": {"reward": v}, "seed": 0, "stages": parts[:n]} for v, n in (("base", 1), ("two", 3))]
+    index = {"recipe": "chain", "scale": "tiny", "about": "", "about_scale": "", "figures": [], "arms": arms}
+    index["axes"] = {"reward": ["base", "two"]}
+    (tmp_path / "chain.json").write_text(json.dumps(index))
+    (study,) = find_studies(tmp_path)
+    (found,) = [chart for chart in charts_of(Values(study, Files(tmp_path))) if chart.key == "across_stages"]
+    base, two = next(panel for panel in found.panels if panel.title.startswith("ID") and "1" in panel.title).lines
+    at = ["grades", "band", "ID", "executable", "pass@1", "mean"]
+
+    def value(stage):
+        evaluation = json.loads((tmp_path / f"stages/{stage}/test/evaluation.json").read_text())
+        for key in at:
+            evaluation = evaluation[key]
+        return evaluation
+
+    assert [x for x, _ in base.points] == [0]
+    assert [(x, number.value) for x, number in two.points] == [(n, value(s)) for n, s in
+                                                               enumerate(("pretrain-0", "grpo-0", "grpo-2"))]  # fmt: skip
+    (once,) = [study for study in find_studies(folder / "study") if study.name.startswith("test")]
+    assert not [chart for chart in charts_of(Values(once, Files(folder / "study"))) if chart.key == "across_stages"]

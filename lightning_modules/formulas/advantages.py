@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 
-def group_advantages(rewards_BG: Tensor, *, eps: float = 1e-6, correction: int = 0) -> Tensor:
+def group_advantages(rewards_BG: Tensor, *, eps: float = 1e-6, correction: int | None = 0) -> Tensor:
     """A_bg = (r_bg - mean_g r_b) / (std_g r_b + eps), the group as its own baseline (arXiv:2402.03300, 4.1.2).
 
     Args:
         rewards_BG: [B, G] float.
         eps: reward units; a row of equal rewards gives exactly 0.
-        correction: std divides by G - correction: 0 is the population's, 1 the sample's.
+        correction: std divides by G - correction: 0 is the population's, 1 the sample's; None: `centred_advantages`.
 
     Returns:
         [B, G], zero mean over G, no gradient.
@@ -19,6 +19,8 @@ def group_advantages(rewards_BG: Tensor, *, eps: float = 1e-6, correction: int =
         ValueError: G < 2.
     """
     centred_BG = centred_advantages(rewards_BG)
+    if correction is None:
+        return centred_BG
     variance_B1 = centred_BG.square().sum(dim=1, keepdim=True) / (rewards_BG.shape[1] - correction)
     return centred_BG / (variance_B1.sqrt() + eps)
 
@@ -61,8 +63,32 @@ def leave_one_out_advantages(rewards_BG: Tensor) -> Tensor:
     return centred_BG * (rewards_BG.shape[1] / (rewards_BG.shape[1] - 1))
 
 
+def maximum_likelihood_advantages(rewards_BG: Tensor) -> Tensor:
+    """A_bg = (r_bg - mean_g r_b) / mean_g r_b: hard problems weigh more (MaxRL, arXiv:2602.02710).
+
+    With rewards of 0 and 1, times grad log pi and averaged over the group, it is an unbiased gradient of sum_(k < G) pass@k / k,
+    the first G - 1 terms of the series of log p, p being the probability of success.
+
+    Args:
+        rewards_BG: [B, G] float, at least 0.
+
+    Returns:
+        [B, G], zero mean over G, no gradient; 0 where all rewards are equal.
+
+    Raises:
+        ValueError: G < 2, or a negative reward, which has no likelihood.
+    """
+    centred_BG = centred_advantages(rewards_BG)
+    if (rewards_BG < 0).any():
+        raise ValueError(
+            f"MaxRL divides by the mean reward, and a reward is {float(rewards_BG.min()):g}; leave out penalties, or take GRPO."
+        )
+    mean_B1 = rewards_BG.detach().mean(dim=1, keepdim=True)
+    return torch.where(mean_B1 > 0, centred_BG / mean_B1, 0.0)
+
+
 def step_advantages(
-    reward_BGT: Tensor, ends_BGT: Tensor, *, discount: float = 1.0, eps: float = 1e-6, correction: int = 0
+    reward_BGT: Tensor, ends_BGT: Tensor, *, discount: float = 1.0, eps: float = 1e-6, correction: int | None = 0
 ) -> Tensor:
     """A_t = sum over steps j that end at or after t of discount^(j - j(t)) (r_j - mean) / (std + eps).
 
@@ -75,7 +101,7 @@ def step_advantages(
         ends_BGT: [B, G, T] bool, true at the last token of a step.
         discount: of later steps, in [0, 1].
         eps: reward units; steps of equal rewards give exactly 0.
-        correction: std divides by the number of steps - correction.
+        correction: std divides by the number of steps - correction; None: no division by the std.
 
     Returns:
         [B, G, T], no gradient; 0 after the last step.
@@ -87,12 +113,14 @@ def step_advantages(
     count_B11 = ends_BGT.sum(dim=(1, 2), keepdim=True)
     centred_BGT = shifted_BGT - shifted_BGT.sum(dim=(1, 2), keepdim=True) / count_B11.clamp(min=1)
     centred_BGT = torch.where(ends_BGT, centred_BGT, 0.0)
+    if correction is None:
+        return _from_here_on(centred_BGT, ends_BGT, discount)
     variance_B11 = centred_BGT.square().sum(dim=(1, 2), keepdim=True) / (count_B11 - correction).clamp(min=1)
     return _from_here_on(centred_BGT / (variance_B11.sqrt() + eps), ends_BGT, discount)
 
 
 def node_advantages(
-    reward_BGK: Tensor, place_BGK: Tensor, length: int, *, discount: float = 1.0, eps: float = 1e-6, correction: int = 0
+    reward_BGK: Tensor, place_BGK: Tensor, length: int, *, discount: float = 1.0, eps: float = 1e-6, correction: int | None = 0
 ) -> Tensor:
     """A_t = sum over places j at or after t of discount^(j - j(t)) z_j,  z_gk = (r_gk - mean_g r_k) / (std_g r_k + eps).
 
@@ -105,7 +133,7 @@ def node_advantages(
         length: T.
         discount: of later places, in [0, 1]; rewards at one token have one place.
         eps: reward units; equal rewards give exactly 0.
-        correction: std divides by G - correction.
+        correction: std divides by G - correction; None: no division by the std.
 
     Returns:
         [B, G, T], no gradient; 0 after the last place.

@@ -4,9 +4,12 @@ Not here: how a policy learns from them (policy_module.py), the sampling engine 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
+from math import nan
 
 import torch
+from torch import distributed
 
 from datamodules.problems.keyed import keyed_generator
 from datamodules.rows.documents import PromptBatch
@@ -16,8 +19,10 @@ from lightning_modules.models.compute import generation_counts
 from lightning_modules.models.sharding import gathered
 from lightning_modules.policy.character_ends import CharacterEnds, token_at
 from lightning_modules.policy.experience import Group, describe
-from lightning_modules.rewards import Credit, Reward
+from lightning_modules.policy.sample_weights import SampleWeights, checked_weights
+from lightning_modules.rewards import Credit, OverlongPenalty, Reward, earn, score
 from lightning_modules.rollout import Completions, Randomness, SamplingParams
+from lightning_modules.schedules import Ramp
 from lightning_modules.stage import StageModule
 
 MorePrompts = Callable[[int, int], PromptBatch]  # attempt, number of problems -> problems
@@ -32,13 +37,24 @@ class GroupSettings:
         resample: how many times groups whose completions all earn the same are replaced by fresh ones (DAPO's dynamic
             sampling, arXiv:2503.14476, 3.2).
         verify_workers: processes that judge completions; 0: the training process does.
+        overlong: penalty on tokens, added to the reward as part "overlong"; None: none.
+        temperature: sampling temperature during the run, of rollouts alone; None: `sampling.temperature`.
+        mask_truncated: completions cut at `max_new_tokens` have no loss (DAPO's overlong filtering, arXiv:2503.14476, 3.4); their
+            rewards still count in the group's mean.
+        weights: weighs completions in the loss; None: all alike.
     """
 
     size: int = 8
     resample: int = 0
     verify_workers: int = 0
+    overlong: OverlongPenalty | None = None
+    temperature: Ramp | None = None
+    mask_truncated: bool = False
+    weights: SampleWeights | None = None
 
     def __post_init__(self) -> None:
+        if self.temperature is not None and min(self.temperature.first, self.temperature.last) <= 0:
+            raise ValueError(f"group.temperature: {self.temperature} must stay above 0.")
         if self.size < 1 or self.resample < 0 or (self.resample and self.size < 2):
             raise ValueError(
                 f"group: size={self.size} must be at least 1 (2 with `resample`), and resample={self.resample} at least 0."
@@ -78,12 +94,23 @@ class RolloutCollector:
         if self.group.resample:
             found["train/zero_variance_left"] = sum(not group.varies for group in groups) / len(groups)
             found["train/groups_sampled_per_group"] = sampled / len(groups)
-        means = stage.trainer.strategy.reduce(torch.tensor([*found.values()], device=stage.device), reduce_op="mean")
-        self.log = dict(zip(found, means.tolist(), strict=True))
+        self.log = self._means(found)
         for callback in stage.trainer.callbacks:  # what `on_rollout` returns is logged with the next training steps
             if hasattr(callback, "on_rollout"):
                 self.log |= callback.on_rollout(stage.trainer, stage, groups) or {}
         return groups
+
+    def _means(self, found: dict[str, float]) -> dict[str, float]:
+        """Means over the processes that found a number of that name: a reward may abstain in some."""
+        strategy, names = self.stage.trainer.strategy, list(found)
+        if self.stage.trainer.world_size > 1:
+            everyones: list[list[str]] = [[]] * self.stage.trainer.world_size
+            distributed.all_gather_object(everyones, names)
+            names = list(dict.fromkeys(chain.from_iterable(everyones)))
+        values = torch.tensor([found.get(name, nan) for name in names], device=self.stage.device)
+        known = (~values.isnan()).float()
+        means = strategy.reduce(values.nan_to_num(), reduce_op="mean") / strategy.reduce(known, reduce_op="mean")
+        return dict(zip(names, means.tolist(), strict=True))
 
     def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
         """[B][samples] reports on solutions sampled as in a rollout, which are not learned from.
@@ -107,14 +134,29 @@ class RolloutCollector:
         """Sample, judge and score."""
         size = self.group.size
         done, responses, reports = self._judged(prompts, size, self._randomness(prompts), "rollout")
-        rows, logp_N, groups = done.rows(), done.logp_NT.sum(dim=1).tolist(), []
+        rows, stop, groups = done.rows(), set(self.stage.stop_ids), []
+        logps = [logp[: len(row)] for logp, row in zip(done.logp_NT.tolist(), rows, strict=True)]
+        aligned = self.credit is not None and self.credit.aligned
         for b, (ids, texts, found) in enumerate(zip(prompts.prompt_ids, responses, reports, strict=True)):
-            parts = [self.reward(text, report) for text, report in zip(texts, found, strict=True)]
             own = slice(b * size, (b + 1) * size)
+            parts = [score(self.reward, text, report) for text, report in zip(texts, found, strict=True)]
+            if self.group.overlong is not None:
+                longest = self.sampling.max_new_tokens
+                over = [self.group.overlong(len(row), longest) for row in rows[own]]
+                parts = [part | {"overlong": penalty} for part, penalty in zip(parts, over, strict=True)]
             credit = self._credit(rows[own], texts, found)
-            aligned = self.credit is not None and self.credit.aligned
-            groups.append(Group(prompts.examples[b], ids, rows[own], logp_N[own], texts, found, parts, credit, aligned))
+            ended = [row[-1] in stop for row in rows[own]]
+            group = Group(prompts.examples[b], ids, rows[own], logps[own], texts, found, parts, credit, aligned, ended)
+            groups.append(replace(group, weights=self._weights(group)))
         return groups
+
+    def _weights(self, group: Group) -> list[float]:
+        """Weights of a group's completions; empty if all are 1."""
+        settings = self.group
+        weights = checked_weights(settings.weights, group) if settings.weights else [1.0] * settings.size
+        if settings.mask_truncated:
+            weights = [weight * ended for weight, ended in zip(weights, group.ended, strict=True)]
+        return weights if settings.weights or settings.mask_truncated else []
 
     def _randomness(self, prompts: PromptBatch) -> Randomness:
         """PyTorch's generator; with several processes, whose generators are equal, one per problem."""
@@ -129,5 +171,5 @@ class RolloutCollector:
         if self.character_ends is None:
             self.character_ends = CharacterEnds(self.stage.tokenizer)
         ends_of = [self.character_ends(ids) for ids in completions]
-        earned = zip(ends_of, self.credit(texts, reports), strict=True)
+        earned = zip(ends_of, earn(self.credit, texts, reports), strict=True)
         return [[(token_at(ends, place.end), place.reward) for place in places] for ends, places in earned]

@@ -21,28 +21,39 @@ class Group:
     example:     the problem.
     prompt:      token ids.
     completions: [G] token ids.
-    logp:        [G] log-probabilities under the policy that sampled them, at the sampling temperature, nats.
+    token_logp:  [G] log-probability of each token according to the sampler, at the sampling temperature, nats.
     responses:   [G] texts.
     reports:     [G] verdicts.
-    parts:       [G] rewards, by name of each part.
+    parts:       [G] rewards, by name of each part; none: the reward abstains.
     credit:      [G] rewards of steps: (last token of the step, reward); or empty.
     aligned:     whether reward number k is about the same thing in all G; see `Credit`.
+    ended:       [G] whether it ended by itself, or was cut; empty: all did.
+    weights:     [G] weights in the loss; empty: all 1.
     """
 
     example: Example
     prompt: list[int]
     completions: list[list[int]]
-    logp: list[float]
+    token_logp: list[list[float]]
     responses: list[str]
     reports: list[Report]
     parts: list[dict[str, float]]
     credit: list[list[tuple[int, float]]] = field(default_factory=list)
     aligned: bool = False
+    ended: list[bool] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+
+    @property
+    def logp(self) -> list[float]:
+        """[G] log-probability of each completion according to the sampler, nats."""
+        return [sum(row) for row in self.token_logp]
 
     @property
     def rewards(self) -> list[float]:
-        """[G] total reward of each completion."""
-        return [sum(part.values()) for part in self.parts]
+        """[G] total reward of each completion; where the reward abstains, the mean of the others, which moves no baseline."""
+        judged = [sum(part.values()) for part in self.parts if part]
+        mean = sum(judged) / len(judged) if len(judged) < len(self.parts) and judged else 0.0
+        return [sum(part.values()) if part else mean for part in self.parts]
 
     @property
     def varies(self) -> bool:
@@ -63,7 +74,9 @@ class Experience:
     ends_NT:    bool, where steps end.
     earned_NK:  rewards of steps, K of each row, padded with 0.
     place_NK:   their positions, padded with T.
-    logp_N:     log-probability of each completion according to the sampler, nats.
+    logp_NT:    log-probability of each sampled token according to the sampler, nats; else 0.
+    ended_N:    bool, completions that ended by themselves.
+    weight_N:   weights of the rows in the loss.
     group_size: G.
     """
 
@@ -74,13 +87,30 @@ class Experience:
     ends_NT: Tensor
     earned_NK: Tensor
     place_NK: Tensor
-    logp_N: Tensor
+    logp_NT: Tensor
+    ended_N: Tensor
+    weight_N: Tensor
     group_size: int
 
     @property
     def rewards_BG(self) -> Tensor:
         """[B, G] reward of each completion, without its steps."""
         return self.reward_NT.sum(dim=1).view(-1, self.group_size)
+
+    @property
+    def lengths_BG(self) -> Tensor:
+        """[B, G] tokens of each completion."""
+        return self.by_group(self.mask_NT.sum(dim=1))
+
+    @property
+    def ended_BG(self) -> Tensor:
+        """[B, G] bool, completions that ended by themselves; the others were cut."""
+        return self.by_group(self.ended_N)
+
+    def weighted_counts(self) -> Tensor:
+        """[2] tokens and completions, each as often as its row's weight says."""
+        weight_N = self.weight_N.double()
+        return torch.stack([(self.mask_NT.sum(dim=1) * weight_N).sum(), weight_N.sum()])
 
     def by_group(self, rows_N: Tensor) -> Tensor:
         """[N, ...] -> [B, G, ...]."""
@@ -93,7 +123,7 @@ class ExperienceBatch:
 
     rows_N:       numbers of the rows in the rollout.
     tokens_NT, mask_NT: as in Experience.
-    logp_sampled_N: log-probability of each completion according to the sampler, nats.
+    logp_sampled_NT: log-probability of each sampled token according to the sampler, nats; None: a checkpoint did not keep it.
     logp_old_NT:  log-probability of each sampled token under the policy that sampled, nats; None in the only update of a
                   rollout, in which that policy is the one that learns.
     logp_ref_NT:  the same under the reference policy; None without one.
@@ -104,20 +134,26 @@ class ExperienceBatch:
     token_rewards_NT: reward of each sampled token: the completion's and those of its steps, less penalties.
     advantage_NT: advantage of each sampled token.
     return_NT:    target of the critic.
+    weight_N1:    weights of the rows in the loss; `tokens` and `sequences` are weighted with them.
     """
 
     rows_N: Tensor
     tokens_NT: Tensor
     mask_NT: Tensor
-    logp_sampled_N: Tensor
+    logp_sampled_NT: Tensor | None
     logp_ref_NT: Tensor | None
     tokens: Tensor
     sequences: Tensor
+    weight_N1: Tensor
     logp_old_NT: Tensor | None = None
     value_NT: Tensor | None = None
     token_rewards_NT: Tensor | None = None
     advantage_NT: Tensor | None = None
     return_NT: Tensor | None = None
+
+    def weighted(self, terms_NT: Tensor) -> Tensor:
+        """[N, T] terms of the loss times the weight of their row."""
+        return terms_NT * self.weight_N1
 
     def old(self, logp_NT: Tensor) -> Tensor:
         """Log-probabilities under the policy that sampled; `logp_NT` are those under the policy that learns."""
@@ -147,9 +183,22 @@ def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
     credit_NT = wider_NT.scatter_add(1, place_NK, earned_NK)[:, :-1]
     ends_NT = wider_NT.scatter(1, place_NK, 1.0)[:, :-1] > 0
     mask_NT = (target_T >= first_N1) & (target_T < end_N1)
-    logp_N = torch.tensor([logp for group in groups for logp in group.logp])
+    logp_NT = torch.zeros(mask_NT.shape).masked_scatter(
+        mask_NT, torch.tensor([logp for group in groups for row in group.token_logp for logp in row])
+    )
     size = len(groups[0].completions)
-    return Experience(tokens_NT, mask_NT, reward_NT, credit_NT, ends_NT, earned_NK, place_NK, logp_N, size)
+    ended_N = torch.tensor([ended for group in groups for ended in group.ended or [True] * size])
+    return Experience(
+        tokens_NT, mask_NT, reward_NT, credit_NT, ends_NT, earned_NK, place_NK, logp_NT, ended_N, _weights(groups, size), size
+    )
+
+
+def _weights(groups: Sequence[Group], size: int) -> Tensor:
+    """[N] weights of the rows, 0 where the reward abstains."""
+    weights = [
+        weight * bool(part) for group in groups for weight, part in zip(group.weights or [1.0] * size, group.parts, strict=True)
+    ]
+    return torch.tensor(weights)
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:
@@ -159,10 +208,18 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
     n = len(parts)
     steps = [reward for group in groups for places in group.credit for _, reward in places]
     return {
-        **{f"train/reward/{name}": sum(part[name] for part in parts) / n for name in parts[0]},
+        **{f"train/reward/{name}": sum(values) / len(values) for name, values in _by_name(parts).items()},
         "train/reward": sum(sum(group.rewards) for group in groups) / n,
         **({"train/credit": sum(steps) / n} if any(group.credit for group in groups) else {}),
+        **({"train/abstained": sum(not part for part in parts) / n} if not all(parts) else {}),
+        **({"train/truncated": sum(not end for group in groups for end in group.ended) / n} if groups[0].ended else {}),
         "train/zero_variance": sum(not group.varies for group in groups) / len(groups),
         "train/response_tokens": sum(len(ids) for group in groups for ids in group.completions) / n,
         **{f"train/{grader}": sum(grade(report, grader) for report in reports) / n for grader in ("answer", "executable")},
     }
+
+
+def _by_name(parts: Sequence[dict[str, float]]) -> dict[str, list[float]]:
+    """The values of each part, of the samples that have it."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    return {name: [part[name] for part in parts if name in part] for name in names}

@@ -5,7 +5,7 @@ Not here: formulas (formulas/), rewards (rewards/), sampling (collector.py), log
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from lightning_modules.formulas import (
 )
 from lightning_modules.policy.experience import Experience, ExperienceBatch
 from lightning_modules.policy.policy_module import PolicyModule
+from lightning_modules.policy.surrogate import PolicyLoss
 from lightning_modules.rewards import Reward
 
 
@@ -31,33 +32,42 @@ class GRPOModule(PolicyModule):
 
     With `credit`, the advantage of a token includes those of its own and later steps (section 4.1.3 of the paper; with aligned
     credit each is relative to the same quantity in the group, `node_advantages`).
-    A variant overrides `advantages`, `log_ratio` or `mean`.
+    A variant overrides `advantages`, `log_ratio` or `mean`; extension.py has more. Other surrogates are parts: `policy_loss`.
     """
 
+    divides_by_std: ClassVar[bool] = True  # of rewards, and of those of steps
+
     def __init__(
-        self, init_from: str, reward: Reward, *, std_correction: int = 0, step_discount: float = 1.0, **policy: Any
-    ) -> None:
-        """Choose how advantages are normalised.
+        self, init_from: str, reward: Reward, *, std_correction: int | None = 0, step_discount: float = 1.0,
+        policy_loss: PolicyLoss | None = None, **policy: Any,
+    ) -> None:  # fmt: skip
+        """Choose how advantages are normalised, and the surrogate.
 
         Args:
             init_from: weights of an earlier stage, which are also the reference policy's.
             reward: scores a verified response.
-            std_correction: the std of a group divides by G minus this.
+            std_correction: the std of a group, and of its steps, divides by G minus this; None: no division by a std.
             step_discount: of later steps, if steps earn; 0: a token's advantage depends on its own step alone.
+            policy_loss: the surrogate; None: clipping, see `clip`.
             policy: see PolicyModule.
         """
         super().__init__(init_from, reward, **policy)
-        if (std_correction or self.collector.credit) and type(self).advantages is not GRPOModule.advantages:
-            raise ValueError(f"{type(self).__name__} divides by no std; leave out `std_correction` and `credit`.")
+        self.choose(policy_loss)
+        if std_correction and not self.divides_by_std:
+            raise ValueError(f"{type(self).__name__} divides by no std; leave out `std_correction`.")
         if not 0 <= step_discount <= 1:
             raise ValueError(f"step_discount={step_discount} must be within 0 and 1.")
-        if not 0 <= std_correction < self.group.size:
+        if std_correction is not None and not 0 <= std_correction < self.group.size:
             raise ValueError(f"std_correction={std_correction} must be at least 0 and below group.size={self.group.size}.")
-        self.std_correction, self.step_discount = std_correction, step_discount
+        self.std_correction, self.step_discount = std_correction if self.divides_by_std else None, step_discount
 
     def advantages(self, rewards_BG: Tensor) -> Tensor:
         """[B, G] rewards -> [B, G] advantages, relative to the group."""
         return group_advantages(rewards_BG, correction=self.std_correction)
+
+    def completion_advantages(self, experience: Experience) -> Tensor:
+        """[B, G] advantages of completions; override it in place of `advantages` to see lengths, ends and all else there is."""
+        return self.advantages(experience.rewards_BG)
 
     def log_ratio(self, logp_NT: Tensor, batch: ExperienceBatch) -> Tensor:
         """[N, T] log importance ratios."""
@@ -71,8 +81,8 @@ class GRPOModule(PolicyModule):
         """Update on one minibatch of a rollout; see `collect`."""
         logp_NT = self.token_logp(batch.tokens_NT, batch.mask_NT)
         log_ratio_NT = self.log_ratio(logp_NT, batch)
-        gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT)
-        loss = -self.mean(gain_NT - self.penalty(logp_NT, batch), batch)
+        gain_NT = self.gain(logp_NT, log_ratio_NT, batch)
+        loss = -self.mean(batch.weighted(gain_NT - self.penalty(logp_NT, batch)), batch)
         return self.log_update(loss, logp_NT, log_ratio_NT, batch)
 
     def has_gradient(self, experience: Experience) -> Tensor:
@@ -87,7 +97,7 @@ class GRPOModule(PolicyModule):
 
     def _advantage(self, experience: Experience) -> Tensor:
         """[N, T], 0 except on sampled tokens."""
-        advantage_NT = self.advantages(experience.rewards_BG).flatten()[:, None] * experience.mask_NT
+        advantage_NT = self.completion_advantages(experience).flatten()[:, None] * experience.mask_NT
         if self.collector.credit is None:
             return advantage_NT
         rule = {"discount": self.step_discount, "correction": self.std_correction}
@@ -104,6 +114,8 @@ class DrGRPOModule(GRPOModule):
 
     It omits the two divisions that favour easy problems and long answers.
     """
+
+    divides_by_std = False
 
     def advantages(self, rewards_BG: Tensor) -> Tensor:
         """Rewards less their group's mean."""
@@ -135,6 +147,8 @@ class RLOOModule(GRPOModule):
 
     With one epoch and one minibatch every ratio is 1: the clip does nothing, and the gradient is A grad log pi(completion).
     """
+
+    divides_by_std = False
 
     def advantages(self, rewards_BG: Tensor) -> Tensor:
         """Rewards less the mean of the others in their group."""

@@ -6,7 +6,7 @@ last update. Not here: sampling and judging (collector.py), formulas (formulas/)
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -17,13 +17,15 @@ from transformers import PreTrainedModel
 from datamodules.earlier_arguments import EarlierArguments
 from datamodules.rows.documents import PromptBatch
 from grammar import Report
-from lightning_modules.formulas import token_mean
+from lightning_modules.formulas import entropy_bonus, token_mean
 from lightning_modules.models.compute import nominal_rl_tokens, row_counts
 from lightning_modules.models.group_forward import group_counts, groupable, grouped_logp
 from lightning_modules.models.language_model import disable_dropout, longest_text
 from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.collector import GroupSettings, MorePrompts, RolloutCollector
 from lightning_modules.policy.experience import Experience, ExperienceBatch, to_experience
+from lightning_modules.policy.sampler_correction import SamplerCorrection, sampler_gap
+from lightning_modules.policy.surrogate import PolicyLoss, UpdateTokens
 from lightning_modules.policy.trust_region import Clip, KLPenalty, ReferencePolicy
 from lightning_modules.rewards import Credit, Reward
 from lightning_modules.rollout import SamplingParams
@@ -38,12 +40,18 @@ class UpdateSettings:
     Args:
         minibatches: parts of a rollout; each is one training step.
         epochs: passes over a rollout.
+        correction: weights where the sampler's probabilities are not the trainer's; None: none.
+        entropy_weight: of a bonus on the policy's entropy, see `entropy_bonus`.
     """
 
     minibatches: int = 1
     epochs: int = 1
+    correction: SamplerCorrection | None = None
+    entropy_weight: float = 0.0
 
     def __post_init__(self) -> None:
+        if self.entropy_weight < 0:
+            raise ValueError(f"update: entropy_weight={self.entropy_weight} must be at least 0.")
         if min(self.minibatches, self.epochs) < 1:
             raise ValueError(f"update: minibatches={self.minibatches} and epochs={self.epochs} must be at least 1.")
 
@@ -85,8 +93,28 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         self.epochs = update.epochs  # read by the training loader
         if self.lora and kl.reference_decay < 1:
             raise ValueError("kl: a policy with adapters has a fixed reference; leave out `kl.reference_decay`, or `lora`.")
-        self.reference, self.kl_weight = ReferencePolicy(lambda: self.load(init_from), kl.reference_decay), kl.weight
+        if self.lora and kl.reset_every:
+            raise ValueError("kl: a policy with adapters has a fixed reference; leave out `kl.reset_every`, or `lora`.")
+        teacher = kl.reference or init_from
+        self.reference = ReferencePolicy(lambda: self.load(teacher), kl.reference_decay, teacher=kl.reference is not None)
+        self.kl_weight, self.rollouts = kl.weight, 0
+        self.policy_loss: PolicyLoss = clip
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
+
+    def choose(self, policy_loss: PolicyLoss | None) -> None:
+        """Take a surrogate in place of clipping; None: keep clipping.
+
+        Raises:
+            ValueError: a clip is set too, which would do nothing.
+        """
+        if policy_loss is not None and self.clip != Clip():
+            raise ValueError("`clip` is the default policy loss; leave out `clip`, or `policy_loss`.")
+        self.policy_loss = policy_loss or self.clip
+
+    @property
+    def progress(self) -> float:
+        """Share of the run's updates that are done."""
+        return self.trainer.global_step / self.trainer.max_steps
 
     @abstractmethod
     def compute_advantages(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
@@ -148,6 +176,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         Raises:
             ValueError: fewer completions than minibatches.
         """
+        self._begin_rollout()
         problems, size, parts = len(prompts.indices), self.group.size, self.update.minibatches
         if problems * size < parts:
             raise ValueError(
@@ -158,6 +187,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         length = longest_text(self.language_model.config) or longest
         self.compute.nominal_tokens += nominal_rl_tokens(problems, size, length, reference=bool(self.kl.weight))
         groups = self.collector.collect(prompts, more)
+        if self.group.temperature is not None:
+            self.collector.log["train/temperature"] = self.sampling.temperature
         experience = move_data_to_device(to_experience(groups, self.tokenizer.pad_token_id), self.device)
         divisors = self._divisors(experience)
         batches = [self.minibatch(experience, rows, divisors) for rows in self._rows_of_minibatches(experience)]
@@ -171,29 +202,49 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             self.reference.update(self.language_model, self.device)
         return batches
 
+    def _begin_rollout(self) -> None:
+        """What is due before a rollout: its temperature, and every `kl.reset_every` rollouts a new start."""
+        if self.group.temperature is not None:
+            self._set_temperature(self.group.temperature(self.progress))
+        if self.kl.reset_every and self.rollouts and self.rollouts % self.kl.reset_every == 0:
+            self.reference.reset(self.language_model, self.device)
+            for optimizer in self.trainer.optimizers:
+                optimizer.state.clear()
+        self.rollouts += 1
+
+    def _set_temperature(self, temperature: float) -> None:
+        self.sampling = self.collector.sampling = replace(self.sampling, temperature=temperature)
+
     def restore(self, states: Sequence[dict[str, Any]]) -> list[ExperienceBatch]:
-        """Rebuild minibatches from their `state_dict`s."""
-        return [ExperienceBatch(**state) for state in states]
+        """Rebuild minibatches from their `state_dict`s; earlier versions did not keep what the sampler said of tokens."""
+        found = []
+        for state in states:
+            earlier = {"logp_sampled_NT": None, "weight_N1": torch.ones(len(state["rows_N"]), 1)}
+            found.append(ExperienceBatch(**earlier | {key: value for key, value in state.items() if key != "logp_sampled_N"}))
+        return found
 
     def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
         """[B][samples] reports on solutions that are not learned from; see `RolloutCollector.probe`."""
         return self.collector.probe(prompts, samples)
 
     def _divisors(self, experience: Experience) -> tuple[Tensor, Tensor]:
-        """Mean tokens and completions of a minibatch, over minibatches and processes; also counts the tokens."""
-        counts = torch.stack([experience.mask_NT.sum(), torch.tensor(len(experience.mask_NT), device=self.device)]).double()
-        counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
-        self.tokens_seen += (counts[0] * self.trainer.world_size).round().long()
+        """Mean weighted tokens and completions of a minibatch, over minibatches and processes; also counts the tokens."""
+        counts = torch.cat([experience.mask_NT.sum().double()[None], experience.weighted_counts()])
+        seen, *counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
+        self.tokens_seen += (seen * self.trainer.world_size).round().long()
+        counts = torch.stack(counts)
+        counts = torch.where(counts > 0, counts, 1.0)  # 0: there is nothing to learn from
         tokens, sequences = (counts / self.update.minibatches).float()
         return tokens, sequences
 
     def _rows_of_minibatches(self, experience: Experience) -> list[Tensor]:
         """Rows with a gradient; each minibatch keeps at least one row."""
         parts = torch.arange(len(experience.tokens_NT)).tensor_split(self.update.minibatches)
-        if self.kl.weight:
-            return list(parts)
-        has_gradient_N = self.has_gradient(experience).cpu()
-        return [kept if len(kept := rows[has_gradient_N[rows]]) else rows[:1] for rows in parts]
+        every_row = self.kl.weight or self.update.entropy_weight or self.policy_loss.whole_rollout
+        learned_N = experience.weight_N.cpu() != 0
+        if not every_row:
+            learned_N &= self.has_gradient(experience).cpu()
+        return [kept if len(kept := rows[learned_N[rows]]) else rows[:1] for rows in parts]
 
     def minibatch(self, experience: Experience, rows_N: Tensor, divisors: tuple[Tensor, Tensor]) -> ExperienceBatch:
         """Rows cut to the longest, with log-probabilities under the policy that sampled and the reference."""
@@ -208,8 +259,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             self.compute.add(phase, self.counts(tokens_NT, mask_NT))
         tokens, sequences = divisors
         return ExperienceBatch(
-            rows_N, tokens_NT, mask_NT, logp_ref_NT=ref_NT, logp_sampled_N=experience.logp_N[rows_N], tokens=tokens,
-            sequences=sequences, **old,
+            rows_N, tokens_NT, mask_NT, logp_ref_NT=ref_NT, logp_sampled_NT=experience.logp_NT[rows_N, :width], tokens=tokens,
+            sequences=sequences, weight_N1=experience.weight_N[rows_N, None], **old,
         )  # fmt: skip
 
     def _apply_kl(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
@@ -223,6 +274,18 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             for batch, kl_NT in zip(batches, terms, strict=True):
                 experience.reward_NT[batch.rows_N, : kl_NT.shape[1]] -= self.kl_weight * kl_NT
 
+    def gain(self, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> Tensor:
+        """[N, T] the surrogate of each token, corrected for the sampler, plus the bonus on entropy."""
+        gain_NT = self.policy_loss.surrogate(self._tokens(logp_NT, log_ratio_NT, batch))
+        if self.update.correction is not None and batch.logp_sampled_NT is not None:
+            weights_NT = self.update.correction.weights(batch.old(logp_NT), batch.logp_sampled_NT, batch.mask_NT)
+            self.log("train/sampler_weight", token_mean(weights_NT, batch.mask_NT), sync_dist=True)
+            gain_NT = gain_NT * weights_NT
+        return gain_NT + self.update.entropy_weight * entropy_bonus(logp_NT) if self.update.entropy_weight else gain_NT
+
+    def _tokens(self, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> UpdateTokens:
+        return UpdateTokens(log_ratio_NT, batch.advantage_NT, logp_NT, batch.old(logp_NT), batch.mask_NT)
+
     def penalty(self, logp_NT: Tensor, batch: ExperienceBatch) -> Tensor:
         """[N, T] weight * KL(pi || reference) if the penalty is in the loss, else 0."""
         if not self.kl.weight:
@@ -233,26 +296,28 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
 
     def log_update(self, loss: Tensor, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
         """Log a training step and the rollout behind it; returns its outputs."""
-        log_ratio_NT, old_NT = log_ratio_NT.detach(), torch.where(batch.mask_NT, batch.old(logp_NT), 0.0)
-        gap_N = (old_NT.sum(dim=1) - batch.logp_sampled_N).abs()
-        clipped_NT = self.clip.clipped(log_ratio_NT, batch.advantage_NT)
+        tokens = self._tokens(logp_NT.detach(), log_ratio_NT.detach(), batch)
         update_log = {
             "train/loss": loss,
-            "train/ratio": token_mean(log_ratio_NT.exp(), batch.mask_NT),
-            "train/clipped": token_mean(clipped_NT.float(), batch.mask_NT),
-            "train/sampler_gap_nats": gap_N.sum() / batch.mask_NT.sum(),
+            "train/ratio": token_mean(tokens.log_ratio_NT.exp(), batch.mask_NT),
+            "train/clipped": token_mean(self.policy_loss.held_back(tokens).float(), batch.mask_NT),
         }
         self.log_dict(update_log, sync_dist=True)
+        if batch.logp_sampled_NT is not None:
+            mean, most = sampler_gap(tokens.logp_old_NT, batch.logp_sampled_NT, batch.mask_NT)
+            self.log("train/sampler_gap_nats", mean, sync_dist=True)
+            self.log("train/sampler_gap_max_nats", most, sync_dist=True, reduce_fx="max")
         self.log_dict(self.collector.log)
         self.log("train/tokens", self.tokens_seen.float())
         self.compute.add("update", self.counts(batch.tokens_NT, batch.mask_NT))
         return {"loss": loss, "tokens": batch.mask_NT.sum()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Save the reference and the weight of the penalty, which may have moved, and the log of the current rollout."""
+        """Save what may have moved (reference, weight of the penalty, temperature), and the log of the current rollout."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["policy"] = {
             "reference": self.reference.state_dict(), "kl_weight": self.kl_weight, "rollout_log": self.collector.log,
+            "rollouts": self.rollouts, "temperature": self.sampling.temperature,
         }  # fmt: skip
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -265,7 +330,9 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             )
         state = checkpoint["policy"]
         self.reference.load_state_dict(state["reference"])
-        self.collector.log = state["rollout_log"]
+        self.collector.log, self.rollouts = state["rollout_log"], state.get("rollouts", 0)
+        if self.group.temperature is not None:
+            self._set_temperature(state["temperature"])
         if self.kl.target is not None:
             self.kl_weight = state["kl_weight"]
 

@@ -1,7 +1,7 @@
 """PPO on verified traces: a critic predicts the reward of a response at each token; the policy learns from the error.
 
-Departs from arXiv:1707.06347: advantages are normalised over the rollout (arXiv:2005.12729), there is no entropy bonus, and
-KL(pi || ref) is the penalty of policy_module.py. One optimiser updates both by one summed loss, so `global_step` counts updates.
+Departs from arXiv:1707.06347: advantages are normalised over the rollout (arXiv:2005.12729), no entropy bonus unless asked for,
+and KL(pi || ref) is that of policy_module.py. One optimiser updates both by one summed loss, so `global_step` counts updates.
 Not here: formulas (formulas/), critics (models/critic.py), rewards within a response (rewards/), sampling (collector.py).
 """
 
@@ -27,6 +27,7 @@ from lightning_modules.models.critic import Critic, SharedCritic
 from lightning_modules.optimizers import Chained, OptimizerFactory
 from lightning_modules.policy.experience import Experience, ExperienceBatch
 from lightning_modules.policy.policy_module import PolicyModule
+from lightning_modules.policy.surrogate import PolicyLoss
 from lightning_modules.rewards import Reward
 
 
@@ -56,7 +57,7 @@ class PPOModule(PolicyModule):
 
     def __init__(
         self, init_from: str, reward: Reward, *, critic: Critic | None = None, values: ValueLearning = ValueLearning(),
-        critic_optimizer: OptimizerFactory | None = None, **policy: Any,
+        critic_optimizer: OptimizerFactory | None = None, policy_loss: PolicyLoss | None = None, **policy: Any,
     ) -> None:  # fmt: skip
         """Store the critic; `configure_model` builds its parameters.
 
@@ -66,9 +67,11 @@ class PPOModule(PolicyModule):
             critic: computes values; None: a head on the policy's hidden states.
             values: how returns are defined and learned.
             critic_optimizer: of the critic's parameters; None: built like the policy's.
+            policy_loss: the surrogate; None: clipping, see `clip`.
             policy: see PolicyModule.
         """
         super().__init__(init_from, reward, **policy)
+        self.choose(policy_loss)
         self.critic, self.values, self.critic_optimizer = critic or SharedCritic(), values, critic_optimizer
 
     def configure_model(self) -> None:
@@ -93,8 +96,8 @@ class PPOModule(PolicyModule):
         """Update on one minibatch of a rollout; see `collect`."""
         logp_NT, value_NT = self.policy_and_value(batch.tokens_NT, batch.mask_NT)
         log_ratio_NT = token_log_ratio(logp_NT, batch.old(logp_NT))
-        gain_NT = self.clip.surrogate(log_ratio_NT, batch.advantage_NT) - self.penalty(logp_NT, batch)
-        error_NT = clipped_value_loss(value_NT, batch.value_NT, batch.return_NT, clip=self.values.clip)
+        gain_NT = batch.weighted(self.gain(logp_NT, log_ratio_NT, batch) - self.penalty(logp_NT, batch))
+        error_NT = batch.weighted(clipped_value_loss(value_NT, batch.value_NT, batch.return_NT, clip=self.values.clip))
         value_loss = token_mean(error_NT, batch.mask_NT, tokens=batch.tokens)
         loss = -token_mean(gain_NT, batch.mask_NT, tokens=batch.tokens) + self.values.weight * value_loss
         self.log("train/value_loss", value_loss, sync_dist=True)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,15 @@ from transformers import PreTrainedModel
 from lightning_modules.formulas import adapted_weight, clipped_surrogate, clipped_tokens, kl_k1, kl_k2, kl_k3, with_kl_gradient
 from lightning_modules.models.lora import adapted, without_adapters
 from lightning_modules.models.sharding import whole
+from lightning_modules.policy.surrogate import PolicyLoss, UpdateTokens
 
 _ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
 
 
+@PolicyLoss.register  # not a subclass: its fields are settings that a config names without a class
 @dataclass(frozen=True)
 class Clip:
-    """The interval 1 - low ... 1 + high in which the ratio pi / pi_old is trusted.
+    """The clipped surrogate, the default: the ratio pi / pi_old is trusted within 1 - low ... 1 + high.
 
     Args:
         low: how far below 1.
@@ -29,6 +31,7 @@ class Clip:
     low: float = 0.2
     high: float | None = None
     dual: float | None = None
+    whole_rollout: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 < self.low < 1 or self.above <= 0 or (self.dual is not None and self.dual <= 1 + self.above):
@@ -39,13 +42,13 @@ class Clip:
         """How far above 1."""
         return self.low if self.high is None else self.high
 
-    def surrogate(self, log_ratio_NT: Tensor, advantage_NT: Tensor) -> Tensor:
+    def surrogate(self, tokens: UpdateTokens) -> Tensor:
         """[N, T] the objective to maximise; see `clipped_surrogate`."""
-        return clipped_surrogate(log_ratio_NT, advantage_NT, low=self.low, high=self.above, dual=self.dual)
+        return clipped_surrogate(tokens.log_ratio_NT, tokens.advantage_NT, low=self.low, high=self.above, dual=self.dual)
 
-    def clipped(self, log_ratio_NT: Tensor, advantage_NT: Tensor) -> Tensor:
+    def held_back(self, tokens: UpdateTokens) -> Tensor:
         """[N, T] bool: tokens without gradient; see `clipped_tokens`."""
-        return clipped_tokens(log_ratio_NT, advantage_NT, low=self.low, high=self.above, dual=self.dual)
+        return clipped_tokens(tokens.log_ratio_NT.detach(), tokens.advantage_NT, low=self.low, high=self.above, dual=self.dual)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,10 @@ class KLPenalty:
             and takes the rest from the policy.
         weight: beta; 0 needs no reference. With a target, the weight at the start.
         bounds: minimum and maximum weight with a target.
+        reference: weights of the reference policy, as `init_from` names them: a teacher, of any size, with the policy's tokenizer
+            (on-policy distillation, arXiv:2306.13649). None: `init_from`.
+        reset_every: rollouts after which the policy becomes its own reference, and the optimiser starts afresh (ProRL,
+            arXiv:2505.24864); 0: never.
     """
 
     estimator: Literal["k1", "k2", "k3"] = "k3"
@@ -72,8 +79,14 @@ class KLPenalty:
     reference_decay: float = 1.0
     weight: float = 0.0
     bounds: tuple[float, float] = (0.0, float("inf"))
+    reference: str | None = None
+    reset_every: int = 0
 
     def __post_init__(self) -> None:
+        if self.reset_every < 0 or (self.reset_every and not self.weight):
+            raise ValueError(f"kl: reset_every={self.reset_every} must be at least 0, and needs a reference: set `kl.weight`.")
+        if self.reference is not None and (self.reset_every or self.reference_decay < 1 or not self.weight):
+            raise ValueError("kl: a teacher (`kl.reference`) stays as it is, and needs `kl.weight`; leave out decay and reset.")
         if self.weight < 0:
             raise ValueError(f"kl: weight={self.weight} must be at least 0.")
         if self.estimator == "k1" and self.place == "loss" and not self.exact_gradient:
@@ -103,12 +116,13 @@ class KLPenalty:
 class ReferencePolicy:
     """The policy's weights at the start, loaded at first use; then w_ref <- decay w_ref + (1 - decay) w at every `update`.
 
-    A policy that learns adapters has them at hand: itself without the adapters.
+    A policy that learns adapters has them at hand: itself without the adapters. A teacher's weights are loaded in any case.
     Not a module, so that frozen weights, which `init_from` holds, do not enter checkpoints.
     """
 
-    def __init__(self, load: Callable[[], PreTrainedModel], decay: float = 1.0) -> None:
-        self.load, self.decay = load, decay
+    def __init__(self, load: Callable[[], PreTrainedModel], decay: float = 1.0, *, teacher: bool = False) -> None:
+        self.load, self.decay, self.teacher = load, decay, teacher
+        self.moved = decay < 1
         self.model: PreTrainedModel | None = None
 
     def on(self, device: torch.device) -> PreTrainedModel:
@@ -120,7 +134,7 @@ class ReferencePolicy:
     @contextmanager
     def standing_in(self, policy: PreTrainedModel, device: torch.device) -> Iterator[PreTrainedModel]:
         """The reference for a computation without gradients."""
-        if adapted(policy):
+        if adapted(policy) and not self.teacher:
             with without_adapters(policy):
                 yield policy
         else:
@@ -134,11 +148,19 @@ class ReferencePolicy:
         for own, theirs in zip(self.on(device).parameters(), policy.parameters(), strict=True):
             own.lerp_(whole(theirs).to(own.dtype), 1 - self.decay)
 
+    @torch.no_grad()
+    def reset(self, policy: nn.Module, device: torch.device) -> None:
+        """Become `policy`; if it is sharded, every process must call this."""
+        self.moved = True
+        for own, theirs in zip(self.on(device).parameters(), policy.parameters(), strict=True):
+            own.copy_(whole(theirs))
+
     def state_dict(self) -> dict[str, Tensor]:
         """Weights that are stored nowhere else; none for a frozen reference."""
-        return {} if self.decay == 1 or self.model is None else self.model.state_dict()
+        return self.model.state_dict() if self.moved and self.model is not None else {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a `state_dict`."""
         if state:
+            self.moved = True
             self.on(torch.device("cpu")).load_state_dict(state)

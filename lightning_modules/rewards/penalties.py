@@ -52,3 +52,27 @@ class LengthPenalty(Reward):
         """{"length": -weight to 0}."""
         over = (len(response.split()) - self.free) / (self.limit - self.free)
         return {"length": -self.weight * min(1.0, max(0.0, over))}
+
+
+@dataclass(frozen=True)
+class OverlongPenalty:
+    """0 up to longest - `cache` tokens, then a line down to -weight at `longest` (DAPO, arXiv:2503.14476, eq. 13).
+
+    A rollout adds it to any reward, as part "overlong" (`group.overlong`); `longest` is its `sampling.max_new_tokens`. The token
+    that ends a completion counts.
+
+    Args:
+        cache: tokens over which the penalty rises.
+        weight: the largest penalty.
+    """
+
+    cache: int
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.cache < 1 or self.weight < 0:
+            raise ValueError(f"{self}: need a cache of at least 1 and a weight of at least 0.")
+
+    def __call__(self, tokens: int, longest: int) -> float:
+        """-weight to 0."""
+        return -self.weight * min(1.0, max(0.0, (tokens - longest + self.cache) / self.cache))

@@ -122,9 +122,10 @@ def _named(config: Config) -> Iterator[tuple[str, Any]]:
     files = data.get("files") or {}
     for file in find_files([*data["held_out"]["files"], *files.get("train", ()), *files.get("validation", ())]):
         yield f"file {file}", _content(file)
-    start = config["model"]["init_args"].get("init_from")
-    if start is not None:
-        yield "init_from", _content(Path(start) / "model.safetensors" if Path(start).is_dir() else Path(start))
+    model = config["model"]["init_args"]
+    for name, start in {"init_from": model.get("init_from"), "teacher": (model.get("kl") or {}).get("reference")}.items():
+        if start is not None:
+            yield name, _content(Path(start) / "model.safetensors" if Path(start).is_dir() else Path(start))
 
 
 def _components(mixture: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

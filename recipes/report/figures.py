@@ -260,6 +260,25 @@ def validation(values: Values) -> Chart | None:
     return chart("validation", "Validation during RL", "Means over seeds, at updates that all of them reached.", panels)
 
 
+def across_stages(values: Values) -> Chart | None:
+    """Pass@k before RL and after each of several stages of it."""
+
+    def chain(run: Run) -> list[StageFiles]:
+        rl = [stage for stage in run.stages if values.is_policy(stage)]
+        return [*[stage for stage in run.stages if stage not in rl][-1:], *rl]
+
+    def points(group: Group, band: str, k: int) -> Points:
+        key = pointer("grades", "band", band, GRADER, f"pass@{k}", "mean")
+        for place in range(len(chain(group.runs[0]))):
+            yield place, values.number(group, lambda run, place=place: [Term(1, chain(run)[place].evaluation, key)])
+
+    longest = max(len(chain(group.runs[0])) for group in values.study.groups)
+    note = "0: before RL; then after each of its stages, which start from one another."
+    return chart(
+        "across_stages", "From stage to stage of RL", note, _by_band_and_k(values, "RL stages", points), needed=longest > 2
+    )
+
+
 def loss(values: Values) -> list[Panel | None]:
     """Training loss of stages that are not RL, over tokens; for each arm its last stage."""
 
@@ -325,5 +344,5 @@ def _pairs(values: Values, most: int = 4) -> list[str]:
 MAKERS: dict[Callable[[Values], Chart | None], tuple[int, ...]] = {
     differences: (), pass_at_k: (3,), pass_at_k_by_context: (12, 13), by_op: (6,), by_op_and_context: (4,), topology: (5,),
     bars: (7,), statuses: (8,), ladder: (9,), likelihood: (10,), rewards: (11, 14, 16, 17), validation: (), gains: (15,),
-    against_axis: (18,), compute: (18,), compositions: (),
+    against_axis: (18,), compute: (18,), compositions: (), across_stages: (),
 }  # fmt: skip

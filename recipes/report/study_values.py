@@ -95,10 +95,14 @@ class Values:
     def _grades(self) -> list[dict[str, Any]]:
         return [found["grades"] for group in self.study.groups if (found := self.evaluation(group))]
 
+    def is_policy(self, stage: StageFiles) -> bool:
+        """Whether a stage is RL."""
+        logged = self.files.rows(stage.path("metrics.csv"))[:1]
+        return bool(logged) and "train/reward" in logged[0]
+
     def policy(self, run: Run) -> StageFiles | None:
         """The last stage of a run, if it is RL."""
-        logged = self.files.rows(run.last.path("metrics.csv"))[:1]
-        return run.last if logged and "train/reward" in logged[0] else None
+        return run.last if self.is_policy(run.last) else None
 
     def steps(self, stage: StageFiles, column: str) -> list[int]:
         """Steps at which a column was logged and finite."""

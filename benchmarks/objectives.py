@@ -1,0 +1,187 @@
+"""What each objective of configs/objective does to one base: `python -m benchmarks.objectives BASE [--seeds 0,1,2,3,4,5]`.
+
+Trains and tests the base with every objective and seed, all else as in kind `grpo` of a scale on problems of its edge, with equal
+rollouts. The numbers of a run go to docs/reinforcement/objectives/NAME.seedN.json as soon as it ends, and from all of these files
+to the table in docs/reinforcement.md; what is there is not run again.
+"""
+
+import argparse
+import csv
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from callbacks.files import read_json, write_json, write_text
+from lightning_modules.models.folder import read_folder
+from lightning_modules.models.sharding import weights_digest
+from recipes.planning.resolve import flags, resolve
+from recipes.planning.scale import Scale, load_scale
+from recipes.report.sourced_numbers import t_quantile
+from recipes.running.stage_folders import finish
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs/objective"
+PAGE, RESULTS = ROOT / "docs/reinforcement.md", ROOT / "docs/reinforcement/objectives"
+MONITORS = ROOT / "configs/callbacks/monitors.yaml"
+BAND, GRADER, PARTS = "edge", "executable", 4
+NEEDS_TEACHER = {"distillation"}
+TWO_UPDATES = {"gspo", "cispo", "sapo", "dppo", "clip_cov", "kl_cov", "dapo"}  # a rollout; compared with `clip_two`
+ROW = re.compile(r"\| \[`(\w+)`\]\(")
+
+
+def compared_with(name: str) -> str | None:
+    """The objective that differs from `name` in nothing else; None: it is a baseline."""
+    return None if name in ("base", "grpo") else "clip_two" if name in TWO_UPDATES else "grpo"
+
+
+def command(name: str, base: Path, seed: int, scale: Scale, settings: dict[str, Any]) -> list[str]:
+    """Arguments of `fit` and `test`: equal rollouts, however many updates each has; the base alone is tested as it is."""
+    configs, given = scale.kind("grpo")
+    files = [*configs, MONITORS, *([] if name == "base" else [CONFIGS / f"{name}.yaml"])]
+    chosen = {**given, **scale.setting("rl_edge"), "model.init_args.init_from": str(base), "seed_everything": seed}
+    chosen |= {"data.init_args.seed": seed, "trainer.enable_progress_bar": False} | settings
+    config = resolve(files, chosen)
+    update = config["model"]["init_args"]["update"]
+    steps = config["trainer"]["max_steps"] * update["minibatches"] * update["epochs"]
+    chosen |= {"trainer.max_steps": steps, "trainer.val_check_interval": steps, "trainer.limit_val_batches": 0}
+    return [word for file in files for word in ("--config", str(file))] + flags(chosen)
+
+
+def run(words: list[str]) -> bool:
+    """Run a command of the front door in a process of its own."""
+    return subprocess.run([sys.executable, str(ROOT / "main.py"), *words], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def in_quarters(folder: Path, column: str) -> list[float] | None:
+    """Means of a logged number over the four quarters of training; None: it is not logged."""
+    with (folder / "metrics.csv").open() as file:
+        values = [float(row[column]) for row in csv.DictReader(file) if row.get(column)]
+    edges = [len(values) * part // PARTS for part in range(PARTS + 1)]
+    return [round(fmean(values[a:b]), 5) for a, b in pairwise(edges)] if len(values) >= PARTS else None
+
+
+def measured(name: str, seed: int, base: str, folder: Path) -> dict[str, Any]:
+    """The numbers of a run, from its files."""
+    bands = read_json(folder / "test/pass_at_k.json")
+    found = {"objective": name, "seed": seed, "base": base, "commit": commit()}
+    found["bands"] = {band: {k: round(v["mean"], 5) for k, v in by[GRADER].items()} for band, by in bands.items() if GRADER in by}
+    if name != "base":
+        for column in ("zero_variance", "entropy_nats", "reward", "truncated", "response_tokens"):
+            found[column] = in_quarters(folder, f"train/{column}")
+        found["seconds"] = read_json(folder / "training.json")["seconds"]
+    return found
+
+
+def commit() -> str:
+    """Of the tree."""
+    return subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def study(args: argparse.Namespace) -> int:
+    """Run what is missing; returns the number of runs that failed."""
+    scale, digest, failed = load_scale(args.scale, CONFIGS), weights_digest(read_folder(args.base)[0]), 0
+    for seed in args.seeds:
+        for name in ["base", *args.objectives] if seed == args.seeds[0] else args.objectives:
+            kept = args.results / f"{name}.seed{seed}.json"
+            if kept.is_file():
+                continue
+            folder = args.runs / f"{name}-seed{seed}"
+            words = command(name, args.base, seed, scale, args.settings)
+            print(f"{name}, seed {seed}", flush=True)
+            if name == "base":
+                done = run(["test", *words, "--trainer.default_root_dir", str(folder)])
+            else:
+                done = finish(folder, words, [*words, "--ckpt_path", str(folder / "checkpoints/last.ckpt")], run)
+            if done:
+                write_json(kept, measured(name, seed, digest, folder))
+                write_text(args.page, filled(args.page.read_text(encoding="utf-8"), read_results(args.results)))
+            else:
+                failed += 1
+                print(f"FAILED: python main.py fit {' '.join(words)} --trainer.default_root_dir {folder}", file=sys.stderr)
+    return failed
+
+
+def read_results(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
+    """Objective -> seed -> numbers.
+
+    Raises:
+        ValueError: they start from different bases.
+    """
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for path in sorted(folder.glob("*.seed*.json")):
+        numbers = read_json(path)
+        found.setdefault(numbers["objective"], {})[numbers["seed"]] = numbers
+    if len({one["base"] for seeds in found.values() for one in seeds.values()}) > 1:
+        raise ValueError(f"{folder} holds runs of different bases; keep those of one.")
+    return found
+
+
+def columns(numbers: dict[str, Any]) -> list[float | None]:
+    """pass@1 and the highest pass@k at the edge; groups without variance and entropy in the last quarter."""
+    band = numbers["bands"].get(BAND) or next(iter(numbers["bands"].values()))
+    most = max(band, key=lambda key: int(key.partition("@")[2]))
+    late = [(numbers.get(name) or [None])[-1] for name in ("zero_variance", "entropy_nats")]
+    return [band["pass@1"], band[most], *late]
+
+
+def cells(name: str, results: dict[str, dict[int, dict[str, Any]]]) -> list[str] | None:
+    """Mean over seeds; then, of the difference from the baseline seed by seed, the mean with its 95% interval (Student's t)."""
+    mine, other = results.get(name), results.get(compared_with(name) or "")
+    if not mine:
+        return None
+    texts = []
+    for values in zip(*(columns(mine[seed]) for seed in sorted(mine)), strict=True):
+        texts.append("-" if None in values else f"{fmean(values):.3f}")
+    shared = sorted(mine.keys() & other.keys()) if other else []
+    for column in range(len(texts)) if len(shared) > 1 else ():
+        pairs = [(columns(mine[seed])[column], columns(other[seed])[column]) for seed in shared]
+        if not any(None in pair for pair in pairs):
+            gaps = [a - b for a, b in pairs]
+            half = t_quantile(len(gaps) - 1) * stdev(gaps) / math.sqrt(len(gaps))
+            texts[column] += f" ({fmean(gaps):+.3f} ±{half:.3f})"
+    return texts
+
+
+def filled(page: str, results: dict[str, dict[int, dict[str, Any]]]) -> str:
+    """The page with the last four cells of each objective's row as measured; other rows, and text, are as they were."""
+    lines = page.split("\n")
+    for number, line in enumerate(lines):
+        match = ROW.match(line)
+        new = cells(match[1], results) if match else None
+        if new is not None:
+            kept = line.rstrip().removesuffix("|").split(" | ")[: -len(new)]
+            lines[number] = " | ".join([*kept, *new]) + " |"
+    return "\n".join(lines)
+
+
+def parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.objectives", description=__doc__)
+    parser.add_argument("base", type=Path, help="Hugging Face folder of the weights that all objectives start from")
+    everything = ",".join(sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem not in NEEDS_TEACHER))
+    parser.add_argument("--objectives", default=everything, help="names under configs/objective (default: all)")
+    parser.add_argument("--seeds", default="0,1,2,3,4,5", help="of rollouts (default: %(default)s)")
+    parser.add_argument("--scale", default="tiny", help="under configs/scale (default: %(default)s)")
+    parser.add_argument("--runs", type=Path, default=Path("runs/objectives"), help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the numbers (default: docs)")
+    parser.add_argument("--page", type=Path, default=PAGE, help="whose table is filled (default: docs/reinforcement.md)")
+    parser.add_argument("--settings", type=json.loads, default={}, help='JSON of dotted keys, e.g. {"trainer.max_steps": 2}')
+    args = parser.parse_args(argv)
+    args.objectives, args.seeds = args.objectives.split(","), [int(seed) for seed in args.seeds.split(",")]
+    for name in args.objectives:
+        if not (CONFIGS / f"{name}.yaml").is_file():
+            parser.error(f"{name!r} is no objective; there are {everything}")
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(int(bool(study(parsed(sys.argv[1:])))))
