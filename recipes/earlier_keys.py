@@ -21,6 +21,7 @@ ADDED = {
     ("model", "kl", "bounds"): [0.0, float("inf")],
     ("model", "lora"): None,
     ("model", "gradient_checkpointing"): False,
+    ("model", "tokens_per_pass"): None,
     ("data", "graph", "balanced"): False,
     ("data", "graph", "split_by"): "problem",
     ("data", "held_out", "overlap"): "refuse",

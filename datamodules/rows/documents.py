@@ -26,18 +26,27 @@ class PackedBatch:
     labels_BT:    the id to predict at position t (already shifted), or IGNORE.
     document_BT:  number of the document a token belongs to, from 1 within its row; 0 is padding.
     position_BT:  position within the document, from 0.
-    edges_D:      starts of documents in the flattened rows, for attention backends that need them; else None.
+    edges_PD:     starts of documents in the flattened rows of each of P parts, for attention backends that need them; else None.
     """
 
     tokens_BT: Tensor
     labels_BT: Tensor
     document_BT: Tensor
     position_BT: Tensor
-    edges_D: Tensor | None = None
+    edges_PD: Tensor | None = None
 
     def rows(self, low: int, high: int) -> Self:
         """Rows `low` ... `high - 1`, without copying."""
         return type(self)(*(getattr(self, name)[low:high] for name in _ROWWISE))
+
+    def parts(self, most: int) -> "list[PackedBatch]":
+        """At most so many rows at a time, without copying; `edges_PD`, if there are any, are those of these parts."""
+        found = []
+        for number, low in enumerate(range(0, len(self.tokens_BT), most)):
+            rowwise = (getattr(self, name)[low : low + most] for name in _ROWWISE)
+            edges_PD = None if self.edges_PD is None else self.edges_PD[number : number + 1]
+            found.append(PackedBatch(*rowwise, edges_PD))
+        return found
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:

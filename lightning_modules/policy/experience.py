@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from datamodules.problems.synthesis import Example
 from grammar import Report, grade
+from lightning_modules.models.passes import Lengths, Rows
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ class Experience:
     earned_NK:  rewards of steps, K of each row, padded with 0.
     place_NK:   their positions, padded with T.
     logp_N:     log-probability of each completion according to the sampler, nats.
+    lengths:    tokens of each prompt, and of prompt and completion, on the host.
     group_size: G.
     """
 
@@ -75,6 +77,7 @@ class Experience:
     earned_NK: Tensor
     place_NK: Tensor
     logp_N: Tensor
+    lengths: Lengths
     group_size: int
 
     @property
@@ -92,7 +95,7 @@ class ExperienceBatch:
     """A minibatch of a rollout, cut to its longest row.
 
     rows_N:       numbers of the rows in the rollout.
-    tokens_NT, mask_NT: as in Experience.
+    tokens_NT, mask_NT, lengths: as in Experience.
     logp_sampled_N: log-probability of each completion according to the sampler, nats.
     logp_old_NT:  log-probability of each sampled token under the policy that sampled, nats; None in the only update of a
                   rollout, in which that policy is the one that learns.
@@ -118,12 +121,18 @@ class ExperienceBatch:
     token_rewards_NT: Tensor | None = None
     advantage_NT: Tensor | None = None
     return_NT: Tensor | None = None
+    lengths: Lengths = ()
+
+    @property
+    def rows(self) -> Rows:
+        """What a model sees."""
+        return Rows(self.tokens_NT, self.mask_NT, self.lengths)
 
     def old(self, logp_NT: Tensor) -> Tensor:
         """Log-probabilities under the policy that sampled; `logp_NT` are those under the policy that learns."""
         return logp_NT.detach() if self.logp_old_NT is None else self.logp_old_NT
 
-    def state_dict(self) -> dict[str, Tensor | None]:
+    def state_dict(self) -> dict[str, Tensor | Lengths | None]:
         """The fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -149,7 +158,8 @@ def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
     mask_NT = (target_T >= first_N1) & (target_T < end_N1)
     logp_N = torch.tensor([logp for group in groups for logp in group.logp])
     size = len(groups[0].completions)
-    return Experience(tokens_NT, mask_NT, reward_NT, credit_NT, ends_NT, earned_NK, place_NK, logp_N, size)
+    lengths = [(len(prompt), len(prompt) + len(completion)) for prompt, completion in pairs]
+    return Experience(tokens_NT, mask_NT, reward_NT, credit_NT, ends_NT, earned_NK, place_NK, logp_N, lengths, size)
 
 
 def describe(groups: Sequence[Group]) -> dict[str, float]:
