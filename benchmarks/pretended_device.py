@@ -75,24 +75,24 @@ class Watch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         name, given = str(func).removeprefix("aten."), [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if self._asks(name, given, args):  # before it runs: what has no values cannot answer
+            self.waits[f"{name} {where()}"] += 1
         out = func(*args, **(kwargs or {}))
         made = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
-        places = {x.device.type for x in given} | {x.device.type for x in made}
-        if self.device in places:
+        if self.device in {x.device.type for x in (*given, *made)}:
             self.kernels += not func.is_view
-            self._waited(name, given, made, args, kwargs or {})
+            if name.startswith(("_to_copy", "copy_")) and given[-1].device.type != made[0].device.type:
+                blocks = not ((kwargs or {}).get("non_blocking") or (name.startswith("copy_") and len(args) > 2 and args[2]))
+                self.waits.update([f"{name} {where()}"] if blocks else [])
         for tensor in made:
             self.track(tensor)
         return out
 
-    def _waited(self, name: str, given: list[Tensor], made: list[Tensor], args: tuple, kwargs: dict[str, Any]) -> None:
-        asks = name.startswith(WAITS) and any(x.device.type == self.device for x in given)
+    def _asks(self, name: str, given: list[Tensor], args: tuple) -> bool:
+        """Whether an operation needs values of the device on the host."""
         if name.startswith(("index.Tensor", "index_put")):
-            asks = any(isinstance(x, Tensor) and x.dtype == torch.bool for x in args[1])
-        if name.startswith(("_to_copy", "copy_")) and given and given[-1].device.type != made[0].device.type:
-            asks = not (kwargs.get("non_blocking") or (name.startswith("copy_") and len(args) > 2 and args[2]))
-        if asks:
-            self.waits[f"{name} {where()}"] += 1
+            return any(isinstance(x, Tensor) and x.dtype == torch.bool and x.device.type == self.device for x in args[1])
+        return name.startswith(WAITS) and any(x.device.type == self.device for x in given)
 
 
 @contextmanager

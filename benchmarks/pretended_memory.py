@@ -1,8 +1,9 @@
 """Peak memory of a training step at the scales of the paper, without a GPU: `python -m benchmarks.pretended_memory`.
 
-Each case runs a step of a shipped config on a pretended device (pretended_device.py): first the bytes of a token are measured as a
-run on a GPU would measure them, then weights, Adam's states, gradients and a whole step are live. Rows of a rollout have the
-lengths of gold solutions, and one sample that never ends. Needs a PyTorch that is linked against CUDA; `make pretend-gpu` has one.
+Each case runs a step of a shipped config on a pretended device (pretended_device.py): first the bytes of a token are measured
+as a run on a GPU would measure them, then weights, Adam's states, gradients and a whole step are live. Rows of a rollout have
+the lengths of gold solutions, and one sample that never ends. Needs a PyTorch that is linked against CUDA, as `make pretend-gpu`
+has one.
 
 --out FILE  writes the figures as JSON.
 """
@@ -183,7 +184,9 @@ def main() -> None:
     table = {name: measure(case) for name, case in CASES.items()}
     print(f"{'step':30} {'device, GiB':>11} {'tokens a pass':>13} {'peak, GiB':>10} {'must be below':>14}")
     for name, found in table.items():
-        print(f"{name:30} {found['device_gib']:11} {found['tokens_per_pass']:13,} {found['peak_gib']:10.1f} {found['most_gib']:14}")
+        print(
+            f"{name:30} {found['device_gib']:11} {found['tokens_per_pass']:13,} {found['peak_gib']:10.1f} {found['most_gib']:14}"
+        )
     if args.out:
         args.out.write_text(json.dumps({"torch": torch.__version__, "steps": table}, indent=1) + "\n")
 

@@ -82,12 +82,13 @@ class PretrainModule(StageModule):
         self.gold_loss = GoldLoss(len(self.labels["context"]), len(LABEL_KINDS))
 
     def on_before_batch_transfer(self, batch: PackedBatch | PromptBatch, dataloader_idx: int) -> PackedBatch | PromptBatch:
-        """Find the boundaries of documents while the batch is on the CPU, so that the device need not wait."""
+        """Find the boundaries of documents while the batch is on the CPU, and pin it, so that neither it nor the device waits."""
         if isinstance(batch, PackedBatch):
             batch = batch if self.document_mask else batch.as_one_document()
             check_length(self.language_model, int(batch.position_BT.max()) + 1)
             edges = [self.backend.edges(part.document_BT) for part in batch.parts(self.rows_per_pass(batch))]
             batch.edges_PD = stacked_edges(edges) if self.backend.needs_edges else None
+            batch = batch.pinned() if self.device.type == "cuda" else batch
         return batch
 
     def rows_per_pass(self, batch: PackedBatch) -> int:

@@ -8,7 +8,6 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from policy_runs import Watch, all_weights, build, fit
 from processes import run
-from torch.nn.functional import scaled_dot_product_attention
 
 from datamodules.rows.documents import IGNORE
 from lightning_modules import DrGRPOModule, GRPOModule, GSPOModule, PPOModule
@@ -19,7 +18,7 @@ from lightning_modules.models.label_scores import Head, head_fault, scored
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.models.passes import Rows, in_passes, levelled, plan
 from lightning_modules.models.row_layouts import Padded, SideBySide
-from tests_support import TINY
+from tests_support import TINY, by_document
 
 ALGORITHMS = {
     "grpo": (GRPOModule, {"beta": 0.2}), "gspo": (GSPOModule, {"beta": 0.2}), "dr_grpo": (DrGRPOModule, {}),
@@ -111,16 +110,6 @@ def test_a_row_computed_again_to_keep_step_changes_nothing():
     assert torch.equal(found, expected.float())
     found[:, :3].sum().backward()
     assert weight.grad == rows.tokens_NT[:, :3].sum()
-
-
-def by_document(query, key, value, edges, *args, scale, window_size, enable_gqa):
-    """Stands for torch.nn.attention.varlen.varlen_attn: each document by itself."""
-    parts = [
-        scaled_dot_product_attention(*(x[a:b].transpose(0, 1)[None] for x in (query, key, value)), is_causal=True,
-                                     scale=scale, enable_gqa=enable_gqa)[0].transpose(0, 1)
-        for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True) if b > a
-    ]  # fmt: skip
-    return torch.cat(parts)
 
 
 @pytest.mark.parametrize("name", ["sdpa", "mask", "varlen"])

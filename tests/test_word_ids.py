@@ -11,7 +11,9 @@ from datamodules.rows.tokenizer import SAMPLE, load_tokenizer, train_tokenizer
 from datamodules.rows.word_ids import by_word, token_ids
 
 SHIPPED = {name: load_tokenizer(name) for name in ("published", "garden")}
-PIECES = st.sampled_from(["<question>", "</solution>", " ", "  ", "\n", "\t", "wolf", "Zoo's", "-93;", "1234567", "é", "x=2", "[EOS]", "\u00a0"])
+PIECES = st.sampled_from(
+    ["<question>", "</solution>", " ", "  ", "\n", "\t", "wolf", "Zoo's", "-93;", "1234567", "é", "x=2", "[EOS]", "\u00a0"]
+)
 TEXTS = st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=12).map("".join))
 
 

@@ -4,7 +4,7 @@ Not here: which documents share a row (`windows.py`).
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Self
 
@@ -50,6 +50,11 @@ class PackedBatch:
             edges_PD = None if self.edges_PD is None else self.edges_PD[number : number + 1]
             found.append(PackedBatch(*rowwise, edges_PD))
         return found
+
+    def pinned(self) -> Self:
+        """The same in page-locked memory, from which copies to a GPU make no one wait."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: x.pin_memory() for name, x in tensors.items() if x is not None})
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
