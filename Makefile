@@ -10,7 +10,7 @@ ELSEWHERE = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
 export GOMP_SPINCOUNT = 3000
 
-.PHONY: quickstart findings test test-long faults interop check audit hashes bench setup clean
+.PHONY: quickstart findings test test-long faults interop pretend-gpu check audit hashes bench setup clean
 
 setup: $(READY)
 
@@ -43,6 +43,18 @@ faults: $(READY)
 interop: $(READY) $(CONSUMERS) $(ELSEWHERE)
 	$(BIN)/python -m pytest -m interop tests/interop
 	set -e; for ready in $(ELSEWHERE); do $$(dirname $$ready)/bin/python -m pytest -rs tests/test_elsewhere.py; done
+
+# memory and waits on a pretended GPU: with a PyTorch linked against CUDA (from an index that has one: PRETEND_PIP="--index-url URL")
+pretend-gpu: .venv-gpu/.ready
+	.venv-gpu/bin/python -m pytest tests/test_pretended_device.py
+	.venv-gpu/bin/python -m benchmarks.pretended_memory --out benchmarks/results/pretended_memory.json
+
+.venv-gpu/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(PRETEND_PIP) $$(grep ^torch== constraints.txt)
+	$(@D)/bin/python -c "import torch; assert torch.version.cuda, 'this PyTorch is not linked against CUDA; set PRETEND_PIP'"
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
 
 # torch with what it needs, then exactly the rest
 .venv-interop/%/.ready: tests/interop/requirements/%.txt
@@ -81,4 +93,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.train_speed
 
 clean:
-	rm -rf .venv .venv-interop .venv-audit runs
+	rm -rf .venv .venv-interop .venv-audit .venv-gpu runs

@@ -22,7 +22,7 @@ from datamodules import PretrainDataModule
 from datamodules.rows.documents import IGNORE, PackedBatch
 from datamodules.rows.tokenizer import load_tokenizer
 from lightning_modules import PretrainModule
-from lightning_modules.models.attention import document_mask
+from lightning_modules.models.attention import Mask
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
 from lightning_modules.schedules import Cosine
@@ -44,7 +44,7 @@ class Job:
     @property
     def timed_tokens(self) -> int:
         """Real tokens of the steps that are timed."""
-        return sum(int(batch.tokens) for batch in self.batches[self.warm :])
+        return sum(int((batch.document_BT > 0).sum()) for batch in self.batches[self.warm :])
 
 
 class Timer(Callback):
@@ -106,7 +106,7 @@ def bare(job: Job) -> tuple[float, float]:
     for number, batch in enumerate(job.batches):
         batch = move_data_to_device(batch, torch.device(job.device))
         with half:
-            mask = document_mask(batch.document_BT)
+            mask = Mask().arguments(batch.document_BT)["attention_mask"]
             logits = model(input_ids=batch.tokens_BT, position_ids=batch.position_BT, attention_mask=mask, use_cache=False).logits
             loss = cross_entropy(logits.flatten(0, 1).float(), batch.labels_BT.flatten(), ignore_index=IGNORE)
         loss.backward()

@@ -63,7 +63,7 @@ class ExperienceLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """Problems used by all processes, and the rest of the last rollout; every process must call it."""
-        held = [{k: v if v is None else v.cpu() for k, v in batch.state_dict().items()} for batch in self.held]
+        held = [{k: v.cpu() if torch.is_tensor(v) else v for k, v in batch.state_dict().items()} for batch in self.held]
         everyones = [held]
         if held and distributed.is_available() and distributed.is_initialized():
             everyones = [None] * distributed.get_world_size()

@@ -6,22 +6,24 @@ Not here: attention backends (attention.py), losses by band, context and kind of
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
+from torch.utils.checkpoint import checkpoint
 from torchmetrics import MeanMetric
 
 from datamodules.rows.documents import IGNORE, PackedBatch, PromptBatch
 from datamodules.rows.gold_documents import LABEL_KINDS, GoldBatch
 from lightning_modules.metrics import GoldLoss, gold_loss_table
-from lightning_modules.models.attention import SDPA, AttentionName, Backend, choose_backend
+from lightning_modules.models.attention import SDPA, AttentionName, Backend, choose_backend, stacked_edges
 from lightning_modules.models.compute import countable, packed_counts
 from lightning_modules.models.flops import training_flops
+from lightning_modules.models.label_scores import fits_whole, headless, label_scores
 from lightning_modules.models.language_model import check_length
 from lightning_modules.optimizers import AdamW
 from lightning_modules.schedules import Cosine
@@ -80,29 +82,39 @@ class PretrainModule(StageModule):
         self.gold_loss = GoldLoss(len(self.labels["context"]), len(LABEL_KINDS))
 
     def on_before_batch_transfer(self, batch: PackedBatch | PromptBatch, dataloader_idx: int) -> PackedBatch | PromptBatch:
-        """Find the boundaries of documents while the batch is on the CPU, so that the device need not wait."""
+        """Find the boundaries of documents while the batch is on the CPU, and pin it, so that neither it nor the device waits."""
         if isinstance(batch, PackedBatch):
             batch = batch if self.document_mask else batch.as_one_document()
             check_length(self.language_model, int(batch.position_BT.max()) + 1)
-            batch.edges_D = self.backend.edges(batch.document_BT)
+            edges = [self.backend.edges(part.document_BT) for part in batch.parts(self.rows_per_pass(batch))]
+            batch.edges_PD = stacked_edges(edges) if self.backend.needs_edges else None
+            batch = batch.pinned() if self.device.type == "cuda" else batch
         return batch
 
-    def _nll(self, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """- log pi of each label (0 without one), flat [N] nats, the logits [N, V] and the labels [N]; see `Backend.logits`."""
-        logits_NV, labels_N = self.backend.logits(self.language_model, tokens_BT, labels_BT, position_BT, **where)
-        logits_NV = logits_NV.float()
-        return cross_entropy(logits_NV, labels_N, ignore_index=IGNORE, reduction="none"), logits_NV, labels_N
+    def rows_per_pass(self, batch: PackedBatch) -> int:
+        """Rows that go through the model at once; a compiled loss, which is not computed twice, takes all."""
+        rows, length = batch.tokens_BT.shape
+        return rows if self.compile_loss else max(1, min(rows, self.pass_tokens // length))
+
+    def _scores(
+        self, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor]:  # fmt: skip
+        """[N] log-probability of each label, with a `z_loss` also log Z, nats, and the labels; see `label_scores`."""
+        whole = self.whole_logits or self.compile_loss or fits_whole(self.language_model, labels_BT.numel())
+        with nullcontext() if whole else headless(self.language_model) as head:
+            outputs_NX, labels_N = self.backend.logits(self.language_model, tokens_BT, labels_BT, position_BT, **where)
+        return *label_scores(outputs_NX, labels_N, head, mass=self.z_loss > 0), labels_N
 
     def _sums(self, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any) -> Tensor:
         """Sums over labels of -log pi, (log Z)^2 and 1: [3]."""
-        nll_N, logits_NV, labels_N = self._nll(tokens_BT, labels_BT, position_BT, **where)
+        logp_N, mass_N, labels_N = self._scores(tokens_BT, labels_BT, position_BT, **where)
         labelled_N = labels_N != IGNORE
-        square = (logits_NV.logsumexp(-1).square() * labelled_N).sum() if self.z_loss else nll_N.new_zeros(())
-        return torch.stack([nll_N.sum(), square, labelled_N.sum().float()])
+        square = (mass_N.square() * labelled_N).sum() if self.z_loss else logp_N.new_zeros(())
+        return torch.stack([-logp_N.sum(), square, labelled_N.sum().float()])
 
     def _call(self, function: Callable[..., Any], batch: PackedBatch) -> Any:
         with self.backend.attending(self.language_model):
-            where = self.backend.arguments(batch.document_BT, batch.edges_D)
+            where = self.backend.arguments(batch.document_BT, None if batch.edges_PD is None else batch.edges_PD[0])
             return function(batch.tokens_BT, batch.labels_BT, batch.position_BT, **where)
 
     @property
@@ -112,7 +124,9 @@ class PretrainModule(StageModule):
 
     def training_step(self, batch: PackedBatch, batch_idx: int) -> dict[str, Any]:
         """One packed batch; `optimizer_step` corrects the constant divisor of its loss."""
-        sums_3 = self._call(self.sums, batch)
+        *before, last = batch.parts(self.rows_per_pass(batch))
+        again = [checkpoint(self._call, self.sums, part, use_reentrant=False) for part in before]
+        sums_3 = sum(again, self._call(self.sums, last))  # the backward pass begins with what was run last, and is kept
         nll, square, labels = sums_3
         tokens, attended = packed_counts(batch.position_BT, batch.document_BT)
         self.compute.add("update", (tokens, attended))
@@ -162,7 +176,8 @@ class PretrainModule(StageModule):
         """Loss on packed validation documents or on gold documents of held-out problems; or judged samples, by kind of batch."""
         if isinstance(batch, PromptBatch):
             return self.evaluate(batch)
-        nll_N, _, labels_N = self._call(self._nll, batch)
+        parts = [self._call(self._scores, part) for part in batch.parts(self.rows_per_pass(batch))]
+        nll_N, labels_N = -torch.cat([logp_N for logp_N, *_ in parts]), torch.cat([labels_N for *_, labels_N in parts])
         labelled_BT, count = batch.labels_BT != IGNORE, (labels_N != IGNORE).sum()
         if isinstance(batch, GoldBatch):
             of = (x[labelled_BT] for x in (batch.op_BT, batch.context_BT, batch.kind_BT))

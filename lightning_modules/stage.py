@@ -6,14 +6,14 @@ Not here: how it learns (pretrain.py, policy/), formulas (formulas/), use of the
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from timeit import repeat
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.utilities.rank_zero import rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim import Optimizer
@@ -31,10 +31,12 @@ from lightning_modules.metrics import Intervals
 from lightning_modules.models.attending import checkpoint_activations
 from lightning_modules.models.compute import ComputeMeter, ledger
 from lightning_modules.models.folder import write_folder
+from lightning_modules.models.label_scores import head_fault, headless
 from lightning_modules.models.language_model import build_language_model, checkpoint_record, load_language_model
 from lightning_modules.models.lora import LoRA, adapted, add_adapters, merged
+from lightning_modules.models.memory import learning_bytes, pass_tokens
 from lightning_modules.models.sharding import gathered, shard, weights_digest
-from lightning_modules.models.token_nll import token_nll
+from lightning_modules.models.token_nll import TOKENS_AT_ONCE, token_nll
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
 from lightning_modules.rollout import Completions, Randomness, SamplingParams, chosen_engine, sample
 from lightning_modules.schedules import Schedule
@@ -47,6 +49,7 @@ class StageModule(LightningModule):
     """A causal LM whose solutions can be sampled, verified and graded. Subclasses say how it learns."""
 
     compile_layers = False  # of a sharded model
+    whole_logits = False  # of a pass, as the head is not all that makes them
     learns_from_samples = False
     default_optimizer: OptimizerFactory
     default_schedule: Schedule
@@ -54,7 +57,7 @@ class StageModule(LightningModule):
     def __init__(
         self, architecture: dict[str, Any] | None, init_from: str | None, *, optimizer: OptimizerFactory | None = None,
         schedule: Schedule | None = None, evaluation: Evaluation = Evaluation(), lora: LoRA | None = None,
-        gradient_checkpointing: bool = False,
+        gradient_checkpointing: bool = False, tokens_per_pass: int | None = None,
     ) -> None:  # fmt: skip
         """Store the parts; `configure_model` builds the language model.
 
@@ -67,16 +70,21 @@ class StageModule(LightningModule):
             lora: learn adapters instead of the weights of `init_from`; None: learn the weights.
             gradient_checkpointing: keep the inputs of layers alone and recompute the rest in the backward pass: a third more
                 computation for a fraction of the memory.
+            tokens_per_pass: bound on the memory of a step. A batch with more tokens goes through the model in several passes,
+                each but the last run again for its gradients, which are those of the whole batch; None: what fits the
+                device's free memory, and 131,072 on a CPU.
         """
         super().__init__()
         if (architecture is None) == (init_from is None):
             raise ValueError(
                 "set either `architecture` (fresh weights) or `init_from` (weights of an earlier stage) of the model."
             )
+        if tokens_per_pass is not None and tokens_per_pass < 1:
+            raise ValueError(f"tokens_per_pass={tokens_per_pass} must be at least 1.")
         if lora and init_from is None:
             raise ValueError("lora adapts trained weights; set `model.init_args.init_from`, or leave out `lora`.")
         self.architecture, self.init_from, self.lora = architecture, init_from, lora
-        self.gradient_checkpointing = gradient_checkpointing
+        self.gradient_checkpointing, self.tokens_per_pass = gradient_checkpointing, tokens_per_pass
         self.optimizer, self.schedule = optimizer or self.default_optimizer, schedule or self.default_schedule
         self.evaluation = evaluation
         self.language_model: PreTrainedModel | None = None
@@ -114,6 +122,8 @@ class StageModule(LightningModule):
             )
         self.configure_model()
         self.language_model.to(self.trainer.strategy.root_device)
+        with gathered(self.language_model), self.trainer.precision_plugin.forward_context():
+            self.whole_logits = head_fault(self.language_model) is not None
         rows, ids = self.language_model.config.vocab_size, len(self.tokenizer)
         if ids > rows:
             raise ValueError(
@@ -122,6 +132,24 @@ class StageModule(LightningModule):
         if self.learns_from_samples or self.trainer.datamodule.evaluates:
             with gathered(self.language_model), self.trainer.precision_plugin.forward_context():
                 chosen_engine(self.language_model, self.evaluation.sampling.engine)
+
+    @cached_property
+    def pass_tokens(self) -> int:
+        """Tokens of a pass with gradients, the same for all processes; measured at the first use, which all must share."""
+        if self.tokens_per_pass is not None:
+            return self.tokens_per_pass
+        with self.trainer.precision_plugin.forward_context():
+            trained = any(optimizer.state for optimizer in self.trainer.optimizers)
+            found = pass_tokens(self.states, self.device, 0 if trained else learning_bytes(self))
+        found = int(self.trainer.strategy.reduce(torch.tensor(found, device=self.device), reduce_op="min"))
+        if self.device.type == "cuda":
+            rank_zero_info(f"tokens_per_pass: {found:,}, from the free memory of {self.device}")
+        return found
+
+    def states(self, tokens_BT: Tensor) -> list[Tensor]:
+        """Last states of all models that an update runs."""
+        with headless(self.language_model):
+            return [self.language_model(input_ids=tokens_BT, use_cache=False).logits]
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -236,7 +264,8 @@ class StageModule(LightningModule):
             return
         documents = encode(examples, self.tokenizer)
         with self._evaluating() as model:
-            nll = token_nll(model, [d.ids[:-1] for d in documents], [d.prompt_tokens for d in documents])
+            most, rows = min(TOKENS_AT_ONCE, self.pass_tokens), [d.ids[:-1] for d in documents]
+            nll = token_nll(model, rows, [d.prompt_tokens for d in documents], tokens=most, whole=self.whole_logits)
         kinds = [response_token_kinds(example, self.tokenizer) for example in examples]
         self.judgements.add_likelihood(examples, nll, kinds)
 

@@ -30,6 +30,7 @@ ADDED = {
     ("model", "group", "weights"): None,
     ("model", "lora"): None,
     ("model", "gradient_checkpointing"): False,
+    ("model", "tokens_per_pass"): None,
     ("data", "graph", "balanced"): False,
     ("data", "graph", "split_by"): "problem",
     ("data", "held_out", "overlap"): "refuse",

@@ -14,6 +14,7 @@ from lightning_modules import GRPOModule, MidtrainModule, PPOModule, PretrainMod
 from lightning_modules.models.group_forward import grouped_logp
 from lightning_modules.models.language_model import build_language_model, disable_dropout, load_language_model
 from lightning_modules.models.lora import LoRA, add_adapters, merged, without_adapters
+from lightning_modules.models.passes import Rows
 from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.trust_region import KLPenalty
 from lightning_modules.rollout import SamplingParams
@@ -171,8 +172,8 @@ def test_a_policy_with_adapters_is_its_own_reference(module_type, start, tmp_pat
     mask = torch.ones(3, 19, dtype=torch.bool)
     with torch.no_grad():
         expected = load_language_model(start)(tokens[:, :-1]).logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
-        assert torch.allclose(module.reference_logp(tokens, mask), expected, atol=1e-5)
-        assert not torch.allclose(module.token_logp(tokens, mask), expected, atol=1e-3)
+        assert torch.allclose(module.reference_logp(Rows.of(tokens, mask)), expected, atol=1e-5)
+        assert not torch.allclose(module.token_logp(Rows.of(tokens, mask)), expected, atol=1e-3)
 
 
 def test_frozen_weights_can_be_kept_in_16_bit(start):

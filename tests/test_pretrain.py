@@ -15,10 +15,14 @@ from datamodules.rows.documents import IGNORE
 from datamodules.rows.gold_documents import LABEL_KINDS, GoldDocuments
 from datamodules.rows.token_kinds import response_token_kinds
 from lightning_modules import MidtrainModule, PretrainModule
+from lightning_modules.evaluation import Evaluation
 from lightning_modules.metrics import GoldLoss, gold_loss_table
+from lightning_modules.models import label_scores
+from lightning_modules.models.attention import BACKENDS
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.optimizers import AdamW
-from tests_support import PLAIN, TINY
+from lightning_modules.rollout import SamplingParams
+from tests_support import PLAIN, TINY, by_document
 
 MIXTURE = [Component("2-4", ["garden"])]
 HELD_OUT = HeldOut({"ID": "2-3", "edge": "5"}, ["garden"], validation_problems=6)
@@ -94,6 +98,38 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(tmp_path):
     _, parts = one_step(tmp_path, loss_on="solution", accumulate=4)
     assert parts.logged["train/loss"].item() == pytest.approx(whole.logged["train/loss"].item(), rel=1e-6)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole.gradients, parts.gradients, strict=True))
+
+
+@pytest.mark.parametrize("attention", ["documents", "sdpa", "varlen"])
+def test_gradients_in_passes_are_those_of_the_whole_batch(tmp_path, attention, monkeypatch):
+    """Four rows of 128 tokens, three of them at once; another kernel stands for `varlen`'s, which gets the boundaries."""
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", by_document, raising=False)
+    if attention == "varlen":
+        monkeypatch.setattr("lightning_modules.pretrain.choose_backend", lambda *_, **__: BACKENDS["varlen"]())
+        attention = "auto"
+    settings = {"loss_on": "solution", "attention": attention, "z_loss": 0.1}
+    _, whole = one_step(tmp_path, **settings)
+    _, parts = one_step(tmp_path, tokens_per_pass=3 * 128 + 100, **settings)
+    assert parts.logged["train/loss"].item() == pytest.approx(whole.logged["train/loss"].item(), rel=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole.gradients, parts.gradients, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(whole.gradients, parts.gradients, strict=True))
+    monkeypatch.setattr(label_scores, "LOGITS_AT_ONCE", 576 * 50)
+    _, fewer = one_step(tmp_path, **settings)
+    assert fewer.logged["train/z_loss"].item() == pytest.approx(whole.logged["train/z_loss"].item(), rel=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(whole.gradients, fewer.gradients, strict=True))
+
+
+def test_validation_in_passes_measures_the_same(tmp_path):
+    found = []
+    for tokens in (None, 128):
+        torch.manual_seed(0)
+        evaluation = Evaluation(samples=1, sampling=SamplingParams(max_new_tokens=2), likelihood=False)
+        module = PretrainModule(TINY, evaluation=evaluation, tokens_per_pass=tokens)
+        data = PretrainDataModule(MIXTURE, "garden", row_length=128, graph=PLAIN, batch_rows=4, held_out=HELD_OUT)
+        (one,) = trainer(tmp_path, limit_val_batches=1.0).validate(module, data, verbose=False)[:1]
+        found.append({key: value for key, value in one.items() if "loss" in key or "perplexity" in key})
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert {"val/loss", "val/loss/ID"} <= found[0].keys()
 
 
 def test_without_the_document_mask_rows_are_one_text(tmp_path):

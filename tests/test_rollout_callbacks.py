@@ -124,7 +124,7 @@ def test_entropy_is_measured_at_the_sampling_temperature(start, tmp_path):
 
     class Oracle(Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-            found.append(-pl_module.token_logp(batch.tokens_NT, batch.mask_NT)[batch.mask_NT].mean().item())
+            found.append(-pl_module.token_logp(batch.rows)[batch.mask_NT].mean().item())
 
     module = policy(start, temperature=0.5, beta=1e-9)  # with a reference no row is left out
     logs = train(tmp_path, module, EntropyMonitor(), Oracle(), steps=1)

@@ -11,6 +11,7 @@ Not here: the loss (pretrain.py), sampling, which has other masks (rollout/).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from inspect import signature
@@ -45,6 +46,12 @@ def document_edges(document_BT: Tensor) -> Tensor:
     padding = -(len(starts_D) + 1) % EDGES_MULTIPLE
     ends = starts_D.new_full((1 + padding,), document_BT.numel())
     return torch.cat([starts_D, ends]).to(torch.int32)
+
+
+def stacked_edges(edges: Sequence[Tensor]) -> Tensor:
+    """[P, D] edges of P parts; the end of a part is repeated, as in `document_edges`."""
+    longest = max(map(len, edges))
+    return torch.stack([torch.cat([edges_D, edges_D[-1:].expand(longest - len(edges_D))]) for edges_D in edges])
 
 
 class Backend(ABC):
@@ -207,6 +214,16 @@ def unsuitable(name: str, model: PreTrainedModel, *, compiled: bool, packed: boo
     if name in ("flex_attention", "mask") and attention_window(model.config):
         return "the model attends to a sliding window"
     return packed_fault(model, BACKENDS[name]()) if packed or name != "sdpa" else None
+
+
+def backend_of_edges(model: PreTrainedModel, device: torch.device, *, half: bool) -> Backend | None:
+    """The first backend for texts side by side that only need their boundaries; None: none works here."""
+    for kind in (BACKENDS[name] for name in PREFERRED):
+        if kind.needs_edges and not (
+            missing(kind.name, device, half=half) or unsuitable(kind.name, model, compiled=False, packed=True)
+        ):  # fmt: skip
+            return kind()
+    return None
 
 
 def choose_backend(

@@ -10,6 +10,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import PreTrainedModel
 
 from lightning_modules.models.language_model import disable_dropout
+from lightning_modules.models.row_layouts import Layout
 from lightning_modules.models.sharding import shard
 
 
@@ -42,21 +43,21 @@ class Critic(nn.Module):
             fully_shard(self.head, mesh=mesh["data_parallel"])
 
     @abstractmethod
-    def forward(self, tokens_NT: Tensor, hidden_NTH: Tensor | None) -> Tensor:
+    def forward(self, layout: Layout, states_PH: Tensor | None) -> Tensor:
         """Values before the token that follows each position.
 
         Args:
-            tokens_NT: [N, T] ids.
-            hidden_NTH: the policy's last hidden states if `shares`, else None.
+            layout: the rows, with P outputs.
+            states_PH: the policy's last hidden states if `shares`, else None.
 
         Returns:
-            [N, T], reward units.
+            [P], reward units.
         """
 
-    def value(self, hidden_NTH: Tensor) -> Tensor:
-        """[N, T, H] states -> [N, T] values."""
-        with torch.autocast(hidden_NTH.device.type, enabled=False):
-            return self.head(hidden_NTH.float()).squeeze(-1)
+    def value(self, states_PH: Tensor) -> Tensor:
+        """[P, H] states -> [P] values."""
+        with torch.autocast(states_PH.device.type, enabled=False):
+            return self.head(states_PH.float()).squeeze(-1)
 
 
 class SharedCritic(Critic):
@@ -64,9 +65,9 @@ class SharedCritic(Critic):
 
     shares = True
 
-    def forward(self, tokens_NT: Tensor, hidden_NTH: Tensor | None) -> Tensor:
+    def forward(self, layout: Layout, states_PH: Tensor | None) -> Tensor:
         """See `Critic`."""
-        return self.value(hidden_NTH)
+        return self.value(states_PH)
 
 
 class SeparateCritic(Critic):
@@ -93,6 +94,6 @@ class SeparateCritic(Critic):
             shard(self.model, mesh, half=half)
         super().configure(self.model, init_from, load, mesh, half=half)
 
-    def forward(self, tokens_NT: Tensor, hidden_NTH: Tensor | None) -> Tensor:
+    def forward(self, layout: Layout, states_PH: Tensor | None) -> Tensor:
         """See `Critic`."""
-        return self.value(self.model(input_ids=tokens_NT, use_cache=False).last_hidden_state)
+        return self.value(layout.states(self.model))

@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from datamodules.problems.synthesis import Example
 from grammar import Report, grade
+from lightning_modules.models.passes import Lengths, Rows
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class Experience:
     logp_NT:    log-probability of each sampled token according to the sampler, nats; else 0.
     ended_N:    bool, completions that ended by themselves.
     weight_N:   weights of the rows in the loss.
+    lengths:    tokens of each prompt, and of prompt and completion, on the host.
     group_size: G.
     """
 
@@ -90,6 +92,7 @@ class Experience:
     logp_NT: Tensor
     ended_N: Tensor
     weight_N: Tensor
+    lengths: Lengths
     group_size: int
 
     @property
@@ -122,7 +125,7 @@ class ExperienceBatch:
     """A minibatch of a rollout, cut to its longest row.
 
     rows_N:       numbers of the rows in the rollout.
-    tokens_NT, mask_NT: as in Experience.
+    tokens_NT, mask_NT, lengths: as in Experience.
     logp_sampled_NT: log-probability of each sampled token according to the sampler, nats; None: a checkpoint did not keep it.
     logp_old_NT:  log-probability of each sampled token under the policy that sampled, nats; None in the only update of a
                   rollout, in which that policy is the one that learns.
@@ -150,6 +153,12 @@ class ExperienceBatch:
     token_rewards_NT: Tensor | None = None
     advantage_NT: Tensor | None = None
     return_NT: Tensor | None = None
+    lengths: Lengths = ()
+
+    @property
+    def rows(self) -> Rows:
+        """What a model sees."""
+        return Rows(self.tokens_NT, self.mask_NT, self.lengths)
 
     def weighted(self, terms_NT: Tensor) -> Tensor:
         """[N, T] terms of the loss times the weight of their row."""
@@ -159,7 +168,7 @@ class ExperienceBatch:
         """Log-probabilities under the policy that sampled; `logp_NT` are those under the policy that learns."""
         return logp_NT.detach() if self.logp_old_NT is None else self.logp_old_NT
 
-    def state_dict(self) -> dict[str, Tensor | None]:
+    def state_dict(self) -> dict[str, Tensor | Lengths | None]:
         """The fields by name."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
@@ -188,8 +197,20 @@ def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
     )
     size = len(groups[0].completions)
     ended_N = torch.tensor([ended for group in groups for ended in group.ended or [True] * size])
+    lengths = [(len(prompt), len(prompt) + len(completion)) for prompt, completion in pairs]
     return Experience(
-        tokens_NT, mask_NT, reward_NT, credit_NT, ends_NT, earned_NK, place_NK, logp_NT, ended_N, _weights(groups, size), size
+        tokens_NT,
+        mask_NT,
+        reward_NT,
+        credit_NT,
+        ends_NT,
+        earned_NK,
+        place_NK,
+        logp_NT,
+        ended_N,
+        _weights(groups, size),
+        lengths,
+        size,
     )
 
 

@@ -79,7 +79,7 @@ class GRPOModule(PolicyModule):
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
         """Update on one minibatch of a rollout; see `collect`."""
-        logp_NT = self.token_logp(batch.tokens_NT, batch.mask_NT)
+        logp_NT = self.token_logp(batch.rows)
         log_ratio_NT = self.log_ratio(logp_NT, batch)
         gain_NT = self.gain(logp_NT, log_ratio_NT, batch)
         loss = -self.mean(batch.weighted(gain_NT - self.penalty(logp_NT, batch)), batch)

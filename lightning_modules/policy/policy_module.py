@@ -7,6 +7,7 @@ last update. Not here: sampling and judging (collector.py), formulas (formulas/)
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -18,9 +19,13 @@ from datamodules.earlier_arguments import EarlierArguments
 from datamodules.rows.documents import PromptBatch
 from grammar import Report
 from lightning_modules.formulas import entropy_bonus, token_mean
+from lightning_modules.models.attention import Backend, backend_of_edges
 from lightning_modules.models.compute import nominal_rl_tokens, row_counts
 from lightning_modules.models.group_forward import group_counts, groupable, grouped_logp
+from lightning_modules.models.label_scores import scored
 from lightning_modules.models.language_model import disable_dropout, longest_text
+from lightning_modules.models.passes import Lengths, Rows, in_passes, levelled, plan
+from lightning_modules.models.row_layouts import Layout, Padded, SideBySide
 from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.collector import GroupSettings, MorePrompts, RolloutCollector
 from lightning_modules.policy.experience import Experience, ExperienceBatch, to_experience
@@ -99,6 +104,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         self.reference = ReferencePolicy(lambda: self.load(teacher), kl.reference_decay, teacher=kl.reference is not None)
         self.kl_weight, self.rollouts = kl.weight, 0
         self.policy_loss: PolicyLoss = clip
+        self.backend: Backend | None = None  # of rows that lie side by side; None: they are padded
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
 
     def choose(self, policy_loss: PolicyLoss | None) -> None:
@@ -130,41 +136,73 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             super().configure_model()
             disable_dropout(self.language_model)
 
+    def setup(self, stage: str) -> None:
+        """Choose how rows lie."""
+        super().setup(stage)
+        with self.trainer.precision_plugin.forward_context():
+            half = "16" in str(self.trainer.precision)
+            self.backend = backend_of_edges(self.language_model, self.trainer.strategy.root_device, half=half)
+
     @property
     def needs_old_logp(self) -> bool:
         """Whether log-probabilities at the rollout are needed; in its only update the policy is still the one that sampled."""
         return self.update.minibatches * self.update.epochs > 1 or self.kl.weight > 0
 
-    def token_logp(self, tokens_NT: Tensor, mask_NT: Tensor, model: PreTrainedModel | None = None) -> Tensor:
-        """Log-probability of each sampled token at the sampling temperature: [N, T] ids, [N, T-1] bool -> [N, T-1] nats.
+    def token_logp(self, rows: Rows, model: PreTrainedModel | None = None) -> Tensor:
+        """Log-probability of each sampled token at the sampling temperature: [N, T-1] nats.
 
         0 where the mask is false, so that no ratio there overflows.
         """
         model = model or self.language_model
-        if groupable(model, tokens_NT.shape[1]):
-            return grouped_logp(model, tokens_NT, mask_NT, temperature=self.sampling.temperature)
-        # right-padded rows under a causal mask: padding is never seen, so there is no mask to pass
-        logp_NT = self.next_logp(model(input_ids=tokens_NT[:, :-1], use_cache=False).logits, tokens_NT)
-        return torch.where(mask_NT, logp_NT, 0.0)
+        return in_passes(partial(self._token_logp, model), rows, self.passes(rows.lengths))[0]
 
-    def reference_logp(self, tokens_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    def _token_logp(self, model: PreTrainedModel, rows: Rows) -> tuple[Tensor]:
+        """`token_logp` of one pass."""
+        if self.grouped(rows.lengths):
+            return (grouped_logp(model, rows.tokens_NT, rows.mask_NT, temperature=self.sampling.temperature),)
+        layout = self.layout(rows)
+        return (layout.spread(self.next_logp(model, layout)[0]),)
+
+    def reference_logp(self, rows: Rows) -> Tensor:
         """`token_logp` under the reference policy."""
         with self.reference.standing_in(self.language_model, self.device) as model:
-            return self.token_logp(tokens_NT, mask_NT, model)
+            return self.token_logp(rows, model)
 
-    def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens that `token_logp` passes through a model, and the tokens they attend to."""
-        grouped = groupable(self.language_model, tokens_NT.shape[1])
-        return group_counts(tokens_NT, mask_NT) if grouped else row_counts(mask_NT)
+    def grouped(self, lengths: Lengths) -> bool:
+        """Whether rows that share a prompt pass it through the model once."""
+        return groupable(self.language_model, max(end for _, end in lengths))
 
-    def next_logp(self, logits_NTV: Tensor, tokens_NT: Tensor) -> Tensor:
-        """[N, T-1, V] logits and [N, T] ids -> log-probability of each next token, [N, T-1] nats."""
-        logp_NTV = (logits_NTV.float() / self.sampling.temperature).log_softmax(-1)
-        return logp_NTV.gather(-1, tokens_NT[:, 1:, None]).squeeze(-1)
+    def layout(self, rows: Rows) -> Layout:
+        """The rows of a pass as they go through a model."""
+        return Padded(rows) if self.backend is None else SideBySide(rows, self.backend)
 
-    def old_outputs(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
+    def passes(self, lengths: Lengths) -> list[list[int]]:
+        """The rows of each pass; equally many for all processes, where sharded weights are gathered at each."""
+        passes = plan(lengths, self.pass_tokens, by_length=not self.grouped(lengths))
+        if self.device_mesh is None:
+            return passes
+        count = self.trainer.strategy.reduce(torch.tensor(len(passes), device=self.device), reduce_op="max")
+        return levelled(passes, int(count))
+
+    def counts(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Tokens that `token_logp` passes through a model in one pass, and the tokens they attend to."""
+        return group_counts(rows.tokens_NT, rows.mask_NT) if self.grouped(rows.lengths) else row_counts(rows.mask_NT)
+
+    def next_logp(self, model: PreTrainedModel, layout: Layout, *, states: bool = False) -> tuple[Tensor, Tensor | None]:
+        """[P] log-probability of each sampled token, nats, and if asked the [P, H] last states of `model`."""
+        last: list[Tensor | None] = []
+
+        def forward() -> Tensor:
+            outputs, found = layout.outputs(model, states=states)
+            last.append(found)
+            return outputs
+
+        logp_P, _ = scored(model, forward, layout.label_P, whole=self.whole_logits, temperature=self.sampling.temperature)
+        return logp_P, last[0]
+
+    def old_outputs(self, rows: Rows) -> dict[str, Tensor]:
         """Outputs of the policy that sampled, by field of ExperienceBatch; called if `needs_old_logp`."""
-        return {"logp_old_NT": self.token_logp(tokens_NT, mask_NT)}
+        return {"logp_old_NT": self.token_logp(rows)}
 
     def collect(self, prompts: PromptBatch, more: MorePrompts) -> list[ExperienceBatch]:
         """Sample, judge and score G solutions to each prompt: the minibatches of one rollout.
@@ -216,11 +254,13 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         self.sampling = self.collector.sampling = replace(self.sampling, temperature=temperature)
 
     def restore(self, states: Sequence[dict[str, Any]]) -> list[ExperienceBatch]:
-        """Rebuild minibatches from their `state_dict`s; earlier versions did not keep what the sampler said of tokens."""
+        """Rebuild minibatches from their `state_dict`s; earlier versions did not keep lengths, nor what the sampler said of tokens."""
         found = []
         for state in states:
             earlier = {"logp_sampled_NT": None, "weight_N1": torch.ones(len(state["rows_N"]), 1)}
-            found.append(ExperienceBatch(**earlier | {key: value for key, value in state.items() if key != "logp_sampled_N"}))
+            batch = ExperienceBatch(**earlier | {key: value for key, value in state.items() if key != "logp_sampled_N"})
+            batch.lengths = batch.lengths or Rows.of(batch.tokens_NT, batch.mask_NT).lengths
+            found.append(batch)
         return found
 
     def probe(self, prompts: PromptBatch, samples: int) -> list[list[Report]]:
@@ -248,19 +288,21 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
 
     def minibatch(self, experience: Experience, rows_N: Tensor, divisors: tuple[Tensor, Tensor]) -> ExperienceBatch:
         """Rows cut to the longest, with log-probabilities under the policy that sampled and the reference."""
+        lengths = [experience.lengths[n] for n in rows_N.tolist()]
         rows_N = rows_N.to(self.device)
-        width = int(experience.mask_NT[rows_N].any(dim=0).nonzero().max()) + 1
-        tokens_NT, mask_NT = experience.tokens_NT[rows_N, : width + 1], experience.mask_NT[rows_N, :width]
+        width = max(end for _, end in lengths)
+        tokens_NT, mask_NT = experience.tokens_NT[rows_N, :width], experience.mask_NT[rows_N, : width - 1]
+        rows = Rows(tokens_NT, mask_NT, lengths)
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
-            old = self.old_outputs(tokens_NT, mask_NT) if self.needs_old_logp else {}
-            ref_NT = self.reference_logp(tokens_NT, mask_NT) if self.kl.weight else None
+            old = self.old_outputs(rows) if self.needs_old_logp else {}
+            ref_NT = self.reference_logp(rows) if self.kl.weight else None
         phases = {"old log-probabilities": self.needs_old_logp, "reference log-probabilities": self.kl.weight > 0}
         for phase in (name for name, ran in phases.items() if ran):
-            self.compute.add(phase, self.counts(tokens_NT, mask_NT))
+            self.compute.add(phase, self.counts(rows))
         tokens, sequences = divisors
         return ExperienceBatch(
-            rows_N, tokens_NT, mask_NT, logp_ref_NT=ref_NT, logp_sampled_NT=experience.logp_NT[rows_N, :width], tokens=tokens,
-            sequences=sequences, weight_N1=experience.weight_N[rows_N, None], **old,
+            rows_N, tokens_NT, mask_NT, lengths=lengths, logp_ref_NT=ref_NT, logp_sampled_NT=experience.logp_NT[rows_N, : width - 1],
+            tokens=tokens, sequences=sequences, weight_N1=experience.weight_N[rows_N, None], **old,
         )  # fmt: skip
 
     def _apply_kl(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
@@ -309,7 +351,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             self.log("train/sampler_gap_max_nats", most, sync_dist=True, reduce_fx="max")
         self.log_dict(self.collector.log)
         self.log("train/tokens", self.tokens_seen.float())
-        self.compute.add("update", self.counts(batch.tokens_NT, batch.mask_NT))
+        self.compute.add("update", self.counts(batch.rows))
         return {"loss": loss, "tokens": batch.mask_NT.sum()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -24,6 +24,7 @@ from lightning_modules.formulas import (
 )
 from lightning_modules.models.compute import row_counts
 from lightning_modules.models.critic import Critic, SharedCritic
+from lightning_modules.models.passes import Lengths, Rows, in_passes
 from lightning_modules.optimizers import Chained, OptimizerFactory
 from lightning_modules.policy.experience import Experience, ExperienceBatch
 from lightning_modules.policy.policy_module import PolicyModule
@@ -85,16 +86,28 @@ class PPOModule(PolicyModule):
         """Parameter groups of the policy, then those of the critic."""
         return Chained(self.optimizer(self.language_model), (self.critic_optimizer or self.optimizer)(self.critic))
 
-    def policy_and_value(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probability of each sampled token (else 0) and value before it: [N, T] ids, [N, T-1] bool -> twice [N, T-1]."""
-        shares = self.critic.shares
-        output = self.language_model(input_ids=tokens_NT[:, :-1], use_cache=False, output_hidden_states=shares)
-        value_NT = self.critic(tokens_NT[:, :-1], output.hidden_states[-1] if shares else None)
-        return torch.where(mask_NT, self.next_logp(output.logits, tokens_NT), 0.0), value_NT
+    def policy_and_value(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Log-probability of each sampled token (else 0) and value before it (else any): twice [N, T-1]."""
+        return in_passes(self._policy_and_value, rows, self.passes(rows.lengths))
+
+    def _policy_and_value(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """`policy_and_value` of one pass."""
+        layout = self.layout(rows)
+        logp_P, states_PH = self.next_logp(self.language_model, layout, states=self.critic.shares)
+        return layout.spread(logp_P), layout.spread(self.critic(layout, states_PH))
+
+    def grouped(self, lengths: Lengths) -> bool:
+        """Never, as critics go row by row."""
+        return False
+
+    def states(self, tokens_BT: Tensor) -> list[Tensor]:
+        """Last states of all models that an update runs."""
+        critics = [] if self.critic.shares else [self.critic.model(input_ids=tokens_BT, use_cache=False).last_hidden_state]
+        return super().states(tokens_BT) + critics
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
         """Update on one minibatch of a rollout; see `collect`."""
-        logp_NT, value_NT = self.policy_and_value(batch.tokens_NT, batch.mask_NT)
+        logp_NT, value_NT = self.policy_and_value(batch.rows)
         log_ratio_NT = token_log_ratio(logp_NT, batch.old(logp_NT))
         gain_NT = batch.weighted(self.gain(logp_NT, log_ratio_NT, batch) - self.penalty(logp_NT, batch))
         error_NT = batch.weighted(clipped_value_loss(value_NT, batch.value_NT, batch.return_NT, clip=self.values.clip))
@@ -110,13 +123,9 @@ class PPOModule(PolicyModule):
         """Always, as returns need the values at the rollout."""
         return True
 
-    def counts(self, tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
-        """Values and log-probabilities are computed row by row."""
-        return row_counts(mask_NT)
-
-    def old_outputs(self, tokens_NT: Tensor, mask_NT: Tensor) -> dict[str, Tensor]:
+    def old_outputs(self, rows: Rows) -> dict[str, Tensor]:
         """Log-probabilities and values at the rollout."""
-        logp_NT, value_NT = self.policy_and_value(tokens_NT, mask_NT)
+        logp_NT, value_NT = self.policy_and_value(rows)
         return {"logp_old_NT": logp_NT, "value_NT": value_NT}
 
     def compute_advantages(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:

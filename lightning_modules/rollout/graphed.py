@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lightning_modules.models.lora import adapted, merged
+from lightning_modules.rollout.room import slots_that_fit
 from lightning_modules.rollout.sampling import Completions, Request, draw
 from lightning_modules.rollout.slots import Prefilled, PromptQueue, SlotCache
 
@@ -40,8 +41,8 @@ class GraphedSampler:
         self.model, self.request, self.every, self.stride = model, request, every, stride
         self.queue = PromptQueue(model, request)
         self.prefilled: deque[tuple[Prefilled, int, int]] = deque()  # (prompts, prompt, member) of completions that wait
-        self.rows = slots = min(request.params.max_rows, n)
         capacity = -(-(max(map(len, request.prompts)) + most) // stride) * stride
+        self.rows = slots = slots_that_fit(model, capacity, min(request.params.max_rows, n))
         self.cache = SlotCache(model.config.num_hidden_layers, slots, capacity, device, fixed=True)
         self.job_R = torch.full((slots,), n, device=device)
         self.token_R, self.made_R = torch.zeros(2, slots, dtype=torch.int64, device=device)

@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from lightning_modules.models.attending import attending
+from lightning_modules.rollout.room import slots_that_fit
 from lightning_modules.rollout.sampling import Completions, Request, draw
 from lightning_modules.rollout.slots import IN_SLOTS, Prefilled, PromptQueue, SlotCache
 
@@ -183,8 +184,8 @@ class PrefixSampler:
         """
         device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
         self.model, self.request, self.queue = model, request, PromptQueue(model, request)
-        self.most_rows = min(n, max(request.params.max_rows, request.group_size))
         capacity = most + (max(map(len, request.prompts)) if copy_prompts else 0)
+        self.most_rows = min(n, max(slots_that_fit(model, capacity, request.params.max_rows), request.group_size))
         kind = CopiedPrompts if copy_prompts else SharedPrompts
         self.cache = kind(model.config.num_hidden_layers, self.most_rows, capacity, device)
         self.token_R = torch.zeros(self.most_rows, dtype=torch.int64, device=device)

@@ -19,8 +19,8 @@ class SamplingParams:
         temperature: divides logits; 0 picks the most likely token.
         top_p: draw from the smallest set of tokens with at least this probability; 1: from all.
         top_k: draw from this many most likely tokens; 0: from all.
-        max_rows: completions sampled side by side (bounds memory); as some end, the next start. A larger group is sampled whole
-            if prefixes are shared.
+        max_rows: most completions sampled side by side; on a GPU fewer, if half of the free memory does not hold their keys and
+            values. As some end, the next start. A larger group is sampled whole if prefixes are shared.
         engine: `native`, or `transformers` (its `generate`: slower; also used, with a warning, where the native engine does not
             give a model's own probabilities).
     """
