@@ -10,7 +10,7 @@ ELSEWHERE = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
 export GOMP_SPINCOUNT = 3000
 
-.PHONY: quickstart findings test test-long interop check bench setup clean
+.PHONY: quickstart findings test test-long interop versions check bench setup clean
 
 setup: $(READY)
 
@@ -37,6 +37,10 @@ interop: $(READY) $(CONSUMERS) $(ELSEWHERE)
 	$(BIN)/python -m pytest -m interop tests/interop
 	set -e; for ready in $(ELSEWHERE); do $$(dirname $$ready)/bin/python -m pytest -rs tests/test_elsewhere.py; done
 
+# each PyTorch and transformers that pyproject.toml allows
+versions: $(READY)
+	$(BIN)/python -m benchmarks.versions
+
 # torch with what it needs, then exactly the rest
 .venv-interop/%/.ready: tests/interop/requirements/%.txt
 	$(PYTHON) -m venv --clear $(@D)
@@ -60,4 +64,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.train_speed
 
 clean:
-	rm -rf .venv .venv-interop runs
+	rm -rf .venv .venv-interop .venv-versions runs
