@@ -56,7 +56,9 @@ def tested(folder: Path) -> dict[str, Any]:
     report, begun, python = folder / "report.xml", monotonic(), str(folder / "bin/python")
     report.unlink(missing_ok=True)
     files = [f"tests/{name}.py" for name in TESTS]
-    done = subprocess.run([python, "-m", "pytest", "-q", f"--junitxml={report}", *files], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [python, "-m", "pytest", "-q", f"--junitxml={report}", *files], cwd=ROOT, capture_output=True, text=True
+    )
     if not report.exists():
         return {"error": (done.stdout + done.stderr)[-500:]}
     suite = next(ElementTree.parse(report).iter("testsuite"))

@@ -84,7 +84,9 @@ def attend_document_by_document(query, key, value, edges_q, edges_k, max_q, max_
     return out
 
 
-def attend_without_sharing(query, key, value, edges_q, edges_k, max_q, max_k, *, return_aux=None, scale=None, window_size=(-1, -1)):
+def attend_without_sharing(
+    query, key, value, edges_q, edges_k, max_q, max_k, *, return_aux=None, scale=None, window_size=(-1, -1)
+):
     """The signature of PyTorch 2.11, whose heads do not share keys."""
     assert query.shape == key.shape == value.shape
     return attend_document_by_document(query, key, value, edges_q, edges_k, max_q, max_k, scale=scale, window_size=window_size)
