@@ -10,7 +10,7 @@ ELSEWHERE = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
 export GOMP_SPINCOUNT = 3000
 
-.PHONY: quickstart findings test test-long faults interop pretend-gpu check audit hashes bench setup clean
+.PHONY: quickstart findings test test-long faults interop versions pretend-gpu check audit hashes bench setup clean
 
 setup: $(READY)
 
@@ -55,6 +55,9 @@ pretend-gpu: .venv-gpu/.ready
 	$(@D)/bin/python -c "import torch; assert torch.version.cuda, 'this PyTorch is not linked against CUDA; set PRETEND_PIP'"
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
+# each PyTorch and transformers that pyproject.toml allows
+versions: $(READY)
+	$(BIN)/python -m benchmarks.versions
 
 # torch with what it needs, then exactly the rest
 .venv-interop/%/.ready: tests/interop/requirements/%.txt
@@ -93,4 +96,4 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.train_speed
 
 clean:
-	rm -rf .venv .venv-interop .venv-audit .venv-gpu runs
+	rm -rf .venv .venv-interop .venv-versions .venv-audit .venv-gpu runs

@@ -111,8 +111,8 @@ def policy_batch(case: Case, rows: list[tuple[int, int]], device: str) -> Experi
     return ExperienceBatch(
         torch.zeros(case.rows, dtype=torch.int64, device=device),
         torch.zeros(shape[0], shape[1] + 1, dtype=torch.int64, device=device),
-        torch.zeros(shape, dtype=torch.bool, device=device), logp_sampled_N=torch.zeros(case.rows, device=device),
-        tokens=one, sequences=one, lengths=rows, **floats,
+        torch.zeros(shape, dtype=torch.bool, device=device), logp_sampled_NT=torch.zeros(shape, device=device),
+        tokens=one, sequences=one, weight_N1=torch.ones(case.rows, 1, device=device), lengths=rows, **floats,
     )  # fmt: skip
 
 

@@ -99,7 +99,7 @@ CASES = {
     "temperature -1": f((M + "evaluation.sampling.temperature", "-1")),
     "top_p 2": f((M + "evaluation.sampling.top_p", "2")),
     "top_k -1": f((M + "evaluation.sampling.top_k", "-1")),
-    "engine": f((M + "evaluation.sampling.engine", "vllm")),
+    "engine": f((M + "evaluation.sampling.engine", "fast")),
     "tokens 0": f((M + "evaluation.sampling.max_new_tokens", "0")),
     "rows 0": f((M + "evaluation.sampling.max_rows", "0")),
     "tokenizer nowhere": f((D + "tokenizer", "nowhere")),

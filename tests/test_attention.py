@@ -69,7 +69,7 @@ def test_a_backend_isolates_documents_on_a_gpu(name):
     assert_isolated(name, tolerance=2e-3, dtype=torch.bfloat16)
 
 
-def attend_document_by_document(query, key, value, edges_q, edges_k, max_q, max_k, *, scale, window_size, enable_gqa):
+def attend_document_by_document(query, key, value, edges_q, edges_k, max_q, max_k, *, scale, window_size, enable_gqa=False):
     """Oracle with the signature of torch.nn.attention.varlen.varlen_attn: each document by itself."""
     assert edges_q is edges_k and window_size == (-1, 0)
     assert query.ndim == key.ndim == 3 and query.dtype == key.dtype == value.dtype
@@ -84,11 +84,28 @@ def attend_document_by_document(query, key, value, edges_q, edges_k, max_q, max_
     return out
 
 
-def test_varlen_hands_documents_to_its_kernel(monkeypatch):
+def attend_without_sharing(
+    query, key, value, edges_q, edges_k, max_q, max_k, *, return_aux=None, scale=None, window_size=(-1, -1)
+):
+    """The signature of PyTorch 2.11, whose heads do not share keys."""
+    assert query.shape == key.shape == value.shape
+    return attend_document_by_document(query, key, value, edges_q, edges_k, max_q, max_k, scale=scale, window_size=window_size)
+
+
+@pytest.mark.parametrize("kernel", [attend_document_by_document, attend_without_sharing])
+def test_varlen_hands_documents_to_its_kernel(monkeypatch, kernel):
     """The kernel runs on a GPU only; in its place stands one that takes the documents one by one."""
-    pytest.importorskip("torch.nn.attention.varlen")
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", attend_document_by_document)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", kernel)
     assert_isolated("varlen", device=torch.device("cpu"))
+
+
+def test_a_varlen_kernel_is_used_if_it_takes_what_it_is_given(monkeypatch):
+    def of_earlier_versions(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False): ...
+
+    assert not missing("varlen", torch.device("cuda"), half=True)
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", of_earlier_versions)
+    assert "has no varlen_attn" in missing("varlen", torch.device("cuda"), half=True)
+    assert choose_backend("auto", torch.device("cuda"), half=True).name in ("flash_attention_2", "flex_attention")
 
 
 def test_flash_attention_is_given_the_documents(monkeypatch):

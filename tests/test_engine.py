@@ -10,8 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 from lightning_modules.models.attending import attending
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, chosen_engine, sample
-from lightning_modules.rollout.engine import generate
-from lightning_modules.rollout.graphed import GraphedSampler, replica_of
+from lightning_modules.rollout.by_generate import generate
+from lightning_modules.rollout.graphed import GraphedSampler
 from lightning_modules.rollout.prefix_sharing import PrefixSampler
 from lightning_modules.rollout.sampling import Request, uniform_points
 from lightning_modules.rollout.slots import IN_SLOTS, attend_in_slots
@@ -252,20 +252,6 @@ def test_in_16_bit_log_probabilities_are_close_to_teacher_forcing(engine, sharp_
         for n, row in enumerate(done.rows()):
             expected = teacher_forced(sharp_model, prompts.prompt_ids[n // 3], row).float()
             assert (done.logp_NT[n, : len(row)] - expected).abs().mean() < 0.05
-
-
-@pytest.mark.parametrize("half", [False, True])
-def test_a_replica_computes_what_the_model_computes(tiny_model, prompts, half):
-    tiny_model.register_forward_hook(lambda module, inputs, output: pytest.fail("a hook was called"))
-    replica = replica_of(tiny_model, torch.bfloat16 if half else None)
-    tiny_model._forward_hooks.clear()
-    ids = torch.tensor([prompts.prompt_ids[0]])
-    with torch.autocast("cpu", torch.bfloat16, enabled=half), torch.no_grad():
-        assert torch.equal(replica(input_ids=ids).logits, tiny_model(input_ids=ids).logits)
-    assert not any(parameter.requires_grad for parameter in replica.parameters())
-    shares = replica.model.embed_tokens.weight.data_ptr() == tiny_model.model.embed_tokens.weight.data_ptr()
-    assert shares
-    assert replica.training == tiny_model.training
 
 
 @pytest.mark.gpu

@@ -18,7 +18,7 @@ from lightning_modules.models.passes import Rows
 from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.trust_region import KLPenalty
 from lightning_modules.rollout import SamplingParams
-from lightning_modules.rollout.graphed import replica_of
+from lightning_modules.rollout.replica import Replica
 from tests_support import PLAIN, TINY, grouped
 
 REAL = ("llama", "qwen3", "gpt2", "gemma", "smollm3")  # kinds of models that people fine-tune
@@ -132,7 +132,7 @@ def test_adapters_learn_in_mid_training_and_are_merged_at_export(name, tmp_path)
         load_language_model(str(tmp_path / "last.ckpt")),
         load_language_model(str(tmp_path / "huggingface")),
         AutoModelForCausalLM.from_pretrained(tmp_path / "huggingface"),
-        replica_of(model, None),
+        Replica(model, None).model,
     ):
         with torch.no_grad():
             assert torch.allclose(opened.eval()(tokens).logits, expected, atol=1e-5)

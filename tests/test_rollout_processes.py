@@ -10,15 +10,31 @@ import torch.distributed
 from processes import run
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parallel import DistributedDataParallel
+from transformers import PreTrainedModel
 
 from datamodules.problems.keyed import keyed_generator
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.models.sharding import gathered, shard
-from lightning_modules.rollout import SamplingParams, sample
+from lightning_modules.rollout import Completions, SamplingParams, sample
+from lightning_modules.rollout.native import Native
+from lightning_modules.rollout.sampling import Request
 from tests_support import TINY
 
 PROMPTS = {0: [[5, 6, 7], [8, 9]], 1: [[11, 12, 13, 14, 15, 16, 17]]}
 LIMITS = {0: [1, 2, 1, 3, 2, 2], 1: [60, 3, 41]}
+
+
+class Steps(Native):
+    """The steps of a GPU, on a copy of the weights that is kept from one rollout to the next."""
+
+    copies = 0
+
+    def sample(self, model: PreTrainedModel, request: Request, *, share: bool = False) -> Completions:
+        before = self.replica
+        done = self.in_graphs(model, request, every=3, stride=16)
+        self.copies += self.replica is not before
+        assert self.copies <= 2  # of the model that is tried, in evaluation mode, and of the one that is sampled from
+        return done
 
 
 def model() -> torch.nn.Module:
@@ -78,7 +94,7 @@ def alone() -> list[list[list[list[int]]]]:
     return found
 
 
-@pytest.mark.parametrize("engine", ["native", "transformers"])
+@pytest.mark.parametrize("engine", ["native", "transformers", f"{__name__}.Steps"])
 @pytest.mark.parametrize("kind", ["ddp", "sharded"])
 def test_processes_sample_ragged_lengths_and_go_on_training(tmp_path, alone, kind, engine):
     assert run(work, kind, engine, tmp_path, world=2, timeout=90) == [0, 0]

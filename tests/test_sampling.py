@@ -24,7 +24,7 @@ def test_what_cannot_be_sampled_is_refused(tiny_model, prompt_ids, settings, mes
 
 
 @pytest.mark.parametrize("settings", [{"top_p": 0.0}, {"top_p": 1.1}, {"top_k": -1}, {"max_rows": 0}, {"temperature": -1.0},
-                                      {"max_new_tokens": 0}, {"engine": "vllm"}])  # fmt: skip
+                                      {"max_new_tokens": 0}, {"engine": "fast"}])  # fmt: skip
 def test_parameters_without_meaning_are_refused(settings):
     with pytest.raises(ValueError, match=next(iter(settings))):
         SamplingParams(**settings)

@@ -5,15 +5,14 @@ A backend tells `transformers` where documents end. All give the same logits; th
     mask               a [B, 1, T, T] mask; runs everywhere, for models that make none from positions
     documents          computes neither padding nor unlabelled logits (document_forward.py); shapes change with each batch
     flex_attention     a block mask; blocks between documents are skipped; GPU (on a CPU forward only)
-    varlen             document boundaries, for torch.nn.attention.varlen (PyTorch 2.10 or later); GPU, 16 bit
+    varlen             document boundaries, for torch.nn.attention.varlen (PyTorch 2.11 or later); GPU, 16 bit
     flash_attention_2  the same boundaries, for the `flash-attn` package; GPU, 16 bit
 Not here: the loss (pretrain.py), sampling, which has other masks (rollout/).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from inspect import signature
 from typing import Any, Literal
 
@@ -160,6 +159,16 @@ class Varlen(Flash):
     name = "varlen"
 
 
+def _varlen_kernel() -> tuple[Callable[..., Tensor] | None, bool]:
+    """PyTorch's `varlen_attn`, if it takes what `varlen_attention` gives it, and whether heads may share keys (2.12 or later)."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None, False
+    known = signature(varlen_attn).parameters.keys()
+    return (varlen_attn, "enable_gqa" in known) if {"scale", "window_size"} <= known else (None, False)
+
+
 def varlen_attention(
     module: torch.nn.Module, query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, attention_mask: Tensor | None = None,
     scaling: float | None = None, cu_seq_lens_q: Tensor | None = None, max_length_q: int = 0, sliding_window: int | None = None,
@@ -172,14 +181,16 @@ def varlen_attention(
     """
     if cu_seq_lens_q is None or attention_mask is not None:
         raise ValueError("attention `varlen` needs document boundaries and no mask; use `sdpa` outside packed training rows.")
-    from torch.nn.attention.varlen import varlen_attn
-
+    kernel, grouping = _varlen_kernel()
     rows, heads, length, size = query_BHTE.shape
     dtype = value_BKTE.dtype  # under autocast rotated queries and keys are float32, values 16 bit
     query, key, value = (x.transpose(1, 2).reshape(-1, x.shape[1], size).to(dtype) for x in (query_BHTE, key_BKTE, value_BKTE))
-    out = varlen_attn(
-        query, key, value, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q,
-        scale=scaling, window_size=(sliding_window - 1 if sliding_window else -1, 0), enable_gqa=heads != key.shape[1],
+    shared = heads // key.shape[1]
+    if shared > 1 and not grouping:
+        key, value = (x.repeat_interleave(shared, dim=1) for x in (key, value))
+    out = kernel(
+        query, key, value, cu_seq_lens_q, cu_seq_lens_q, max_length_q, max_length_q, scale=scaling,
+        window_size=(sliding_window - 1 if sliding_window else -1, 0), **({"enable_gqa": shared > 1} if grouping else {}),
     )  # fmt: skip
     return out.view(rows, length, heads, size), None
 
@@ -201,7 +212,7 @@ def missing(name: str, device: torch.device, *, half: bool) -> str | None:
     if not half:
         return "it computes in 16 bit only; set `trainer.precision` to bf16-mixed"
     if name == "varlen":
-        return None if find_spec("torch.nn.attention.varlen") else f"PyTorch {torch.__version__} has no torch.nn.attention.varlen"
+        return None if _varlen_kernel()[0] else f"PyTorch {torch.__version__} has no varlen_attn with `scale` and `window_size`"
     return None if is_flash_attn_2_available() else "the package `flash-attn` is not installed"
 
 

@@ -198,20 +198,8 @@ def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
     size = len(groups[0].completions)
     ended_N = torch.tensor([ended for group in groups for ended in group.ended or [True] * size])
     lengths = [(len(prompt), len(prompt) + len(completion)) for prompt, completion in pairs]
-    return Experience(
-        tokens_NT,
-        mask_NT,
-        reward_NT,
-        credit_NT,
-        ends_NT,
-        earned_NK,
-        place_NK,
-        logp_NT,
-        ended_N,
-        _weights(groups, size),
-        lengths,
-        size,
-    )
+    rewards = (reward_NT, credit_NT, ends_NT, earned_NK, place_NK)
+    return Experience(tokens_NT, mask_NT, *rewards, logp_NT, ended_N, _weights(groups, size), lengths, size)
 
 
 def _weights(groups: Sequence[Group], size: int) -> Tensor:

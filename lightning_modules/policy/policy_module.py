@@ -254,7 +254,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         self.sampling = self.collector.sampling = replace(self.sampling, temperature=temperature)
 
     def restore(self, states: Sequence[dict[str, Any]]) -> list[ExperienceBatch]:
-        """Rebuild minibatches from their `state_dict`s; earlier versions did not keep lengths, nor what the sampler said of tokens."""
+        """Rebuild minibatches from their `state_dict`s; earlier versions kept neither lengths nor what the sampler said."""
         found = []
         for state in states:
             earlier = {"logp_sampled_NT": None, "weight_N1": torch.ones(len(state["rows_N"]), 1)}
@@ -301,8 +301,9 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             self.compute.add(phase, self.counts(rows))
         tokens, sequences = divisors
         return ExperienceBatch(
-            rows_N, tokens_NT, mask_NT, lengths=lengths, logp_ref_NT=ref_NT, logp_sampled_NT=experience.logp_NT[rows_N, : width - 1],
-            tokens=tokens, sequences=sequences, weight_N1=experience.weight_N[rows_N, None], **old,
+            rows_N, tokens_NT, mask_NT, lengths=lengths, logp_ref_NT=ref_NT,
+            logp_sampled_NT=experience.logp_NT[rows_N, : width - 1], tokens=tokens, sequences=sequences,
+            weight_N1=experience.weight_N[rows_N, None], **old,
         )  # fmt: skip
 
     def _apply_kl(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:

@@ -1,19 +1,16 @@
 """Sampling in steps that a GPU replays as CUDA graphs: one slot per completion, and few shapes.
 
 No shape in a step depends on values, and the host never waits for them: every few steps it checks which completions have ended
-and gives their slots to the next ones or, if none wait, compacts the running ones. A graph records only kernels, so the model is
-replaced by a replica without hooks, which needs neither the gathering of sharded weights (`sharding.gathered` has done it) nor
-the casts of every matrix by autocast at every step. Its results equal the model's under autocast, bit for bit.
+and gives their slots to the next ones or, if none wait, compacts the running ones. A graph records only kernels and addresses, so
+the model is a replica (replica.py), and slots, results and graphs outlive a request: the next one of the same settings uses them.
 Shapes: N completions, R slots, T new tokens, V vocabulary.
 """
 
 from collections import deque
 
 import torch
-from torch import nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
-from lightning_modules.models.lora import adapted, merged
 from lightning_modules.rollout.room import slots_that_fit
 from lightning_modules.rollout.sampling import Completions, Request, draw
 from lightning_modules.rollout.slots import Prefilled, PromptQueue, SlotCache
@@ -21,10 +18,17 @@ from lightning_modules.rollout.slots import Prefilled, PromptQueue, SlotCache
 REFILL_AT = 0.125  # share of slots that are free when the next completions start
 
 
+def halved(rows: int, used: int) -> int:
+    """`rows` halved as often as the rest holds `used`: few shapes, so few graphs."""
+    while rows and rows // 2 >= used:
+        rows //= 2
+    return rows
+
+
 class GraphedSampler:
     """Samples completions side by side.
 
-    job_R:   the completion in each slot; N: none.
+    job_R:   the completion in each slot; `most_jobs`: none.
     token_R: its next input token.      made_R: number of its tokens.      done_R: it has ended, or the slot has none.
     """
 
@@ -33,27 +37,49 @@ class GraphedSampler:
 
         Args:
             model: on the device of the request; without a GPU the same steps run without graphs.
-            request: prompts and settings.
+            request: prompts and settings; later ones may differ in what `fits` says.
             every: steps between checks for ended completions.
             stride: attention covers a multiple of this many positions.
         """
         device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
-        self.model, self.request, self.every, self.stride = model, request, every, stride
-        self.queue = PromptQueue(model, request)
-        self.prefilled: deque[tuple[Prefilled, int, int]] = deque()  # (prompts, prompt, member) of completions that wait
-        capacity = -(-(max(map(len, request.prompts)) + most) // stride) * stride
-        self.rows = slots = slots_that_fit(model, capacity, min(request.params.max_rows, n))
-        self.cache = SlotCache(model.config.num_hidden_layers, slots, capacity, device, fixed=True)
-        self.job_R = torch.full((slots,), n, device=device)
-        self.token_R, self.made_R = torch.zeros(2, slots, dtype=torch.int64, device=device)
-        self.done_R = torch.ones(slots, dtype=torch.bool, device=device)
+        self.model, self.every, self.stride = model, every, stride
+        self.params, self.pad_id, self.stop_S = request.params, request.pad_id, request.stop_S
+        capacity = self._capacity(request)
+        self.slots, self.most_jobs = slots_that_fit(model, capacity, min(request.params.max_rows, n)), n
+        self.cache = SlotCache(model.config.num_hidden_layers, self.slots, capacity, device, fixed=True)
+        self.job_R = torch.full((self.slots,), n, device=device)
+        self.token_R, self.made_R = torch.zeros(2, self.slots, dtype=torch.int64, device=device)
+        self.done_R = torch.ones(self.slots, dtype=torch.bool, device=device)
         # an extra row: slots without a completion write there
         self.out = Completions.empty(n + 1, most, request.pad_id, device)
-        self.point_NT = torch.cat([request.point_NT, request.point_NT[:1]])
-        self.limit_N = torch.cat([request.limit_N, request.limit_N[:1]])
-        self.longest = 0  # bound on the tokens in any slot
+        self.point_NT = torch.zeros(n + 1, most, device=device)
+        self.limit_N = torch.ones(n + 1, dtype=torch.int64, device=device)
         self.graphs: dict[tuple[int, int], torch.cuda.CUDAGraph | None] = {}
         self.pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+        self.begin(request)
+
+    def _capacity(self, request: Request) -> int:
+        """Tokens of a slot: those of the longest prompt and completion, rounded up."""
+        return -(-(max(map(len, request.prompts)) + request.params.max_new_tokens) // self.stride) * self.stride
+
+    def fits(self, request: Request) -> bool:
+        """Whether `request` can use the slots: the same settings, no more and no longer completions than there is room for."""
+        settings = [(one.params, one.pad_id, one.stop_S.tolist()) for one in (self, request)]
+        room = len(request.limit_N) <= self.most_jobs and self._capacity(request) <= self.cache.capacity
+        return settings[0] == settings[1] and room
+
+    def begin(self, request: Request) -> None:
+        """Take up a request, in place."""
+        n = len(request.limit_N)
+        self.request, self.queue = request, PromptQueue(self.model, request)
+        self.prefilled: deque[tuple[Prefilled, int, int]] = deque()  # (prompts, prompt, member) of completions that wait
+        self.rows, self.longest = halved(self.slots, n), 0  # longest: bound on the tokens in any slot
+        self.job_R.fill_(self.most_jobs)
+        self.done_R.fill_(True)
+        self.out.tokens_NT.fill_(request.pad_id)
+        for state in (self.token_R, self.made_R, self.cache.length_R, self.cache.held_R, self.out.logp_NT, self.out.length_N):
+            state.zero_()
+        self.point_NT[:n], self.limit_N[:n] = request.point_NT, request.limit_N
 
     def run(self) -> Completions:
         """Sample everything."""
@@ -62,7 +88,8 @@ class GraphedSampler:
             for _ in range(self.every):
                 self.advance()
             self.refresh()
-        return self.out.trimmed(len(self.request.limit_N))
+        done = self.out.trimmed(len(self.request.limit_N))
+        return Completions(done.tokens_NT.clone(), done.logp_NT.clone(), done.length_N.clone())  # these are written again
 
     def refresh(self) -> None:
         """Refill free slots or, if nothing waits, compact those in use."""
@@ -75,10 +102,8 @@ class GraphedSampler:
         self.longest = int(self.cache.held_R[: self.rows].max()) if self.rows else 0
 
     def shrink(self, done: list[bool]) -> None:
-        """Halve the slots as long as they suffice: few shapes, so few graphs."""
-        used, rows = done.count(False), self.rows
-        while rows and rows // 2 >= used:
-            rows //= 2
+        """Compact the running completions into fewer slots."""
+        rows = halved(self.rows, done.count(False))
         tail = [slot for slot in range(rows, self.rows) if not done[slot]]
         if tail:
             holes = [slot for slot in range(rows) if done[slot]][: len(tail)]
@@ -134,35 +159,13 @@ class GraphedSampler:
             past_key_values=cache, use_cache=True,
         ).logits[:, -1]  # fmt: skip
         going_R = ~done_R
-        row_R, at_R = torch.where(going_R, job_R, len(self.limit_N) - 1), made_R.clamp(max=most - 1)
-        drawn_R1, logp_R1 = draw(logits_RV, self.point_NT[row_R, at_R, None], self.request.params)
+        row_R, at_R = torch.where(going_R, job_R, self.most_jobs), made_R.clamp(max=most - 1)
+        drawn_R1, logp_R1 = draw(logits_RV, self.point_NT[row_R, at_R, None], self.params)
         drawn_R = drawn_R1.squeeze(1)
         self.out.tokens_NT[row_R, at_R], self.out.logp_NT[row_R, at_R] = drawn_R, logp_R1.squeeze(1)
         made_R += going_R
         cache.length_R[:rows] += going_R
         cache.held_R[:rows] += going_R
         self.out.length_N[row_R] = made_R
-        done_R |= (drawn_R1 == self.request.stop_S).any(1) | (made_R >= self.limit_N[row_R])
+        done_R |= (drawn_R1 == self.stop_S).any(1) | (made_R >= self.limit_N[row_R])
         token_R.copy_(drawn_R)
-
-
-def replica_of(model: PreTrainedModel, dtype: torch.dtype | None) -> PreTrainedModel:
-    """Copy `model` without its hooks and gradients, in the same mode (train or eval).
-
-    Args:
-        model: shares with the copy all weights that are not cast.
-        dtype: of the linear layers' weights, as under autocast; None: unchanged.
-    """
-    with torch.device("meta"):
-        copy = AutoModelForCausalLM.from_config(model.config)
-    weights = dict(model.named_parameters(remove_duplicate=False))
-    weights = merged(model, weights) if adapted(model) else weights
-    buffers = dict(model.named_buffers(remove_duplicate=False))
-    for name, module in copy.named_modules():
-        for key, _ in list(module.named_parameters(recurse=False)):
-            weight = weights[f"{name}.{key}" if name else key].detach()
-            weight = weight.to(dtype) if dtype and isinstance(module, nn.Linear) else weight
-            setattr(module, key, nn.Parameter(weight, requires_grad=False))
-        for key, _ in list(module.named_buffers(recurse=False)):
-            setattr(module, key, buffers[f"{name}.{key}" if name else key])
-    return copy.train(model.training)

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+NAMED = ("native", "transformers", "vllm")  # engines, see engine.py
 Randomness = torch.Generator | Sequence[torch.Generator] | None
 
 
@@ -21,8 +22,8 @@ class SamplingParams:
         top_k: draw from this many most likely tokens; 0: from all.
         max_rows: most completions sampled side by side; on a GPU fewer, if half of the free memory does not hold their keys and
             values. As some end, the next start. A larger group is sampled whole if prefixes are shared.
-        engine: `native`, or `transformers` (its `generate`: slower; also used, with a warning, where the native engine does not
-            give a model's own probabilities).
+        engine: `native`, `transformers` (its `generate`: slower; also used, with a warning, where the native engine does not
+            give a model's own probabilities), `vllm`, or the class path of an Engine.
     """
 
     max_new_tokens: int = 1024
@@ -30,15 +31,15 @@ class SamplingParams:
     top_p: float = 1.0
     top_k: int = 0
     max_rows: int = 1024
-    engine: Literal["native", "transformers"] = "native"
+    engine: str = "native"
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or self.temperature < 0 or self.max_rows < 1:
             raise ValueError(f"{self}: max_new_tokens and max_rows must be at least 1, temperature at least 0.")
         if not 0 < self.top_p <= 1 or self.top_k < 0:
             raise ValueError(f"{self}: top_p must be above 0 and at most 1, top_k at least 0.")
-        if self.engine not in ("native", "transformers"):
-            raise ValueError(f"{self}: engine must be native or transformers.")
+        if self.engine not in NAMED and "." not in self.engine:
+            raise ValueError(f"{self}: engine must be one of {', '.join(NAMED)}, or the class path of an Engine.")
 
     def as_generation_config(self) -> dict[str, Any]:
         """The same as keys of `GenerationConfig` of transformers."""
