@@ -21,6 +21,7 @@ import callbacks
 from callbacks.files import claimed, damage, run_folder
 from callbacks.records.resume import ResumeContract
 from recipes.earlier_keys import MODE, read_earlier_keys, renamed_flags
+from recipes.named_files import with_named_configs
 from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
 
 read_earlier_keys()
@@ -153,7 +154,7 @@ def run_stage(argv: list[str]) -> int:
     An evaluation's `--ckpt_path` is a .ckpt file, a Hugging Face folder, or a folder of .ckpt files, evaluated in turn.
     """
     quiet()
-    argv = renamed_flags(argv)
+    argv = with_named_configs(renamed_flags(argv), "experiment", "trainer")
     place, path = _checkpoint(argv)
     if path is not None and argv[0] != "fit" and path.suffix != ".ckpt" and not is_hugging_face(path):
         evaluate_all(

@@ -17,7 +17,7 @@ from recipes.report.tables import tables
 
 def main(argv: list[str]) -> int:
     """Run the command."""
-    parser = ArgumentParser(prog="python main.py report", description=__doc__)
+    parser = ArgumentParser(prog="interplay report", description=__doc__)
     parser.add_argument("folder", type=Path, help="of `run --out`, or one that holds runs of `fit` and `test`")
     parser.add_argument("--out", type=Path, help="where to write (default: into the folder itself)")
     args = parser.parse_args(argv)

@@ -27,6 +27,7 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     recipes = [load_recipe(path, args.scale) for path in args.recipe]
     _check(recipes, args)
+    args.out = args.out or Path("runs") / recipes[0].name
     plans = [make_plan(recipe, args.seed) for recipe in recipes]
     plans = only(plans, args.only.split(",")) if args.only else plans
     plain = recipes[0].plain
@@ -50,6 +51,8 @@ def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
             raise ValueError(f"{recipe.name} has no arms; run it by itself, without --launcher and --at-once.")
         if recipe.plain and len(args.seed or recipe.seeds) != 1:
             raise ValueError(f"{recipe.name} has no arms and runs with one seed; give --seed one number, or the recipe `arms`.")
+    if args.out is None and len(recipes) > 1:
+        raise ValueError("several recipes share one folder; name it by --out DIR.")
     if args.at_once < 1:
         raise ValueError(f"--at-once {args.at_once}: how many stages run side by side; give 1 or more.")
     if args.at_once > 1 and args.launcher != "here":
@@ -63,9 +66,11 @@ def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="python main.py run", description=__doc__)
-    parser.add_argument("recipe", type=Path, nargs="+", help="files under configs/recipe/; stages that several share run once")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the experiment")
+    parser = ArgumentParser(prog="interplay run", description=__doc__)
+    parser.add_argument(
+        "recipe", type=Path, nargs="+", help="files, or names of those in configs/recipe/; stages that several share run once"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the experiment (default, for one recipe: runs/RECIPE)")
     parser.add_argument(
         "--seed", type=_seeds, help="of weights, data order and sampling, e.g. 3 or 0,1,2; held-out problems stay the same "
         "(default: the recipe's seeds)",
