@@ -1,4 +1,4 @@
-"""Installed from a wheel that was built from an sdist, the project runs away from the repository, under the one name `interplay`."""
+"""Installed from a wheel that was built from an sdist, the project runs outside the repository under the one name `interplay`."""
 
 import shutil
 import subprocess
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from minute_recipe import write_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +29,16 @@ def environment(tmp_path_factory):
     skipped = shutil.ignore_patterns(".*", "runs", "build", "site", "*.egg-info", "__pycache__", "tests", "benchmarks", "docs")
     shutil.copytree(ROOT, folder / "source", ignore=skipped)
     archive = said(sys.executable, "-c", BUILD, cwd=folder / "source").splitlines()[-1]
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir")
+    pip = (
+        sys.executable,
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+    )
     said(*pip, folder, folder / "source" / "dist" / archive)
     said(sys.executable, "-m", "venv", folder / "venv")
     python = folder / "venv" / "bin" / "python"
@@ -64,13 +72,15 @@ def test_the_namespace_and_the_class_paths_are_the_same_modules(environment, tmp
 def test_a_package_of_another_project_by_one_of_our_names_is_told(environment, tmp_path):
     _, binaries = environment
     (tmp_path / "callbacks.py").write_text("mine = 1\n")
-    told = subprocess.run([binaries / "python", "-c", "import callbacks, interplay"], cwd=tmp_path, capture_output=True, text=True)
+    told = subprocess.run(
+        [binaries / "python", "-c", "import callbacks, interplay"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert "import interplay first" in told.stderr
     said(binaries / "python", "-c", "import interplay.callbacks; interplay.callbacks.TokenBudget", cwd=tmp_path)
 
 
 def test_the_command_runs_recipes_and_configs_away_from_the_repository(environment, tmp_path):
-    places, binaries = environment
+    _, binaries = environment
     interplay = binaries / "interplay"
     assert said(interplay, "--version", cwd=tmp_path).startswith("interplay 0.")
     assert "nothing wrong" in said(interplay, "check", "quickstart", cwd=tmp_path)
