@@ -177,7 +177,7 @@ class PromptDataModule(ReasoningDataModule):
         """
         if self.trainer is None:
             raise ValueError(
-                "experience is of a policy, which a Trainer knows: call trainer.fit(module, datamodule=...), or take the problems "
-                "of a rollout from `prompts(first)`, or minibatches from `ExperienceLoader(data, policy, batches)`."
+                "experience is of a policy, which a Trainer knows: call trainer.fit(module, datamodule=...), or take the "
+                "problems of a rollout from `prompts(first)`, or minibatches from `ExperienceLoader(data, policy, batches)`."
             )
         return ExperienceLoader(self, self.trainer.lightning_module, self.batches)

@@ -125,6 +125,7 @@ class ExperimentCLI(LightningCLI):
         users = config.get("callbacks") or []
         if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in users):
             always_on = [*always_on, callbacks.progress()]
+        always_on = [*always_on, callbacks.BoardViews(self.plain_config())]
         if self.subcommand == "fit":
             always_on = [*always_on, ResumeContract(self.plain_config())]
         return super()._instantiate_trainer(config, always_on)

@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from callbacks.files import read_json
 from datamodules.yaml_text import read_yaml
 from recipes.planning.estimate import describe
 from recipes.planning.plan import Plan, in_order, make_plan, only
 from recipes.planning.recipe import Recipe, load_recipe
-from recipes.report.report_command import draw_curves
+from recipes.report.report_command import draw_curves, report
 from recipes.running.arm_index import write_index
 from recipes.running.jobs import CLUSTERS, submit
 from recipes.running.result_tables import arm_table, compute_table, result_table
 from recipes.running.scheduler import run_stages
 from recipes.running.stage_folders import StageFolders
+from recipes.running.story import tell
 
 
 def main(argv: list[str]) -> int:
@@ -106,9 +108,12 @@ def _run_plain(plan: Plan, out: Path) -> int:
         print(f"\n=== {number}/{len(arm.stages)} {stage.name} ===", flush=True)
         if not folders.finish(stage):
             raise RuntimeError(f"{stage.name}: the scores in {folders.folder(stage)} are not of the weights that training left.")
+        results = {of.name: read_json(folders.folder(of) / "test/pass_at_k.json") for of in (stage.parent, stage) if of}
+        tell(stage.name, results[stage.name], (stage.parent.name, results[stage.parent.name]) if stage.parent else None)
     names = [stage.name for stage in arm.stages]
     print(f"\n{plan.recipe.about}Seed {arm.seed}.\n\n{result_table(out, names)}\n")
     print(f"{compute_table(out, names)}\n")
+    print(f"Report:      {report(out, out)}")
     print(f"Curves:      {draw_curves(out, names)}")
     print(f"Samples:     {out}/STAGE/test/samples/test.jsonl")
     print(f"TensorBoard: tensorboard --logdir {out}")
