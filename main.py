@@ -11,6 +11,8 @@ generate                          write problems with gold solutions as JSONL
 tokenizer                         train a tokenizer
 verify                            judge responses in a JSONL file
 
+`--version` prints the version. Recipes and configs are given as files or, for those of the project, by name: `run quickstart`.
+
 Exit status: 0 done; 1 done, with rows or arms that failed, or a bug (with its traceback); 2 usage or config error, told in one
 line (`--traceback` shows where it was raised); 128 + N stopped by signal N, to be resumed.
 """
@@ -19,6 +21,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
+
+from interplay import __version__
 
 # Threads that wait for each other spin for some microseconds: small models hand over work that often, and processes that share
 # cores must not block each other for longer. GNU OpenMP reads it when torch is loaded.
@@ -68,6 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = [a for a in arguments if a != "--traceback"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
+        return 0
+    if arguments[0] == "--version":
+        print(f"interplay {__version__}")
         return 0
     if arguments[0] not in COMMANDS:
         return _fail(f"{arguments[0]!r} is no command; choose one of {', '.join(COMMANDS)}.")

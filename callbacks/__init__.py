@@ -11,6 +11,7 @@ from callbacks.monitors.reward_hacking import RewardHacking
 from callbacks.monitors.stability import GradientNorm, NonFiniteLoss
 from callbacks.monitors.throughput import Memory, Throughput
 from callbacks.monitors.zero_variance import ZeroVariance
+from callbacks.records.board_views import BoardViews
 from callbacks.records.checkpoint import Checkpoint, RandomState
 from callbacks.records.export import HuggingFaceExport
 from callbacks.records.logs import MetricsCSV, RewindLogs, TensorBoard
@@ -21,6 +22,7 @@ from callbacks.steering.peak import StopAtPeak
 from callbacks.steering.token_budget import TokenBudget
 
 __all__ = [
+    "BoardViews",
     "Checkpoint", "ComputeBudget", "ComputeLedger", "EdgeOfCompetence", "EntropyMonitor", "GradientNorm", "HuggingFaceExport",
     "Memory", "MetricsCSV", "MixtureRecord", "NonFiniteLoss", "ProgressLines", "RandomState", "RewardHacking", "RewindLogs",
     "RunRecord", "SampleLog", "SampleWriter", "StageBar", "StopAtPeak", "TensorBoard", "Throughput", "TokenBudget",

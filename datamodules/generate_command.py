@@ -30,7 +30,7 @@ TRIED = 8  # examples of each cell built before anything is written
 
 def parse_args(argv: list[str]) -> Namespace:
     """Read the command line."""
-    parser = ArgumentParser(prog="python main.py generate", description=__doc__)
+    parser = ArgumentParser(prog="interplay generate", description=__doc__)
     published = ",".join(PUBLISHED)
     parser.add_argument("--ops", default="2-20", help="operations: 5, 2-20 or 2-4,8 (default: %(default)s)")
     parser.add_argument("--contexts", default=published, help="names, separated by commas (default: %(default)s)")

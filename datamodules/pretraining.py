@@ -58,15 +58,13 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
 
     def _packed(self, windows: Windows, batches: int, drawn: MixtureCounts | None = None, **settings: Any) -> PackedRows:
         return PackedRows(
-            windows, batch_rows=self.batch_rows, batches=batches, drawn=drawn, rank=self.trainer.global_rank,
-            world=self.trainer.world_size, **settings,
+            windows, batch_rows=self.batch_rows, batches=batches, drawn=drawn, rank=self.rank, world=self.world, **settings,
         )  # fmt: skip
 
     def train_dataloader(self) -> PackedRows:
-        """One batch per training step."""
-        batches = max(1, self.trainer.max_steps * self.trainer.accumulate_grad_batches)
+        """One batch per training step; without a Trainer, one after the other without end."""
         windows = self._windows(self.source, "train")
-        return self._packed(windows, batches, self.drawn, workers=self.workers)
+        return self._packed(windows, self.batches, self.drawn, workers=self.workers)
 
     def val_dataloader(self) -> list[Any]:
         """Packed validation documents and, with held-out problems, their gold documents and the problems."""
@@ -81,7 +79,7 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
         return GoldDocuments(
             self.held_out_examples("validation", self.held_out.validation_problems), self.labels["context"], self.tokenizer,
             row_length=self.row_length, batch_rows=self.batch_rows, solution_only=self.loss_on == "solution",
-            rank=self.trainer.global_rank, world=self.trainer.world_size,
+            rank=self.rank, world=self.world,
         )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The base of all data modules: a tokenizer, endless synthetic examples, and held-out problems for evaluation."""
 
 import re
+import sys
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -188,6 +189,21 @@ class ReasoningDataModule(LightningDataModule):
         return self.held_out_synthesis.example("validation", 0, cells[0])
 
     @property
+    def rank(self) -> int:
+        """Number of this process; 0 without a Trainer."""
+        return self.trainer.global_rank if self.trainer is not None else 0
+
+    @property
+    def world(self) -> int:
+        """Number of processes; 1 without a Trainer."""
+        return self.trainer.world_size if self.trainer is not None else 1
+
+    @property
+    def batches(self) -> int:
+        """Training batches that the Trainer asks for; without one, so many that they never end."""
+        return max(1, self.trainer.max_steps * self.trainer.accumulate_grad_batches) if self.trainer is not None else sys.maxsize
+
+    @property
     def evaluates(self) -> bool:
         """Whether there are held-out problems."""
         return bool(self.held_out.bands or self.held_out.files)
@@ -242,7 +258,7 @@ class ReasoningDataModule(LightningDataModule):
     def _prompts(self, split: str, problems: int) -> DataLoader:
         items = [Problem(i, example) for i, example in enumerate(self.held_out_examples(split, problems))]
         self.problems_digest = blake2b(repr([(e.problem, e.question) for _, e, _ in items]).encode(), digest_size=8).hexdigest()
-        world, count = self.trainer.world_size if self.trainer is not None else 1, len(items)
+        world, count = self.world, len(items)
         # equally many for each process, so that Lightning's sampler adds none; repeats come last
         items += [Problem(i, items[i].example, repeat=True) for i in (j % count for j in range(-count % world))]
         return DataLoader(items, batch_size=self.held_out.batch_size, collate_fn=self._collate)

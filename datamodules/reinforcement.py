@@ -53,7 +53,7 @@ class ExperienceLoader:
         for _ in range(self.batches):
             if not self.held:
                 first = self.problems
-                self.problems += self.data.trainer.world_size * self.data.prompts_per_rollout
+                self.problems += self.data.world * self.data.prompts_per_rollout
                 self.held = self.policy.collect(self.data.prompts(first), partial(self.data.prompts, first))
             batch = self.held[self.used % len(self.held)]
             self.used += 1
@@ -78,14 +78,14 @@ class ExperienceLoader:
         """
         if "problems" not in state:
             raise ValueError("the checkpoint is of an earlier version; start from its weights with `model.init_args.init_from`.")
-        trainer, everyones = self.data.trainer, state["held"]
-        if state["used"] and len(everyones) != trainer.world_size:
+        world, everyones = self.data.world, state["held"]
+        if state["used"] and len(everyones) != world:
             raise ValueError(
-                f"the checkpoint was written within a rollout of {len(everyones)} processes, and there are {trainer.world_size}; "
+                f"the checkpoint was written within a rollout of {len(everyones)} processes, and there are {world}; "
                 "resume with as many, or from a checkpoint between rollouts."
             )
         self.problems, self.used = state["problems"], state["used"]
-        self.held = self.policy.restore(everyones[trainer.global_rank]) if self.used else []
+        self.held = self.policy.restore(everyones[self.data.rank]) if self.used else []
 
 
 class PromptDataModule(ReasoningDataModule):
@@ -125,7 +125,7 @@ class PromptDataModule(ReasoningDataModule):
             attempt: 0 for the rollout, from 1 on for problems that replace others.
             count: at most `prompts_per_rollout`, the default.
         """
-        first += self.trainer.global_rank * self.prompts_per_rollout + attempt * ATTEMPT
+        first += self.rank * self.prompts_per_rollout + attempt * ATTEMPT
         numbers = list(range(first, first + (self.prompts_per_rollout if count is None else count)))
         batch = encode_prompts([self.source.example("train", i) for i in numbers], numbers, self.tokenizer)
         self.drawn.add(
@@ -166,10 +166,18 @@ class PromptDataModule(ReasoningDataModule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the focus if training resumes; evaluation draws nothing from the mixture, which may differ."""
-        if self.trainer.training:
+        if self.trainer is not None and self.trainer.training:
             self.focus([Cell(*cell) for cell in state["focus"]])
 
     def train_dataloader(self) -> ExperienceLoader:
-        """As many minibatches as the trainer takes steps."""
-        batches = max(1, self.trainer.max_steps * self.trainer.accumulate_grad_batches)
-        return ExperienceLoader(self, self.trainer.lightning_module, batches)
+        """As many minibatches as the trainer takes steps.
+
+        Raises:
+            ValueError: there is no Trainer, so no policy whose experience this could be.
+        """
+        if self.trainer is None:
+            raise ValueError(
+                "experience is of a policy, which a Trainer knows: call trainer.fit(module, datamodule=...), or take the "
+                "problems of a rollout from `prompts(first)`, or minibatches from `ExperienceLoader(data, policy, batches)`."
+            )
+        return ExperienceLoader(self, self.trainer.lightning_module, self.batches)

@@ -26,7 +26,7 @@ WORDS = "words.json"
 
 def parse_args(argv: list[str]) -> Namespace:
     """Read the command line."""
-    parser = ArgumentParser(prog="python main.py tokenizer", description=__doc__)
+    parser = ArgumentParser(prog="interplay tokenizer", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--mixture", help="a preset's name, or a YAML list of components; default: all contexts that name places")

@@ -160,7 +160,7 @@ def _judge_all(
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="main.py verify", description="Judge the responses in a JSONL file.")
+    parser = argparse.ArgumentParser(prog="interplay verify", description="Judge the responses in a JSONL file.")
     parser.add_argument("file", type=Path, help="rows with `response` and what to judge it against")
     parser.add_argument("--grader", choices=GRADERS, default="executable")
     parser.add_argument("--workers", type=int, default=1, help="processes")

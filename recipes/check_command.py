@@ -16,6 +16,7 @@ from callbacks.files import damage
 from datamodules.yaml_text import read_yaml
 from lightning_modules.models.language_model import build_language_model
 from recipes.cli import ExperimentCLI, quiet
+from recipes.named_files import named_file
 from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
 
@@ -41,12 +42,13 @@ class Checker(ExperimentCLI):
 
 def main(argv: list[str]) -> int:
     """Run the command."""
-    parser = ArgumentParser(prog="python main.py check", description=__doc__)
+    parser = ArgumentParser(prog="interplay check", description=__doc__)
     parser.add_argument("file", type=Path, nargs="+", help="configs of one stage, later ones winning; or recipes")
     parser.add_argument("--scale", help="of recipes, as `run` takes it")
     args = parser.parse_args(argv)
     quiet()
-    found = [read_yaml(path) if path.is_file() else None for path in args.file]
+    args.file = [named_file(path, "recipe", "experiment") for path in args.file]
+    found = [read_yaml(path) for path in args.file]
     if all(isinstance(content, dict) and "stages" in content for content in found):
         for path in args.file:
             print(f"{path}: {_check_recipe(path, args.scale)}")

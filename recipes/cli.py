@@ -21,6 +21,7 @@ import callbacks
 from callbacks.files import claimed, damage, run_folder
 from callbacks.records.resume import ResumeContract
 from recipes.earlier_keys import MODE, added_keys, read_earlier_keys, renamed_flags
+from recipes.named_files import with_named_configs
 from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
 
 read_earlier_keys()
@@ -124,6 +125,7 @@ class ExperimentCLI(LightningCLI):
         users = config.get("callbacks") or []
         if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in users):
             always_on = [*always_on, callbacks.progress()]
+        always_on = [*always_on, callbacks.BoardViews(self.plain_config())]
         if self.subcommand == "fit":
             always_on = [*always_on, ResumeContract(self.plain_config(), added_keys())]
         return super()._instantiate_trainer(config, always_on)
@@ -153,7 +155,7 @@ def run_stage(argv: list[str]) -> int:
     An evaluation's `--ckpt_path` is a .ckpt file, a Hugging Face folder, or a folder of .ckpt files, evaluated in turn.
     """
     quiet()
-    argv = renamed_flags(argv)
+    argv = with_named_configs(renamed_flags(argv), "experiment", "trainer")
     place, path = _checkpoint(argv)
     if path is not None and argv[0] != "fit" and path.suffix != ".ckpt" and not is_hugging_face(path):
         evaluate_all(

@@ -201,7 +201,7 @@ CASES = {
     "rl credit": r((M + "credit", "x")),
     "rl advantage": r((M + "advantage", "x")),
     "run nowhere": ["run", "nowhere.yaml", "--out", "out"],
-    "run no out": ["run", "recipe.yaml"],
+    "run two no out": ["run", "recipe.yaml", "list.yaml"],
     "run list": ["run", "list.yaml", "--out", "out"],
     "run notyaml": ["run", "notyaml.yaml", "--out", "out"],
     "run bomb": ["run", "bomb.yaml", "--out", "out"],

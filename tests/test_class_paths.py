@@ -15,6 +15,7 @@ REWARDS = """
     scoring.score
 """
 CALLBACKS = """
+    board_views.BoardViews
     checkpoint.Checkpoint compute_budget.ComputeBudget compute_ledger.ComputeLedger edge_of_competence.EdgeOfCompetence
     entropy.EntropyMonitor export.HuggingFaceExport gradient_norm.GradientNorm logs.MetricsCSV logs.RewindLogs logs.TensorBoard
     memory.Memory mixture_record.MixtureRecord non_finite.NonFiniteLoss pass_at_k.VerifiedPassAtK progress.ProgressLines

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from recipes.findings import findings_command as update
-from recipes.findings.effects import verdict
 from recipes.findings.findings_page import page, reading
 from recipes.planning.recipe import load_recipe
+from recipes.report.effects import verdict
 from recipes.report.sourced_numbers import Number
 
 ROOT = Path(__file__).parent.parent

@@ -16,13 +16,11 @@ from torch import Tensor
 from callbacks.files import run_folder, write_run_file
 from callbacks.processes import sum_over_processes
 
-PACKAGES = ("torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
+PACKAGES = ("interplay", "torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
 
 
 def environment() -> dict[str, Any]:
     """Versions, commit and hardware of this process."""
-    root = Path(__file__).parents[2]
-    git = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
     versions = {}
     for package in PACKAGES:
         try:
@@ -32,12 +30,20 @@ def environment() -> dict[str, Any]:
     return {
         "versions": versions,
         "python": platform.python_version(),
-        "commit": git.stdout.strip() or None,
+        "commit": _commit(Path(__file__).parents[2]),
         "platform": platform.platform(),
         "cpu": {"name": _cpu_name(), "capability": torch.backends.cpu.get_cpu_capability(), "cores": os.cpu_count()},
         "threads": torch.get_num_threads(),
         "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def _commit(root: Path) -> str | None:
+    """The commit of a checkout; None: `root` is none, but an installed copy, perhaps within a checkout of something else."""
+    if not (root / ".git").exists():
+        return None
+    git = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return git.stdout.strip() or None
 
 
 def _cpu_name() -> str:

@@ -19,6 +19,7 @@ from datamodules.problems.mixture import parse_ops
 from datamodules.yaml_text import read_yaml
 from recipes.cli import run_stage
 from recipes.expert_iteration.accepted import Filter, select, set_apart, write_rows
+from recipes.named_files import named_file
 from recipes.planning.resolve import flags
 from recipes.running.stage_folders import finish
 
@@ -60,8 +61,7 @@ def load(path: Path) -> ExpertIteration:
     Raises:
         ValueError: no such file, an unknown or missing key, or a value that allows no round.
     """
-    if not path.is_file():
-        raise ValueError(f"iterate: {str(path)!r} does not exist; see configs/expert_iteration/.")
+    path = named_file(path, "expert_iteration")
     raw = read_yaml(path)
     for kind, part in ((ExpertIteration, raw), (Filter, raw.get("keep", {}) if isinstance(raw, Mapping) else {})):
         known = {f.name for f in fields(kind)}
@@ -188,8 +188,8 @@ def table(rounds: list[Round]) -> str:
 
 def main(argv: list[str]) -> int:
     """Run the command."""
-    parser = ArgumentParser(prog="python main.py iterate", description=__doc__)
-    parser.add_argument("file", type=Path, help="a file under configs/expert_iteration/")
+    parser = ArgumentParser(prog="interplay iterate", description=__doc__)
+    parser.add_argument("file", type=Path, help="a file, or the name of one in configs/expert_iteration/")
     parser.add_argument("--out", type=Path, required=True, help="folder of the experiment")
     parser.add_argument("--seed", type=int, default=0, help="of sampling and of the order of training rows")
     args = parser.parse_args(argv)

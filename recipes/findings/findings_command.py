@@ -15,8 +15,8 @@ from pathlib import Path
 import yaml
 
 from callbacks.files import write_json, write_text
-from recipes.findings.effects import cost, environment, measure
 from recipes.findings.findings_page import SCALE, draw_forest, key_of, page
+from recipes.report.effects import cost, environment, measure
 from recipes.report.report_command import report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies

@@ -1,4 +1,6 @@
-"""Update the README's quickstart tables: python -m recipes.findings.quickstart_tables runs/quickstart/seed0 [runs/...]
+"""Update the tables of the quickstart, those of all seeds in docs/quickstart.md and the first in the README.
+
+    python -m recipes.findings.quickstart_tables runs/quickstart/seed0 [runs/...]
 
 Copies the files behind the numbers, and the curves of the first run, to docs/quickstart.
 """
@@ -13,6 +15,7 @@ from recipes.running.result_tables import result_table
 
 ROOT = Path(__file__).parents[2]
 KEPT = ROOT / "docs/quickstart"
+MARKED = re.compile(r"(?<=<!-- results -->\n\n).*?(?=\n\n<!-- /results -->)", re.DOTALL)
 STAGES = ["pretrain", "midtrain", "grpo"]
 
 
@@ -29,12 +32,11 @@ def keep(run: Path) -> str:
 
 
 def main(runs: list[Path]) -> None:
-    """Copy, then write the tables between the README's marks."""
-    tables = "\n\n".join(keep(run) for run in runs)
+    """Copy, then write the tables between the marks of the two pages."""
+    tables = [keep(run) for run in runs]
     copyfile(runs[0] / "curves.png", KEPT / "curves.png")
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    marked = re.compile(r"(?<=<!-- results -->\n\n).*?(?=\n\n<!-- /results -->)", re.DOTALL)
-    write_text(ROOT / "README.md", marked.sub(lambda _: tables, text))
+    for page, shown in ((ROOT / "README.md", tables[:1]), (ROOT / "docs/quickstart.md", tables)):
+        write_text(page, MARKED.sub(lambda _, shown=shown: "\n\n".join(shown), page.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

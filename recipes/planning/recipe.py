@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.yaml_text import read_yaml
+from recipes.named_files import named_file
 from recipes.planning.scale import Scale, config_files, load_scale
 
 KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures"}
@@ -86,14 +87,13 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
     """Read a recipe; configs are found relative to its file.
 
     Args:
-        path: a YAML file.
+        path: a YAML file, or the name of one in configs/recipe/.
         scale: as `load_scale` takes it; None: the one that the recipe names.
 
     Raises:
         ValueError: no such file, an unknown key, a missing config, or a stage that starts from no earlier one.
     """
-    if not path.is_file():
-        raise ValueError(f"recipe {str(path)!r} does not exist; see configs/recipe/.")
+    path = named_file(path, "recipe")
     raw = read_yaml(path)
     if not isinstance(raw, Mapping) or not {"stages"} <= raw.keys() <= KEYS:
         raise ValueError(f"{path}: a recipe has the key `stages` and, optionally, {', '.join(sorted(KEYS - {'stages'}))}.")

@@ -1,8 +1,6 @@
 """Charts as data, and their drawing: lines and bars differ by marker, dash and hatch as well as by colour; legible when small."""
 
-import base64
 from dataclasses import dataclass
-from io import StringIO
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
@@ -91,18 +89,6 @@ def draw_png(chart: Chart, path: Path) -> None:
     save(figure, path)
 
 
-def panel_image(panel: Panel) -> str:
-    """One panel as a `data:` address of an SVG, whose text stays sharp and small."""
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": panel.title}):
-        figure, axis = plt.subplots(figsize=SIZE, layout="constrained")
-        draw_panel(axis, panel)
-        _legend(figure, axis)
-        text = StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
-        plt.close(figure)
-    return "data:image/svg+xml;base64," + base64.b64encode(text.getvalue().encode()).decode()
-
-
 def draw_panel(axis: Axes, panel: Panel) -> None:
     """Draw one panel."""
     {"line": _lines, "bar": _bars, "stack": _stack}[panel.kind](axis, panel)
@@ -131,16 +117,16 @@ def _lines(axis: Axes, panel: Panel) -> None:
             xs, ys, linestyle=STYLES[i % len(STYLES)], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5,
             markevery=1 if few else max(1, len(xs) // 8), linewidth=1.6, label=line.label, fillstyle="none" if i % 2 else "full",
         )  # fmt: skip
-        _interval(axis, [(x, number) for x, number in line.points if number.low is not None], colour)
+        _interval(axis, [(x, n) for x, n in line.points if n.low is not None], colour, shade=len(panel.lines) <= 3)
     xs = sorted({x for line in panel.lines for x, _ in line.points})
     if xs and not panel.log_x and all(float(x).is_integer() and x < MANY for x in xs) and len(xs) <= FEW:
         axis.set_xticks(xs)
 
 
-def _interval(axis: Axes, points: list[tuple[float | str, Number]], colour: str) -> None:
-    """Shade between the ends of intervals; with one point draw a whisker."""
+def _interval(axis: Axes, points: list[tuple[float | str, Number]], colour: str, *, shade: bool) -> None:
+    """Shade between the ends of intervals; with one point, or many lines, whose shades would mix to grey, draw whiskers."""
     xs, lows, highs = [x for x, _ in points], [n.low for _, n in points], [n.high for _, n in points]
-    if len(points) == 1:
+    if len(points) == 1 or not shade:
         axis.vlines(xs, lows, highs, color=colour, linewidth=1, alpha=0.6)
     elif points:
         axis.fill_between(xs, lows, highs, color=colour, alpha=0.12, lw=0)

@@ -4,6 +4,9 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from recipes.report.chart import Chart, draw_png
 from recipes.report.figures import MAKERS, curves
@@ -13,11 +16,15 @@ from recipes.report.sourced_numbers import Files
 from recipes.report.studies import Group, Run, StageFiles, Study, find_studies
 from recipes.report.study_values import Values
 from recipes.report.tables import tables
+from recipes.report.verdicts import Verdict, judge_study
+
+CLAIMS = Path(__file__).parents[2] / "docs/findings/claims.yaml"
+CLAIMED_SCALE = "tiny"
 
 
 def main(argv: list[str]) -> int:
     """Run the command."""
-    parser = ArgumentParser(prog="python main.py report", description=__doc__)
+    parser = ArgumentParser(prog="interplay report", description=__doc__)
     parser.add_argument("folder", type=Path, help="of `run --out`, or one that holds runs of `fit` and `test`")
     parser.add_argument("--out", type=Path, help="where to write (default: into the folder itself)")
     args = parser.parse_args(argv)
@@ -30,18 +37,33 @@ def main(argv: list[str]) -> int:
 
 def report(root: Path, out: Path) -> Path:
     """Write the report of a folder; return its page."""
-    files, sections = Files(root), []
+    files, sections, claims = Files(root), [], read_claims()
     for study in find_studies(root):
         values = Values(study, files)
         if not study.groups:
-            sections.append(Section(study, (), (), (), ()))
+            sections.append(Section(study, study.name, Verdict("No arm is complete.", ()), (), (), (), ()))
             continue
         charts = charts_of(values)
         for chart in charts:
             draw_png(chart, out / "figures" / f"{_file_name(study)}-{chart.key}.png")
         stages = tuple(study.stages().values())
-        sections.append(Section(study, tuple(charts), tuple(tables(values)), tuple(sample_browser(values)), stages))
+        claim = claims.get(study.index.removesuffix(".json"), {})
+        sections.append(
+            Section(
+                study, claim.get("title", study.name), judge_study(values, claim), tuple(charts), tuple(tables(values)),
+                tuple(sample_browser(values)), stages,
+            )
+        )  # fmt: skip
+    order = list(claims)  # of the paper; other studies follow
+    names = {id(section): section.study.index.removesuffix(".json") for section in sections}
+    sections.sort(key=lambda section: order.index(names[id(section)]) if names[id(section)] in order else len(order))
     return write_page(sections, files, out / "report.html")
+
+
+def read_claims() -> dict[str, dict[str, Any]]:
+    """RECIPE.SCALE -> what the paper claims and what shows it."""
+    held = yaml.safe_load(CLAIMS.read_text(encoding="utf-8")) if CLAIMS.is_file() else {"findings": {}}
+    return {f"{name}.{CLAIMED_SCALE}": claim for name, claim in held["findings"].items()}
 
 
 def charts_of(values: Values) -> list[Chart]:

@@ -1,6 +1,7 @@
 """Samples to read: problems with responses, every step marked right or wrong, and why."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.problems.mixture import parse_ops
+from grammar import ProblemSyntaxError, Quantity, parse_problem
 from recipes.report.studies import Group, StageFiles
 from recipes.report.study_values import Values
 
@@ -63,8 +65,47 @@ def _problem(band: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "op": first["op"], "band": band, "context": first["template"], "mode": first["mode"], "problem": first["problem"],
         "question": first["question"], "solution": first["solution"], "right": sum(r["accepted"]["executable"] for r in rows),
-        "of": len(rows), "answers": [_answer(row) for row in chosen],
+        "of": len(rows), "answers": [_answer(row) for row in chosen], "graph": graph_of(first),
     }  # fmt: skip
+
+
+def graph_of(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The quantities of a row's problem, placed for drawing: what is given on top, each other one below what computes it.
+
+    Returns:
+        For each its name, rule (how it is computed), parents (places in this list), x and y (columns and rows, 0 at the top
+        left); nothing if the problem is not in the language.
+    """
+    try:
+        graph = parse_problem(row["problem"], row["question"], modulus=row.get("modulus"))
+    except ProblemSyntaxError:
+        return []
+    names = list(graph.mentioned)
+    parents = {name: graph.quantities[name].parents if name in graph.quantities else () for name in names}
+    depths = dict.fromkeys(names, 0)
+    for _ in names:  # as often as the longest path is long; a circle ends there, too
+        longer = {name: max((depths[p] + 1 for p in of), default=0) for name, of in parents.items()}
+        if longer == depths:
+            break
+        depths = longer
+    placed: Counter[int] = Counter()
+    nodes = []
+    for name in names:
+        y = depths[name]
+        at = {"parents": [names.index(p) for p in parents[name]], "x": placed[y], "y": y}
+        nodes.append({"name": name, "rule": _rule(graph.quantities.get(name)), **at})
+        placed[y] += 1
+    return nodes
+
+
+def _rule(quantity: Quantity | None) -> str:
+    """How a quantity comes about, in a word or two."""
+    if quantity is None:
+        return "not defined"
+    if quantity.rule == "given":
+        return f"given: {quantity.constant}"
+    scale = "" if quantity.scale is None else f"{quantity.constant} {quantity.scale} "
+    return scale + quantity.rule
 
 
 def _answer(row: dict[str, Any]) -> dict[str, Any]:
@@ -75,8 +116,10 @@ def _answer(row: dict[str, Any]) -> dict[str, Any]:
     for step in sorted(report["steps"], key=lambda step: step["start"]):
         if step["start"] > at:
             parts.append({"text": text[at : step["start"]]})
-        parts.append({"text": text[step["start"] : step["end"]], "right": step["correct"], "why": step["reason"]})
+        part = {"text": text[step["start"] : step["end"]], "right": step["correct"], "why": step["reason"]}
+        parts.append(part | {"name": step["name"]})
         at = max(at, step["end"])
     parts.append({"text": text[at:]})
     errors = [f"{error['kind']}: {error['message']}" for error in reasons.values()]
-    return {"sample": row["sample"], "accepted": row["accepted"], "parts": parts, "errors": errors}
+    nodes = {node["name"]: node["status"] for node in report["nodes"]}
+    return {"sample": row["sample"], "accepted": row["accepted"], "parts": parts, "errors": errors, "nodes": nodes}

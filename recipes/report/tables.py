@@ -54,13 +54,8 @@ def show(number: Number | None, form: Form = "share") -> Shown | None:
 
 
 def _by_band(values: Values, shown: Callable[[Group, str], Sequence[str | Shown | None]]) -> list[list[str | Shown | None]]:
-    """A row for each arm and band; the first of an arm has its label."""
-    bands = values.bands()
-    return [
-        [group.label if i == 0 else "", band, *shown(group, band)]
-        for group in values.study.groups
-        for i, band in enumerate(bands)
-    ]
+    """A row for each arm and band."""
+    return [[group.label, band, *shown(group, band)] for group in values.study.groups for band in values.bands()]
 
 
 def results(values: Values) -> Table:

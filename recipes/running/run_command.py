@@ -10,16 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from callbacks.files import read_json
 from datamodules.yaml_text import read_yaml
 from recipes.planning.estimate import describe
 from recipes.planning.plan import Plan, in_order, make_plan, only
 from recipes.planning.recipe import Recipe, load_recipe
-from recipes.report.report_command import draw_curves
+from recipes.report.report_command import draw_curves, report
 from recipes.running.arm_index import write_index
 from recipes.running.jobs import CLUSTERS, submit
 from recipes.running.result_tables import arm_table, compute_table, result_table
 from recipes.running.scheduler import run_stages
 from recipes.running.stage_folders import StageFolders
+from recipes.running.story import tell
 
 
 def main(argv: list[str]) -> int:
@@ -27,6 +29,7 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     recipes = [load_recipe(path, args.scale) for path in args.recipe]
     _check(recipes, args)
+    args.out = args.out or Path("runs") / recipes[0].name
     plans = [make_plan(recipe, args.seed) for recipe in recipes]
     plans = only(plans, args.only.split(",")) if args.only else plans
     plain = recipes[0].plain
@@ -50,6 +53,8 @@ def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
             raise ValueError(f"{recipe.name} has no arms; run it by itself, without --launcher and --at-once.")
         if recipe.plain and len(args.seed or recipe.seeds) != 1:
             raise ValueError(f"{recipe.name} has no arms and runs with one seed; give --seed one number, or the recipe `arms`.")
+    if args.out is None and len(recipes) > 1:
+        raise ValueError("several recipes share one folder; name it by --out DIR.")
     if args.at_once < 1:
         raise ValueError(f"--at-once {args.at_once}: how many stages run side by side; give 1 or more.")
     if args.at_once > 1 and args.launcher != "here":
@@ -63,9 +68,11 @@ def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="python main.py run", description=__doc__)
-    parser.add_argument("recipe", type=Path, nargs="+", help="files under configs/recipe/; stages that several share run once")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the experiment")
+    parser = ArgumentParser(prog="interplay run", description=__doc__)
+    parser.add_argument(
+        "recipe", type=Path, nargs="+", help="files, or names of those in configs/recipe/; stages that several share run once"
+    )
+    parser.add_argument("--out", type=Path, help="folder of the experiment (default, for one recipe: runs/RECIPE)")
     parser.add_argument(
         "--seed", type=_seeds, help="of weights, data order and sampling, e.g. 3 or 0,1,2; held-out problems stay the same "
         "(default: the recipe's seeds)",
@@ -101,9 +108,12 @@ def _run_plain(plan: Plan, out: Path) -> int:
         print(f"\n=== {number}/{len(arm.stages)} {stage.name} ===", flush=True)
         if not folders.finish(stage):
             raise RuntimeError(f"{stage.name}: the scores in {folders.folder(stage)} are not of the weights that training left.")
+        results = {of.name: read_json(folders.folder(of) / "test/pass_at_k.json") for of in (stage.parent, stage) if of}
+        tell(stage.name, results[stage.name], (stage.parent.name, results[stage.parent.name]) if stage.parent else None)
     names = [stage.name for stage in arm.stages]
     print(f"\n{plan.recipe.about}Seed {arm.seed}.\n\n{result_table(out, names)}\n")
     print(f"{compute_table(out, names)}\n")
+    print(f"Report:      {report(out, out)}")
     print(f"Curves:      {draw_curves(out, names)}")
     print(f"Samples:     {out}/STAGE/test/samples/test.jsonl")
     print(f"TensorBoard: tensorboard --logdir {out}")

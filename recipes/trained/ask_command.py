@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
 
 
 def _arguments(argv: list[str]) -> Namespace:
-    parser = ArgumentParser(prog="python main.py ask", description=__doc__)
+    parser = ArgumentParser(prog="interplay ask", description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder, a Hugging Face folder, or a .ckpt file of a run")
     parser.add_argument("problem", nargs="?", help="its sentences")
     parser.add_argument("question", nargs="?", help="e.g. 'How many ferns are there?'")

@@ -20,7 +20,7 @@ from recipes.trained.trained_model import Kind, open_run, run_of, settings_of, w
 
 def main(argv: list[str]) -> int:
     """Run the command."""
-    parser = ArgumentParser(prog="python main.py export", description=__doc__)
+    parser = ArgumentParser(prog="interplay export", description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder, a Hugging Face folder, or a .ckpt file of a run")
     parser.add_argument("--out", type=Path, help="the folder to write (default: RUN/huggingface)")
     args = parser.parse_args(argv)

@@ -46,7 +46,7 @@ def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence
         if effect["arm"] not in groups or effect.get("against", effect["arm"]) not in groups:
             effects.append(effect)
             continue
-        found, key = _found(values, effect), effect["at"]
+        found, key = effect_number(values, effect), effect["at"]
         if found is None:
             raise ValueError(
                 f"claims.yaml, {study.name}, {effect['what']!r}: {key} is in no evaluation with a seed that it needs."
@@ -55,12 +55,12 @@ def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence
         numbers = {"value": found.value, "low": found.low, "high": found.high, "seeds": seeds, "terms": json.loads(found.terms)}
         effects.append(effect | numbers)
         if "expected" in effect:
-            effects[-1]["verdict"] = verdict(found, effect["expected"], at_end=_at_end(values, key))
-            alone = _found(first, effect) if first.study != study else None
+            effects[-1]["verdict"] = verdict(found, effect["expected"], at_end=is_at_end(values, key))
+            alone = effect_number(first, effect) if first.study != study else None
             if alone is not None:
                 effects[-1]["planned"] = {
                     "seeds": list(planned), "value": alone.value, "low": alone.low, "high": alone.high,
-                    "verdict": verdict(alone, effect["expected"], at_end=_at_end(first, key)),
+                    "verdict": verdict(alone, effect["expected"], at_end=is_at_end(first, key)),
                 }  # fmt: skip
     return effects
 
@@ -70,7 +70,7 @@ def _of_seeds(study: Study, seeds: Sequence[int]) -> Study:
     return replace(study, groups=tuple(group for group in groups if group.runs))
 
 
-def _found(values: Values, effect: dict[str, Any]) -> Number | None:
+def effect_number(values: Values, effect: dict[str, Any]) -> Number | None:
     """The difference of two arms, or the value of one, after its last stage or `before` it; None if there is none."""
     groups = {group.label: group for group in values.study.groups}
     arm, other, key = groups.get(effect["arm"]), groups.get(effect.get("against", effect["arm"])), effect["at"]
@@ -84,7 +84,7 @@ def _found(values: Values, effect: dict[str, Any]) -> Number | None:
     )
 
 
-def _at_end(values: Values, key: str) -> bool:
+def is_at_end(values: Values, key: str) -> bool:
     """Whether every arm is next to 0, or to 1, with every seed."""
     every = [values.files.value(run.last.evaluation, key) for group in values.study.groups for run in group.runs]
     known = [value for value in every if value is not None]

@@ -1,0 +1,123 @@
+"""TensorBoard as this project's questions see it: a tab for each, pictures of pass@k, the run among others by its settings."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from torch import tensor
+
+# tab -> chart -> tags of scalars, as regular expressions
+LAYOUT = {
+    "Does it learn?": {
+        "loss": ["Multiline", ["train/loss"]], "reward and its parts": ["Multiline", ["train/reward.*"]],
+        "gold likelihood, nats": ["Multiline", ["val/gold_nll_nats/.*"]],
+    },
+    "What can it solve?": {
+        "every step right, pass@1": ["Multiline", [r"val/executable/pass@1/.*"]],
+        "every step right, pass@n": ["Multiline", [r"val/executable/pass@(?!1/).*"]],
+        "right answers, pass@1": ["Multiline", [r"val/answer/pass@1/.*"]],
+    },
+    "Is the reasoning sound?": {
+        "process accuracy": ["Multiline", ["val/process_accuracy/.*"]],
+        "rollouts: answer right, every step right": ["Multiline", ["train/(answer|executable)$"]],
+        "right answers that are not reasoned": ["Multiline", ["train/hacking.*"]],
+    },
+    "Is RL stable?": {
+        "KL, nats": ["Multiline", ["train/(rollout_)?kl_nats"]],
+        "ratio and clipped share": ["Multiline", ["train/(ratio|clipped)"]],
+        "groups without a gradient": ["Multiline", ["train/zero_variance.*"]],
+        "entropy, nats": ["Multiline", ["train/entropy_nats"]],
+        "gradient norm": ["Multiline", ["train/gradient_norm"]], "tokens of a response": ["Multiline", ["train/response_tokens"]],
+    },
+    "What does it cost?": {
+        "tokens a second": ["Multiline", ["train/tokens_per_s"]], "seconds a step": ["Multiline", ["train/step_s"]],
+        "waiting for data": ["Multiline", ["train/data_wait"]], "memory, GiB": ["Multiline", ["train/memory_gib"]],
+    },
+}  # fmt: skip
+PASS = re.compile(r"(val|test)/executable/(pass@\d+)/op(\d+)")
+
+
+class BoardViews(Callback):
+    """Add to a run's TensorBoard: custom scalars, `pass_at_k` by operations as pictures, `process_accuracy` as a histogram over
+    samples, and, when training ends, its settings with its last results (tab HPARAMS).
+
+    It reads logged `STAGE/executable/pass@K/opN` and `rollout.reports` of a step's outputs. Without TensorBoard it does nothing.
+
+    Args:
+        settings: of the run, nested; numbers, texts and truth values are shown.
+    """
+
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        self.settings = dict(flat(settings or {}))
+        self.accuracies: list[float] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lay out the tabs."""
+        for board in boards(trainer):
+            board.experiment.add_custom_scalars(LAYOUT)
+
+    def _start(self, *args: object) -> None:
+        self.accuracies = []
+
+    on_validation_epoch_start = on_test_epoch_start = _start
+
+    def _collect(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: object) -> None:
+        if isinstance(outputs, Mapping) and "rollout" in outputs:
+            self.accuracies += [report.process_accuracy for of in outputs["rollout"].reports for report in of]
+
+    on_validation_batch_end = on_test_batch_end = _collect
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or not trainer.is_global_zero:
+            return
+        stage = "test" if trainer.testing else "val"
+        for board in boards(trainer):
+            if self.accuracies:
+                board.experiment.add_histogram(f"{stage}/process_accuracy", tensor(self.accuracies), trainer.global_step)
+            if (figure := passes_by_op(trainer.callback_metrics, stage)) is not None:
+                board.experiment.add_figure(f"{stage}/pass_at_k by operations", figure, trainer.global_step)
+
+    on_validation_end = on_test_end = _show
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the settings with the last results."""
+        wanted = ("val/executable/", "train/loss", "train/reward")
+        metrics = {f"last/{k}": v.item() for k, v in trainer.callback_metrics.items() if k.startswith(wanted) and "/op" not in k}
+        for board in boards(trainer):
+            if trainer.is_global_zero and self.settings and metrics:
+                board.log_hyperparams(self.settings, metrics)
+
+
+def boards(trainer: Trainer) -> list[TensorBoardLogger]:
+    """The run's TensorBoard loggers, in the process that writes."""
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero]
+
+
+def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as dotted key and value."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{before}{key}.")
+        elif isinstance(value, bool | int | float | str):
+            yield f"{before}{key}", value
+
+
+def passes_by_op(metrics: Mapping[str, Any], stage: str) -> Figure | None:
+    """Pass@k against operations, a line for each k; None if fewer than two operations are among the metrics."""
+    lines: dict[str, list[tuple[int, float]]] = {}
+    for key, value in metrics.items():
+        if (match := PASS.fullmatch(key)) and match[1] == stage:
+            lines.setdefault(match[2], []).append((int(match[3]), float(value)))
+    if max(map(len, lines.values()), default=0) < 2:
+        return None
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
+    axis = figure.add_subplot(xlabel="operations", ylabel="every step right", ylim=(-0.03, 1.03))
+    for (name, points), marker in zip(sorted(lines.items()), "osD^v" * len(lines), strict=False):
+        axis.plot(*zip(*sorted(points), strict=True), marker=marker, label=name)
+    axis.legend()
+    axis.grid(alpha=0.3)
+    return figure

@@ -1,0 +1,107 @@
+"""The verdict on a study's question: effects with intervals and seeds, and one sentence that reads them.
+
+With claims (docs/findings/claims.yaml, written before the results) the effects are those that they expect, in their order.
+Without, each later arm is compared with the first, where arms differ most.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from recipes.report.effects import ALIKE, effect_number, is_at_end, verdict
+from recipes.report.sourced_numbers import Number, pointer
+from recipes.report.study_values import GRADER, Values
+
+WORDS = {
+    "reproduced": "{} reproduced", "not reproduced": "{} not reproduced", "above zero": "{} above zero",
+    "below zero": "{} below zero", "no difference": "{} without a difference",
+}  # fmt: skip
+UNRESOLVED = "not resolvable"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A difference of two arms.
+
+    what:    arms and measure.
+    number:  mean over seeds, interval, sources.
+    seeds:   each seed's value.
+    verdict: as `recipes.report.effects.verdict` names it.
+    """
+
+    what: str
+    number: Number
+    seeds: tuple[float, ...]
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study says.
+
+    sentence: reads the numbers.
+    effects:  the one that the sentence names first.
+    """
+
+    sentence: str
+    effects: tuple[Effect, ...]
+
+
+def judge_study(values: Values, claims: Mapping[str, Any] | None = None) -> Verdict:
+    """The verdict of a study.
+
+    Args:
+        values: of the study.
+        claims: its `effects`, as docs/findings/claims.yaml has them.
+    """
+    wanted = [effect for effect in (claims or {}).get("effects", ()) if "expected" in effect and "against" in effect]
+    effects = tuple(effect for of in wanted or _compared(values) if (effect := _effect(values, of)) is not None)
+    if not effects:
+        return Verdict("One arm alone: there is nothing to compare it with.", ())
+    return Verdict(sentence_of(effects, claimed=bool(wanted)), effects)
+
+
+def _compared(values: Values) -> list[dict[str, Any]]:
+    """Effects of every arm against the first, in the band whose pass@1 or pass@n differs most between arms."""
+    groups = values.study.groups
+    spreads = {(band, k): _spread(values, band, k) for band in values.bands() for k in values.ends()}
+    if len(groups) < 2 or not spreads:
+        return []
+    band = max(spreads, key=lambda key: spreads[key])[0]
+    return [
+        {"what": f"{group.label} - {groups[0].label}: {band} pass@{k}", "arm": group.label, "against": groups[0].label,
+         "at": pointer("grades", "band", band, GRADER, f"pass@{k}", "mean"), "expected": "open"}
+        for k in values.ends() for group in groups[1:]
+    ]  # fmt: skip
+
+
+def _spread(values: Values, band: str, k: int) -> float:
+    known = [n.value for g in values.study.groups if (n := values.grade(g, "band", band, f"pass@{k}")) is not None]
+    return max(known) - min(known) if known else 0.0
+
+
+def _effect(values: Values, wanted: dict[str, Any]) -> Effect | None:
+    number = effect_number(values, wanted)
+    if number is None:
+        return None
+    seeds = tuple(sum(term.weight * (values.files.value(term.path, term.key) or 0.0) for term in run) for run in number.runs)
+    return Effect(wanted["what"], number, seeds, verdict(number, wanted["expected"], at_end=is_at_end(values, wanted["at"])))
+
+
+def sentence_of(effects: tuple[Effect, ...], *, claimed: bool) -> str:
+    """`pass@1 ...: +0.40 [0.20, 0.60], above zero with 3 of 3 seeds; of 5 claims 3 are reproduced, 2 not resolvable.`"""
+    first, counts = effects[0], Counter(effect.verdict.partition(" (")[0] for effect in effects)
+    sign = 1 if mean(first.seeds) >= 0 else -1
+    agreeing = sum(sign * seed > 0 for seed in first.seeds)
+    side = "above" if sign > 0 else "below"
+    interval = "" if first.number.low is None else f" [{first.number.low:+.2f}, {first.number.high:+.2f}]"
+    seeds = f"{side} zero with {agreeing} of {len(first.seeds)} seeds" if len(first.seeds) > 1 else "with one seed"
+    if abs(first.number.value) <= ALIKE / 10:
+        seeds = f"next to zero with {len(first.seeds)} seeds"
+    parts = [words.format(counts[name]) for name, words in WORDS.items() if counts[name]]
+    parts += [f"{counts[UNRESOLVED]} {UNRESOLVED}"] if counts[UNRESOLVED] else []
+    what = "claims" if claimed else "differences"
+    others = f"; of {len(effects)} {what}, {', '.join(parts)}" if len(effects) > 1 else ""
+    return f"{first.what} is {first.number.value:+.2f}{interval}, {seeds}{others}."
