@@ -26,7 +26,7 @@ from datamodules.rows.documents import PromptBatch, encode
 from datamodules.rows.token_kinds import response_token_kinds
 from datamodules.rows.vocabulary import Vocabulary
 from grammar.checking.pool import judge
-from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response
+from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response, released_verdicts
 from lightning_modules.metrics import Intervals
 from lightning_modules.models.attending import checkpoint_activations
 from lightning_modules.models.compute import ComputeMeter, ledger
@@ -205,7 +205,11 @@ class StageModule(LightningModule):
         examples, answers = batch.examples[:count], answers[:count]
         with found.timed("verification"):
             reports = [judge(e.graph, [a.text for a in group]) for e, group in zip(examples, answers, strict=True)]
-        done = Answered(examples, batch.indices[:count], answers, reports, recalled[:count])
+            released = [
+                released_verdicts(e, [a.text for a in group]) if self.evaluation.released else None
+                for e, group in zip(examples, answers, strict=True)
+            ]
+        done = Answered(examples, batch.indices[:count], answers, reports, recalled[:count], released)
         with found.timed("statistics"):
             found.update(done, self.labels)
         if self.evaluation.likelihood:
@@ -262,6 +266,7 @@ class StageModule(LightningModule):
     def identity(self) -> dict[str, Any]:
         """What samples of an evaluation depend on: its settings, the problems, the weights. Every process must call it."""
         settings, data = asdict(self.evaluation), self.trainer.datamodule
+        del settings["released"]  # it judges samples that are there
         return {"evaluation": settings, "problems": data.problems_digest, "weights": weights_digest(self.language_model)}
 
     def whole_weights(self) -> dict[str, Tensor]:

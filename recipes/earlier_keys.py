@@ -19,6 +19,7 @@ MOVES = {"model": PolicyModule.earlier_arguments, "data": PretrainDataModule.ear
 # settings that digests do not know, with the value that changes nothing
 ADDED = {
     ("model", "kl", "bounds"): [0.0, float("inf")],
+    ("model", "evaluation", "released"): False,
     ("model", "lora"): None,
     ("model", "gradient_checkpointing"): False,
     ("data", "graph", "balanced"): False,
