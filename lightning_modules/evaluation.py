@@ -42,7 +42,7 @@ class Evaluation:
         sampling: temperature and lengths.
         seed: of the samples; equal weights, seeds and batches give equal samples.
         likelihood: also measure the likelihood of gold solutions.
-        released: also judge by the scorer published with arXiv:2512.07783 (grader `released`), which reads the gold solution's text.
+        released: also judge by the scorer published with arXiv:2512.07783, beside the gold solution's text (grader `released`).
     """
 
     samples: int = 8

@@ -1,9 +1,9 @@
 """The scorer published with arXiv:2512.07783, faults and all: what numbers reported with it mean.
 
-It compares two texts, a response and a gold solution, by regular expressions and without an equation's meaning. A step is all text
-from one "Define NAME as L;" to the next; a quantity's parents are the letters in what is assigned to L, letters of words included,
+It compares two texts, a response and a gold solution, by regular expressions and without an equation's meaning. A step is all
+text from one "Define NAME as L;" to the next; a quantity's parents are the letters in what is assigned to L, those of words too,
 and its value is the last number of it. So in reverse problems the prose of the equation ("and we solve it through ...") adds
-parents that depend on the letters drawn, coefficients are never read, and a sound solution with other letters is often rejected.
+parents that depend on the letters drawn, coefficients are never read, and a sound solution in other letters is often rejected.
 Rebuilt from its behaviour: the same five counts on 3,138 of 3,143 recorded candidates, the same verdict on all
 (`tests/test_published_scorer.py`). Unlike the original it takes bounded time: names and fillers have a greatest length.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from datamodules.yaml_text import read_yaml
 
-KEYS = {"about", "kinds", "settings", "axes"}
+KEYS = {"about", "kinds", "settings", "axes", "graders"}
 SCALES = Path(__file__).parents[2] / "configs/scale"
 
 
@@ -20,6 +20,7 @@ class Scale:
     kinds:    kind of stage -> its configs, and settings above them.
     settings: name -> dotted key -> value.
     axes:     name -> values of an axis, as in a recipe.
+    graders:  that reports draw figures by; none: the report's own default.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Scale:
     kinds: Mapping[str, tuple[tuple[Path, ...], Mapping[str, Any]]]
     settings: Mapping[str, Mapping[str, Any]]
     axes: Mapping[str, Mapping[str, Any]]
+    graders: tuple[str, ...] = ()
 
     def kind(self, name: str) -> tuple[tuple[Path, ...], Mapping[str, Any]]:
         """Configs and settings of a kind of stage."""
@@ -66,7 +68,9 @@ def load_scale(name: str, near: Path) -> Scale:
     if not isinstance(raw, Mapping) or not {"kinds"} <= raw.keys() <= KEYS:
         raise ValueError(f"{path}: a scale has the key `kinds` and, optionally, {', '.join(sorted(KEYS - {'kinds'}))}.")
     kinds = {name: _kind(path, name, entry) for name, entry in raw["kinds"].items()}
-    return Scale(path.stem, raw.get("about", ""), kinds, raw.get("settings", {}), raw.get("axes", {}))
+    return Scale(
+        path.stem, raw.get("about", ""), kinds, raw.get("settings", {}), raw.get("axes", {}), tuple(raw.get("graders", ()))
+    )
 
 
 def _kind(path: Path, name: str, entry: Any) -> tuple[tuple[Path, ...], Mapping[str, Any]]:
