@@ -24,7 +24,7 @@ from datamodules.problems.keyed import keyed_generator
 from datamodules.problems.synthesis import ANSWER, Example
 from datamodules.rows.documents import PromptBatch, encode
 from datamodules.rows.token_kinds import response_token_kinds
-from datamodules.rows.vocabulary import Vocabulary
+from datamodules.rows.vocabulary import Vocabulary, entries_in_use
 from grammar.checking.pool import judge
 from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response, released_verdicts
 from lightning_modules.metrics import Intervals
@@ -114,8 +114,8 @@ class StageModule(LightningModule):
             )
         self.configure_model()
         self.language_model.to(self.trainer.strategy.root_device)
-        rows, ids = self.language_model.config.vocab_size, len(self.tokenizer)
-        if ids > rows:
+        rows = self.language_model.config.vocab_size
+        if (ids := entries_in_use(self.tokenizer, rows)) > rows:
             raise ValueError(
                 f"the tokenizer has {ids} entries, the model {rows}; raise `model.init_args.architecture.vocab_size`."
             )
