@@ -1,112 +1,143 @@
-"""Shapes of sampled problems beside those of published rows: `python -m benchmarks.topology --reference FOLDER`.
+"""Distributions of sampled problems beside those of published rows: `python -m benchmarks.topology --reference FOLDER`.
 
-For each operation count and mode: steps of the solution, depth (quantities on the longest path), fan-out (references to the
-quantity most referred to), share of quantities used more than once, of totals and of plain numbers, distractors. FOLDER holds
-op2.jsonl ... op20.jsonl in the published schema; rows whose text determines no answer are left out. Writes topology.png and
-topology.json, prints means over all operations.
+For each mode and band of operations: the statistics of the published profile (`datamodules/problems/published.py`: distractors,
+steps, depth, fan-out, reuse, kinds of definitions, given numbers, answers) and the words of problem and solution, each in bins
+that hold a sixth of the published rows. FOLDER holds op2.jsonl ... op20.jsonl in the published schema. Ours are drawn twice, by
+the profile "published" and plainly. Writes topology.json (shares, total variations) and topology.png, prints the variations.
 """
 
 import json
 from argparse import ArgumentParser
+from bisect import bisect
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from statistics import mean
+from statistics import quantiles
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 
-from datamodules.problems.mixture import MODES, Cell, Component, Mixture
+from benchmarks.published_profile import shares, variation
+from datamodules.problems.context import PUBLISHED
+from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import MODES, Cell
+from datamodules.problems.published import BANDS, statistics
 from datamodules.problems.synthesis import Synthesis
-from grammar import Graph, parse_problem
+from grammar import parse_problem, parse_trace
+from grammar.reading.gold_graph import graph_of
 
-CONTEXTS = ("crazy_zootopia", "teachers_in_school", "movie_festival_awards")
-OPS = range(2, 21)
-SHOWN = ("depth", "fan-out", "reused", "steps")
-Key = tuple[str, int]  # mode, operations
-
-
-def shape(graph: Graph) -> dict[str, float]:
-    """What a problem's graph looks like; all but distractors are of the part that the answer needs."""
-    level: dict[str, int] = {}
-    uses: Counter[str] = Counter()
-    for name in graph.order:
-        parents = graph.definitions[name].parents
-        level[name] = 1 + max((level[parent] for parent in parents), default=0)
-        uses.update(set(parents))
-    steps = len(graph.order)
-    rules = Counter(graph.definitions[name].rule for name in graph.order)
-    return {
-        "steps": steps,
-        "depth": max(level.values()),
-        "fan-out": max(uses.values()),
-        "reused": sum(count > 1 for count in uses.values()) / steps,
-        "totals": rules["total"] / steps,
-        "plain numbers": (rules["given"] + rules["unknown"]) / steps,
-        "distractors": len({s.name for s in graph.statements} - set(graph.order)),
-    }
+SHOWN = ("distractors", "steps", "depth", "fan-out", "reused", "kind", "answer", "problem words", "solution words")
+LENGTHS = ("problem words", "solution words")
+BINS = 6  # of lengths
+Group = tuple[str, str]  # mode, band
 
 
-def published(folder: Path) -> Iterator[tuple[Key, Graph]]:
-    """Graphs of the reference rows that are well posed."""
-    for op in OPS:
-        for line in (folder / f"op{op}.jsonl").read_text(encoding="utf-8").splitlines():
+class Row(NamedTuple):
+    """Statistics of a problem, and the words of problem and solution."""
+
+    found: Counter[str]
+    lengths: tuple[int, int]
+
+
+def words(problem: str, question: str, solution: str) -> tuple[int, int]:
+    """Words of the problem with its question, and of the solution."""
+    return len(f"{problem} {question}".split()), len(solution.split())
+
+
+def published(folder: Path) -> Iterator[tuple[Group, Row]]:
+    """Published rows; ill-posed ones too, whose solutions say what was meant."""
+    for band, ops in BANDS.items():
+        for line in (line for op in ops for line in (folder / f"op{op}.jsonl").open(encoding="utf-8")):
             row = json.loads(line)
-            graph = parse_problem(row["problem"], row["question"])
-            if graph.well_posed and graph.op == op:
-                yield (row["mode"], op), graph
+            gold = graph_of(parse_trace(row["solution"]))
+            others = {s.name for s in parse_problem(row["problem"], row["question"]).statements} - set(gold.order)
+            lengths = words(row["problem"], row["question"], row["solution"])
+            yield (row["mode"], band), Row(statistics(gold, len(others)), lengths)
 
 
-def sampled(per_cell: int) -> Iterator[tuple[Key, Graph]]:
-    """Graphs of our own rows."""
-    synthesis = Synthesis(Mixture([Component("2-20", CONTEXTS)]))
-    for mode, op, context, index in product(MODES, OPS, CONTEXTS, range(per_cell)):
-        yield (mode, op), synthesis.example("train", index, Cell(op, context, mode)).graph
+def sampled(per_cell: int, spec: GraphSpec) -> Iterator[tuple[Group, Row]]:
+    """Our own rows."""
+    synthesis = Synthesis(None, spec)
+    for mode, (band, ops) in product(MODES, BANDS.items()):
+        for op, context, index in product(ops, PUBLISHED, range(per_cell)):
+            example = synthesis.example("train", index, Cell(op, context, mode))
+            yield (mode, band), Row(statistics(example.graph), words(example.problem, example.question, example.solution))
 
 
-def means(graphs: Iterable[tuple[Key, Graph]]) -> dict[Key, dict[str, float]]:
-    """Mean shape for each mode and operation count, and how many graphs that is of."""
-    found: dict[Key, list[dict[str, float]]] = defaultdict(list)
-    for key, graph in graphs:
-        found[key].append(shape(graph))
+def grouped(rows: Iterable[tuple[Group, Row]]) -> dict[Group, list[Row]]:
+    """Rows by mode and band."""
+    found: dict[Group, list[Row]] = defaultdict(list)
+    for group, row in rows:
+        found[group].append(row)
+    return found
+
+
+def distributions(rows: Sequence[Row], edges: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Statistic -> value -> share; lengths in bins between `edges`."""
+    found = shares(row.found for row in rows)
+    for name, place, cuts in zip(LENGTHS, (0, 1), edges, strict=True):
+        counts = Counter(bisect(cuts, row.lengths[place]) for row in rows)
+        found[name] = {f"{bin + 1} of {BINS}": counts[bin] / len(rows) for bin in range(BINS)}
+    return found
+
+
+def compare(theirs: Sequence[Row], ours: dict[str, Sequence[Row]]) -> dict[str, dict[str, object]]:
+    """Statistic -> shares of published rows and of each of ours, and how far apart they are."""
+    edges = [quantiles([row.lengths[place] for row in theirs], n=BINS) for place in (0, 1)]
+    wanted = distributions(theirs, edges)
+    found = {name: distributions(rows, edges) for name, rows in ours.items()}
     return {
-        key: {"graphs": len(shapes)} | {name: round(mean(each[name] for each in shapes), 3) for name in shapes[0]}
-        for key, shapes in found.items()
-    }
+        name: {
+            "published": wanted[name], **{of: held.get(name, {}) for of, held in found.items()},
+            "variation": {of: round(variation(wanted[name], held.get(name, {})), 4) for of, held in found.items()},
+        }
+        for name in wanted
+    }  # fmt: skip
 
 
-def draw(ours: dict[Key, dict[str, float]], theirs: dict[Key, dict[str, float]], path: Path) -> None:
-    """One panel for each of SHOWN, one line for each mode and source."""
-    figure, panels = plt.subplots(1, len(SHOWN), figsize=(3.2 * len(SHOWN), 3.2), layout="constrained")
-    for axes, name in zip(panels, SHOWN, strict=True):
-        for colour, mode in zip(("C0", "C1"), MODES, strict=True):
-            axes.plot(OPS, [ours[mode, op][name] for op in OPS], colour, label=f"ours, {mode}")
-            axes.plot(OPS, [theirs[mode, op][name] for op in OPS], f"{colour}o", ms=3, label=f"published, {mode}")
-        axes.set(title=name, xlabel="operations", ylim=(0, None))
-        axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=7)
-    figure.savefig(path, dpi=120)
+def draw(compared: dict[Group, dict[str, dict]], path: Path) -> None:
+    """A row of panels for each mode and band, a panel for each of SHOWN."""
+    figure, grid = plt.subplots(len(compared), len(SHOWN), figsize=(2.2 * len(SHOWN), 1.7 * len(compared)), layout="constrained")
+    for row, ((mode, band), found) in zip(grid, compared.items(), strict=True):
+        for axes, name in zip(row, SHOWN, strict=True):
+            values = sorted({value for of in ("published", "profile") for value in found[name][of]}, key=_place)
+            for of, style in (("published", "k-"), ("profile", "C0--"), ("plain", "C1:")):
+                axes.plot(range(len(values)), [found[name][of].get(value, 0.0) for value in values], style, label=of)
+            axes.set_title(f"{name}: {found[name]['variation']['profile']:.2f}", fontsize=8)
+            shown = range(0, len(values), -(-len(values) // 6))
+            axes.set_xticks(shown, [values[i] for i in shown], fontsize=6, rotation=45 if name == "kind" else 0)
+            axes.tick_params(axis="y", labelsize=6)
+        row[0].set_ylabel(f"{mode}\nop {band}", fontsize=8)
+    grid[0][0].legend(fontsize=6)
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def _place(value: str) -> tuple[int, str]:
+    first = value.partition(" ")[0]
+    return (int(first), value) if first.isdigit() else (0, value)
 
 
 def main() -> None:
-    """Measures, writes, prints."""
+    """Draws, compares, writes, prints."""
     parser = ArgumentParser(prog="python -m benchmarks.topology", description=__doc__)
     parser.add_argument("--reference", type=Path, required=True, help="folder of published rows")
     parser.add_argument("--out", type=Path, default=Path("docs/data"), help="folder for plot and numbers")
-    parser.add_argument("--per-cell", type=int, default=100, help="own rows of each operation count, context and mode")
+    parser.add_argument("--per-cell", type=int, default=130, help="own rows of each operation count, context and mode")
     args = parser.parse_args()
-    ours, theirs = means(sampled(args.per_cell)), means(published(args.reference))
+    theirs = grouped(published(args.reference))
+    specs = {"profile": GraphSpec(profile="published"), "plain": GraphSpec()}
+    ours = {name: grouped(sampled(args.per_cell, spec)) for name, spec in specs.items()}
+    compared = {group: compare(rows, {name: of[group] for name, of in ours.items()}) for group, rows in sorted(theirs.items())}
     args.out.mkdir(parents=True, exist_ok=True)
-    draw(ours, theirs, args.out / "topology.png")
-    result = {
-        name: {f"{mode} op{op}": row for (mode, op), row in rows.items()}
-        for name, rows in (("ours", ours), ("published", theirs))
-    }
+    draw(compared, args.out / "topology.png")
+    result = {f"{mode} op {band}": found for (mode, band), found in compared.items()}
     (args.out / "topology.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"{'mean over op 2-20':16} " + " ".join(f"{f'ours, {mode}':>20} {'published':>10}" for mode in MODES))
-    for name in next(iter(ours.values())):
-        cells = [mean(rows[mode, op][name] for op in OPS) for mode in MODES for rows in (ours, theirs)]
-        print(f"{name:17} " + " ".join(f"{cell:{20 if i % 2 == 0 else 10}.2f}" for i, cell in enumerate(cells)))
+    print(f"{'total variation from published':32}" + " ".join(f"{name[:11]:>11}" for name in SHOWN))
+    for name, (group, found) in product(specs, compared.items()):
+        cells = " ".join(f"{found[of]['variation'][name]:11.3f}" for of in SHOWN)
+        print(f"{name:8}{group[0]:15} {group[1]:8}{cells}")
 
 
 if __name__ == "__main__":

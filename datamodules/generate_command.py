@@ -13,13 +13,14 @@ from functools import partial
 from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
+from typing import get_args
 
 from rich.progress import track
 
 from datamodules.files.jsonl import to_row
 from datamodules.files.line_files import writing
 from datamodules.problems.context import PUBLISHED
-from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.graph_spec import GraphSpec, Profile
 from datamodules.problems.guesses import Guesses, Kind, guess_table
 from datamodules.problems.mixture import MODES, Cell, Component, Mixture, read_mixture
 from datamodules.problems.synthesis import SPLITS, Synthesis
@@ -46,7 +47,14 @@ def parse_args(argv: list[str]) -> Namespace:
         "--number-range", type=int, default=GraphSpec.number_range, help="given numbers are 1 ... N-1 (default: %(default)s)"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
-    parser.add_argument("--balanced", action="store_true", help="no problem from op 3 on whose answer such a guess gets right")
+    parser.add_argument(
+        "--profile", default="plain", choices=get_args(Profile), help="plain; published: distributed as published problems; "
+        "balanced: none from op 3 on whose answer such a guess gets right (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--balanced", dest="profile", action="store_const", const="balanced", help="the same as --profile balanced"
+    )
+    parser.add_argument("--defects", action="store_true", help="some reverse problems lack a definition, as published ones do")
     parser.add_argument("--report", action="store_true", help="print a table of the best guesses by mode and op")
     parser.add_argument("--out", type=Path, help="file to write; a name ending in .gz or .zst is compressed")
     args = parser.parse_args(argv)
@@ -65,7 +73,9 @@ def main(argv: list[str]) -> int:
     evenly = Component(args.ops, args.contexts.split(","), args.modes.split(","))
     mixture = Mixture(read_mixture(args.mixture) if args.mixture else [evenly])
     cells: list[Cell | None] = [None] if args.mixture else [*mixture.cells]
-    graph = GraphSpec(number_range=args.number_range, distractors=parse_range(args.distractors), balanced=args.balanced)
+    graph = GraphSpec(
+        number_range=args.number_range, distractors=parse_range(args.distractors), profile=args.profile, defects=args.defects
+    )
     synthesis = Synthesis(mixture, graph, seed=args.seed)
     for cell, index in product(mixture.cells, range(TRIED)):
         synthesis.example(args.split, index, cell)

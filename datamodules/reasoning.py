@@ -164,6 +164,12 @@ class ReasoningDataModule(LightningDataModule):
             found[cell] = sum(len(document.ids) for document in documents) / MEASURED
         return found
 
+    @cached_property
+    def tokens_per_problem(self) -> float:
+        """The mean length of the first training documents, EOS included."""
+        documents = encode([self.source.example("train", i) for i in range(MEASURED)], self.tokenizer)
+        return sum(len(document.ids) for document in documents) / MEASURED
+
     @property
     def bands(self) -> dict[str, list[int]]:
         """Name of each held-out band -> its operation counts."""

@@ -9,7 +9,7 @@ import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 from rich.progress import track
 from transformers import PreTrainedTokenizerFast
@@ -18,8 +18,9 @@ from datamodules.problems.context import PUBLISHED
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import MODES, Component, Mixture, read_mixture
 from datamodules.problems.synthesis import Synthesis
-from datamodules.rows.tokenizer import check_numbers, count_pieces, train_tokenizer
+from datamodules.rows.tokenizer import Splitting, check_numbers, count_pieces, train_released, train_tokenizer
 
+PUBLISHED_TEXT = Component("2-20", PUBLISHED, MODES)
 TEXT = Component("2-20", (*PUBLISHED, "hospital_wards", "cloud_services", "mountain_orchards"), MODES)
 WORDS = "words.json"
 
@@ -37,6 +38,10 @@ def parse_args(argv: list[str]) -> Namespace:
     parser.add_argument(
         "--numbers", type=int, default=999, help="numbers up to this, 999 at most, are one token (default: %(default)s)"
     )
+    parser.add_argument(
+        "--splitting", choices=get_args(Splitting), default="words", help="words; released: cut and trained as the "
+        "paper's tokenizer, on text distributed as published (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--examples", type=int, default=4000, help="documents to train on (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -45,7 +50,10 @@ def main(argv: list[str]) -> int:
     """Run the command."""
     args = parse_args(argv)
     words = read_words(args.words) if args.words else count_words(args)
-    tokenizer = train_tokenizer(words["pieces"], words["vocab_size"])
+    if "documents" in words:
+        tokenizer = train_released(words["pieces"], words["vocab_size"], words["documents"])
+    else:
+        tokenizer = train_tokenizer(words["pieces"], words["vocab_size"])
     check_numbers(tokenizer, words["numbers"])
     save(args.out, tokenizer, words)
     print(f"{args.out}: {len(tokenizer)} entries, trained on {sum(words['pieces'].values())} pieces of text")
@@ -62,13 +70,18 @@ def count_words(args: Namespace) -> dict[str, Any]:
         raise ValueError(f"tokenizer: --numbers {args.numbers}: numbers above 999 are split before training; give -1 to 999.")
     if args.examples < 1:
         raise ValueError(f"tokenizer: --examples {args.examples} must be at least 1.")
-    mixture = Mixture(read_mixture(args.mixture) if args.mixture else [TEXT])
-    sources = [Synthesis(mixture, GraphSpec(depth=depth)) for depth in ((2,) if args.mixture else (2, 3))]
+    released = args.splitting == "released"
+    mixture = Mixture(read_mixture(args.mixture) if args.mixture else [PUBLISHED_TEXT if released else TEXT])
+    specs = [GraphSpec(profile="published")] if released else [GraphSpec(depth=d) for d in ((2,) if args.mixture else (2, 3))]
+    sources = [Synthesis(mixture, spec) for spec in specs]
     examples = (sources[i % len(sources)].example("train", i) for i in track(range(args.examples), "tokenizer"))
-    counts = count_pieces(example.prompt + example.response for example in examples)
+    counts = count_pieces((example.prompt + example.response for example in examples), args.splitting)
     counts.update(f" {number}" for number in range(args.numbers + 1))
+    if released:  # as after a parenthesis
+        counts.update(f"{number}" for number in range(args.numbers + 1))
     ordered = dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
-    return {"vocab_size": args.vocab_size, "numbers": args.numbers, "pieces": ordered}
+    drawn = {"documents": args.examples} if released else {}
+    return {"vocab_size": args.vocab_size, "numbers": args.numbers, **drawn, "pieces": ordered}
 
 
 def read_words(path: Path) -> dict[str, Any]:
@@ -80,7 +93,7 @@ def read_words(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ValueError(f"tokenizer: --words {str(path)!r} does not exist.")
     words = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(words, dict) or words.keys() != {"vocab_size", "numbers", "pieces"}:
+    if not isinstance(words, dict) or words.keys() - {"documents"} != {"vocab_size", "numbers", "pieces"}:
         raise ValueError(f"{path}: expected an object with `vocab_size`, `numbers` and `pieces`.")
     return words
 

@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from grammar.checking.published_scorer import published_verdict
 from grammar.checking.verify import verify
 from grammar.graders import GRADERS, grade
 from grammar.problem.graph import Graph
@@ -52,7 +53,7 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
 
     Args:
         row:     `response` and/or `solution`, `problem` and `question`; `modulus` overrides the argument.
-        grader:  one of `GRADERS`.
+        grader:  one of `GRADERS`, or "released": the published scorer, beside the row's gold `solution`.
         modulus: what the row's context computes modulo.
 
     Returns:
@@ -73,7 +74,7 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
     facts = report.to_dict()
     return {
         "id": row.get("id"),
-        "accepted": grade(report, grader),
+        "accepted": grade(report, grader) if grader != "released" else _released(response, row),
         "answer_correct": report.answer_correct,
         "process_accuracy": report.process_accuracy,
         "basis": basis,
@@ -82,6 +83,14 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
         "nodes": facts["nodes"],
         "errors": facts["errors"],
     }
+
+
+def _released(response: str | None, row: Row) -> bool:
+    """Whether the published scorer accepts a response, or the row's own solution."""
+    solution = field(row, "solution", str)
+    if solution is None:
+        raise ValueError("the grader 'released' compares with a gold 'solution', found none")
+    return published_verdict(solution if response is None else response, solution).perfect
 
 
 def read_row(line: str | bytes) -> object:
@@ -162,7 +171,7 @@ def _judge_all(
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="interplay verify", description="Judge the responses in a JSONL file.")
     parser.add_argument("file", type=Path, help="rows with `response` and what to judge it against")
-    parser.add_argument("--grader", choices=GRADERS, default="executable")
+    parser.add_argument("--grader", choices=(*GRADERS, "released"), default="executable")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, help="where to write one verdict per row (JSONL)")
     parser.add_argument(

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from datamodules.problems.synthesis import Example
 from datamodules.rows.token_kinds import TOKEN_KINDS
-from grammar import GRADERS, Report, grade
+from grammar import GRADERS, Report, grade, write_solution
+from grammar.checking.published_scorer import published_verdict
 from lightning_modules.metrics import (
     GoldLoss,
     Intervals,
@@ -41,12 +42,14 @@ class Evaluation:
         sampling: temperature and lengths.
         seed: of the samples; equal weights, seeds and batches give equal samples.
         likelihood: also measure the likelihood of gold solutions.
+        released: also judge by the scorer published with arXiv:2512.07783, beside the gold solution's text (grader `released`).
     """
 
     samples: int = 8
     sampling: SamplingParams = SamplingParams()
     seed: int = 0
     likelihood: bool = True
+    released: bool = False
 
     def __post_init__(self) -> None:
         if self.samples < 1:
@@ -73,6 +76,7 @@ class Answered:
     answers: [B][G] responses.
     reports: [B][G] their verdicts.
     recalled: [B] whether the responses come from an interrupted evaluation.
+    released: [B][G] whether the published scorer accepts; [B] None if it is not asked.
     """
 
     examples: list[Example]
@@ -80,11 +84,18 @@ class Answered:
     answers: list[Sequence[Response]]
     reports: list[list[Report]]
     recalled: list[bool]
+    released: Sequence[list[bool] | None]
 
     @property
     def responses(self) -> list[list[str]]:
         """[B][G] texts."""
         return [[answer.text for answer in group] for group in self.answers]
+
+
+def released_verdicts(example: Example, responses: Sequence[str]) -> list[bool]:
+    """Whether the published scorer accepts each response, beside the problem's gold solution or else one that we write."""
+    solution = example.solution or (write_solution(example.graph) if example.graph.solvable else "")
+    return [published_verdict(response, solution).perfect for response in responses]
 
 
 class Judgements(nn.Module):
@@ -112,10 +123,11 @@ class Judgements(nn.Module):
     def update(self, done: Answered, labels: Labels) -> None:
         """Add judged problems."""
         rows = []
-        for example, index, answers, reports in zip(done.examples, done.indices, done.answers, done.reports, strict=True):
+        every = zip(done.examples, done.indices, done.answers, done.reports, done.released, strict=True)
+        for example, index, answers, reports, released in every:
             op, context = example.cell.op, labels["context"].index(example.cell.context)
             numbers = (index, op, context, labels["mode"].index(example.cell.mode))
-            rows.append(problem_row(numbers, reports, [a.tokens for a in answers], [a.finished for a in answers]))
+            rows.append(problem_row(numbers, reports, [a.tokens for a in answers], [a.finished for a in answers], released))
             self.skills.update(example.graph, op, reports)
             accepted = {grader: [report for report in reports if grade(report, grader)] for grader in GRADERS}
             self.topology.update(example.graph, op, context, accepted)

@@ -24,9 +24,9 @@ from datamodules.problems.keyed import keyed_generator
 from datamodules.problems.synthesis import ANSWER, Example
 from datamodules.rows.documents import PromptBatch, encode
 from datamodules.rows.token_kinds import response_token_kinds
-from datamodules.rows.vocabulary import Vocabulary
+from datamodules.rows.vocabulary import Vocabulary, entries_in_use
 from grammar.checking.pool import judge
-from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response
+from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response, released_verdicts
 from lightning_modules.metrics import Intervals
 from lightning_modules.models.attending import checkpoint_activations
 from lightning_modules.models.compute import ComputeMeter, ledger
@@ -124,8 +124,8 @@ class StageModule(LightningModule):
         self.language_model.to(self.trainer.strategy.root_device)
         with gathered(self.language_model), self.trainer.precision_plugin.forward_context():
             self.whole_logits = head_fault(self.language_model) is not None
-        rows, ids = self.language_model.config.vocab_size, len(self.tokenizer)
-        if ids > rows:
+        rows = self.language_model.config.vocab_size
+        if (ids := entries_in_use(self.tokenizer, rows)) > rows:
             raise ValueError(
                 f"the tokenizer has {ids} entries, the model {rows}; raise `model.init_args.architecture.vocab_size`."
             )
@@ -233,7 +233,11 @@ class StageModule(LightningModule):
         examples, answers = batch.examples[:count], answers[:count]
         with found.timed("verification"):
             reports = [judge(e.graph, [a.text for a in group]) for e, group in zip(examples, answers, strict=True)]
-        done = Answered(examples, batch.indices[:count], answers, reports, recalled[:count])
+            released = [
+                released_verdicts(e, [a.text for a in group]) if self.evaluation.released else None
+                for e, group in zip(examples, answers, strict=True)
+            ]
+        done = Answered(examples, batch.indices[:count], answers, reports, recalled[:count], released)
         with found.timed("statistics"):
             found.update(done, self.labels)
         if self.evaluation.likelihood:
@@ -291,6 +295,7 @@ class StageModule(LightningModule):
     def identity(self) -> dict[str, Any]:
         """What samples of an evaluation depend on: its settings, the problems, the weights. Every process must call it."""
         settings, data = asdict(self.evaluation), self.trainer.datamodule
+        del settings["released"]  # it judges samples that are there
         return {"evaluation": settings, "problems": data.problems_digest, "weights": weights_digest(self.language_model)}
 
     def whole_weights(self) -> dict[str, Tensor]:

@@ -13,12 +13,14 @@ import torch
 import yaml
 
 from callbacks.files import damage
+from datamodules.rows.vocabulary import entries_in_use
 from datamodules.yaml_text import read_yaml
 from lightning_modules.models.language_model import build_language_model
 from recipes.cli import ExperimentCLI, quiet
 from recipes.named_files import named_file
 from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
+from recipes.planning.seen import check_seen
 
 
 class Checker(ExperimentCLI):
@@ -28,12 +30,14 @@ class Checker(ExperimentCLI):
         """Ask what `fit` would ask."""
         self.datamodule.held_out_examples("test", 1)
         module, trainer = self.model, self.trainer
-        if trainer.max_steps == -1 and not any(getattr(callback, "max_tokens", None) for callback in trainer.callbacks):
+        if trainer.max_steps == -1 and not any(
+            getattr(callback, "max_tokens", None) or getattr(callback, "max_problems", None) for callback in trainer.callbacks
+        ):
             raise ValueError("training has no end: set `budget.max_tokens`, or `trainer.max_steps` to the number of updates.")
         if module.architecture is not None:
             with torch.device("meta"):
                 rows = build_language_model(module.architecture).config.vocab_size
-            if len(self.datamodule.tokenizer) > rows:
+            if entries_in_use(self.datamodule.tokenizer, rows) > rows:
                 raise ValueError(
                     f"the tokenizer has {len(self.datamodule.tokenizer)} entries, the model {rows}; raise "
                     "`model.init_args.architecture.vocab_size`."
@@ -64,6 +68,7 @@ def _check_recipe(path: Path, scale: str | None) -> str:
     """Check every stage of every arm, equal ones once; return what was checked."""
     recipe = load_recipe(path, scale)
     plan = make_plan(recipe, recipe.seeds[:1])
+    check_seen(plan)
     stages = plan.stages()
     with tempfile.TemporaryDirectory() as folder:
         for stage in stages.values():

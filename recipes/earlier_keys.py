@@ -28,10 +28,12 @@ ADDED = {
     ("model", "group", "temperature"): None,
     ("model", "group", "mask_truncated"): False,
     ("model", "group", "weights"): None,
+    ("model", "evaluation", "released"): False,
     ("model", "lora"): None,
     ("model", "gradient_checkpointing"): False,
     ("model", "tokens_per_pass"): None,
-    ("data", "graph", "balanced"): False,
+    ("data", "graph", "profile"): "plain",
+    ("data", "graph", "defects"): False,
     ("data", "graph", "split_by"): "problem",
     ("data", "held_out", "overlap"): "refuse",
 }
@@ -67,6 +69,10 @@ def _move(part: dict[str, Any], moves: Mapping[str, str]) -> None:
     if "class_path" in part:
         moves = getattr(locate(str(part["class_path"])), "earlier_arguments", {})
     arguments = part.get("init_args")
+    graph = arguments.get("graph") if isinstance(arguments, dict) else None
+    if isinstance(graph, dict) and "balanced" in graph and graph.pop("balanced"):
+        graph["profile"] = "balanced"
+        print("config: graph.balanced is now graph.profile: balanced; please write that.", file=sys.stderr)
     for name, place in moves.items() if isinstance(arguments, dict) else ():
         if name in arguments and is_earlier(name, arguments[name], place):
             settings, field = place.split(".")
@@ -99,6 +105,9 @@ def added_keys() -> dict[str, Any]:
 
 def as_before(config: dict[str, Any]) -> dict[str, Any]:
     """A resolved config under its earlier keys, in place: a stage keeps the digest that it had."""
+    budget = config.get("budget") or {}
+    if budget.get("max_problems", 0) is None:
+        del budget["max_problems"]
     for part, moves in MOVES.items():
         arguments = config[part]["init_args"]
         for (of, *parents, key), neutral in ADDED.items():
@@ -107,6 +116,9 @@ def as_before(config: dict[str, Any]) -> dict[str, Any]:
                 held = held.get(parent) or {}
             if key in held and held[key] == neutral:
                 del held[key]
+        if part == "data" and (arguments.get("graph") or {}).get("profile") == "balanced":
+            arguments["graph"] = {**arguments["graph"], "balanced": True}
+            del arguments["graph"]["profile"]
         for name, place in reversed(moves.items()):
             settings, field = place.split(".")
             if isinstance(arguments.get(settings), dict) and field in arguments[settings]:

@@ -45,7 +45,7 @@ def write_recipe(folder: Path, **changes: object) -> Path:
     write_configs(folder)
     slices = {ops: {"grpo": {"set": {"data.init_args.mixture": [{"ops": ops, "contexts": ["garden"]}]}}} for ops in ("3", "4")}
     recipe = {
-        "about": "A test.\n", "seeds": [0],
+        "about": "A test.\n", "seeds": [0], "unseen": ["edge"],
         "stages": {"pretrain": {"config": "pretrain.yaml"}, "grpo": {"config": ["grpo.yaml"], "init_from": "pretrain"}},
         "arms": {"data": {"base": {"skip": ["grpo"]}, **slices}},
     } | changes  # fmt: skip

@@ -40,7 +40,7 @@ def config(tmp_path):
     build_language_model(TINY).save_pretrained(tmp_path / "start")
     text["model"] = {
         "class_path": "simulated_model.SimulatedModule",
-        "init_args": {"init_from": str(tmp_path / "start"), "evaluation": {"samples": SAMPLES, "seed": 1}},
+        "init_args": {"init_from": str(tmp_path / "start"), "evaluation": {"samples": SAMPLES, "seed": 1, "released": True}},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(text))
     return tmp_path / "config.yaml"
@@ -70,7 +70,7 @@ def recompute(rows: list[dict]) -> dict:
     for row in rows:
         problems[row["index"]].append(row)
     found = {"problems": len(problems), "samples": len(rows)}
-    for grader in ("answer", "paper", "executable"):
+    for grader in ("answer", "paper", "executable", "released"):
         for k in (1, 2, 4, 6):
             values = []
             for group in problems.values():
@@ -84,19 +84,44 @@ def recompute(rows: list[dict]) -> dict:
     }
     nodes = [node["status"] for row in rows for node in row["report"]["nodes"]]
     found |= {f"node {s}": nodes.count(s) / len(nodes) for s in ("correct", "missing", "wrong_value")}
+    found |= recompute_disagreements(rows)
     return found | {
         "tokens": fmean(row["tokens"] for row in rows), "finished": fmean(row["response"].endswith("</answer>") for row in rows),
     }  # fmt: skip
 
 
+def recompute_disagreements(rows: list[dict]) -> dict:
+    """Oracle: the cause of each disagreement, one sample at a time; the causes of a pair add up to its difference."""
+    found = {f"answer, not paper: {fault}": 0.0 for fault in ("missing", "parents", "values")}
+    for row in rows:
+        statuses = [node["status"] for node in row["report"]["nodes"]]
+        cause = (
+            "missing"
+            if "missing" in statuses
+            else "parents"
+            if any("parents" in s or "both" in s for s in statuses)
+            else "values"
+        )
+        found[f"answer, not paper: {cause}"] += (row["accepted"]["answer"] and not row["accepted"]["paper"]) / len(rows)
+        if row["accepted"]["paper"] and not row["accepted"]["executable"]:
+            key = f"paper, not executable: {row['report']['errors'][0]['kind']}"
+            found[key] = found.get(key, 0.0) + 1 / len(rows)
+        for a, b in (("released", "paper"), ("paper", "released")):
+            key = f"released: {a}, not {b}"
+            found[key] = found.get(key, 0.0) + (row["accepted"][a] and not row["accepted"][b]) / len(rows)
+    return found
+
+
 def reported(grades: dict) -> dict:
     """The same numbers as evaluation.json has them."""
     found = {"problems": grades["problems"], "samples": grades["samples"]}
-    for grader in ("answer", "paper", "executable"):
+    for grader in ("answer", "paper", "executable", "released"):
         found |= {f"{grader} {key}": value["mean"] for key, value in grades[grader].items()}
     found["process_accuracy"] = grades["process_accuracy"]["mean"]
     found |= {f"error {kind}": share for kind, share in grades["errors"].items()}
     found |= {f"node {s}": grades["nodes"][s] for s in ("correct", "missing", "wrong_value")}
+    for pair, causes in grades["disagreements"].items():
+        found |= {f"{pair}: {cause}": share for cause, share in causes.items() if share or "executable" not in pair}
     return found | {"tokens": grades["response_tokens"], "finished": grades["finished"]}
 
 

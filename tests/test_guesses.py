@@ -58,7 +58,7 @@ def test_published_reverse_problems_of_few_operations_are_guessed(op, guess, lea
 @pytest.mark.parametrize("op", [3, 4, 5, 6, 8])
 @pytest.mark.parametrize(("context", "mode"), [(None, FORWARD), (None, REVERSE), ("garden", FORWARD)])
 def test_no_guess_beats_the_most_frequent_answer_by_half_on_balanced_problems(context, mode, op):
-    frequent, name, share = measured(context, mode, op, 300, balanced=True)
+    frequent, name, share = measured(context, mode, op, 300, profile="balanced")
     assert share <= 1.5 * frequent, name
 
 
@@ -71,7 +71,7 @@ def test_no_guess_beats_the_most_frequent_answer_by_half_on_many_balanced_proble
     if context == "garden" and op > 12:
         pytest.skip("the context has too few names")
     for spec in ({}, {"unknown_range": (1, 4)}, {"distractors": (2, 4), "number_range": 9}):
-        frequent, name, share = measured(context, mode, op, 600, balanced=True, **spec)
+        frequent, name, share = measured(context, mode, op, 600, profile="balanced", **spec)
         assert share <= 1.5 * frequent, (spec, name)
 
 
@@ -130,7 +130,7 @@ def test_counts_of_two_parts_add_up():
 
 
 def test_only_few_operations_change_the_spec():
-    spec = GraphSpec(balanced=True, constants=0.0, known_total=0.1)
+    spec = GraphSpec(profile="balanced", constants=0.0, known_total=0.1)
     assert spec.at(2) is spec.at(6) is spec
     assert (spec.at(3).copies, spec.at(3).constants, spec.at(3).known_total, spec.at(3).question_total) == (0, 0, 0.1, 0.2)
     plain = GraphSpec()
@@ -139,8 +139,8 @@ def test_only_few_operations_change_the_spec():
 
 def test_a_cell_without_balanced_problems_says_so(monkeypatch):
     monkeypatch.setattr(module, "REDRAWS", 5)
-    with pytest.raises(ValueError, match=r"no guess gets right \(`graph.balanced`\); raise its `op`, allow distractors"):
-        Synthesis(None, GraphSpec(balanced=True, distractors=(0, 0))).example("train", 0, Cell(3, "crazy_zootopia"))
+    with pytest.raises(ValueError, match=r"its profile keeps \(`graph.profile: balanced`\); raise its `op`, allow distractors"):
+        Synthesis(None, GraphSpec(profile="balanced", distractors=(0, 0))).example("train", 0, Cell(3, "crazy_zootopia"))
 
 
 def generated(capsys, *words):

@@ -213,12 +213,14 @@ def sample_rows(done: Any, place: int) -> list[dict[str, Any]]:
     example = done.examples[place]
     texts = {"problem": example.problem, "question": example.question, "solution": example.solution}
     modulus = {} if example.graph.modulus is None else {"modulus": example.graph.modulus}
+    judged = done.released[place]
+    released = [{}] * len(done.reports[place]) if judged is None else [{"released": accepted} for accepted in judged]
     return [
         {
             "index": done.indices[place], "sample": number, "id": example.id, "op": example.cell.op,
             "template": example.cell.context, "mode": example.cell.mode, **modulus, **(texts if number == 0 else {}),
             "response": answer.text, "tokens": answer.tokens, "finished": answer.finished,
-            "accepted": {grader: grade(report, grader) for grader in GRADERS}, "report": report.to_dict(),
+            "accepted": {grader: grade(report, grader) for grader in GRADERS} | released[number], "report": report.to_dict(),
         }
         for number, (answer, report) in enumerate(zip(done.answers[place], done.reports[place], strict=True))
     ]  # fmt: skip

@@ -56,7 +56,8 @@ def as_text(bands: Mapping[str, Any]) -> str:
                 cells += [f"{e['mean']:.3f} [{e['low']:.3f}, {e['high']:.3f}]" for e in (first, last)]
             rows.append([name, *cells])
     n = max((int(row[1].split(" x ")[1]) for row in rows), default=1)
-    head = ["band", "samples", *(f"{grader} pass@{k}" for grader in GRADERS for k in (1, n))]
+    graders = next((passes_of(grades) for grades in bands.values() if grades["problems"]), GRADERS)
+    head = ["band", "samples", *(f"{grader} pass@{k}" for grader in graders for k in (1, n))]
     return align([head, *rows], underline=False)
 
 

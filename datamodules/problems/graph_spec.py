@@ -10,6 +10,7 @@ _CHANCES = (
     "reuse", "copies", "differences", "constants", "early_leaves", "end_copies", "totals", "question_total", "known_total",
 )  # fmt: skip
 SplitBy = Literal["problem", "needed"]
+Profile = Literal["plain", "published", "balanced"]
 FEWEST_BALANCED = 3  # operations; a problem with fewer, without a modulus, repeats a number
 _FEW = 5
 
@@ -38,10 +39,15 @@ class GraphSpec:
     shuffle:      put the sentences in random order; false: each refers only to earlier ones.
     withheld:     compositions of two skills absent from training problems, e.g. "copy > sum of 2": a sum that reads a copy
                   (`grammar.problem.forms`). Problems of other splits may contain them.
-    balanced:     from 3 operations on, draw again a problem whose answer a guess gets right that only reads numbers off the text
-                  ("the largest given number", `guesses.py`); up to 5 operations there are few others unless quantities are
-                  computed, so `copies` and `end_copies` count as 0, `constants` as 1 (if not 0), `question_total` and
-                  `known_total` as at most 0.2. False, as published: at few operations such guesses are often right.
+    profile:      which draws are kept. "plain": all, as the settings here have them. "published": problems distributed as
+                  published ones are, mode by mode and band by band of operations, in numbers of distractors, steps, depth,
+                  fan-out, reuse, kinds of definitions, given numbers and answers (`published.py`); it sets `distractors`,
+                  `unknown_range`, `differences` and `totals` itself. "balanced": from 3 operations on, none whose answer a
+                  guess gets right that only reads numbers off the text ("the largest given number", `guesses.py`); up to 5
+                  operations there are few others unless quantities are computed, so `copies` and `end_copies` count as 0,
+                  `constants` as 1 (if not 0), `question_total` and `known_total` as at most 0.2.
+    defects:      state some reverse problems as the published generator does, without a definition that the answer needs: they
+                  have no answer or another one, and their gold solution says what was meant (`published.defective`).
     split_by:     "needed": in cells with enough structures, problems whose needed parts differ in names alone are in one split,
                   and held-out problems differ in their needed parts as far as possible. "problem": distractors count, as in
                   earlier runs (`splits.py`).
@@ -65,7 +71,8 @@ class GraphSpec:
     known_total: float = 0.93
     shuffle: bool = True
     withheld: tuple[str, ...] = ()
-    balanced: bool = False
+    profile: Profile = "plain"
+    defects: bool = False
     split_by: SplitBy = "needed"
 
     def __post_init__(self) -> None:
@@ -92,8 +99,8 @@ class GraphSpec:
                 raise ValueError(f"GraphSpec: {name}={getattr(self, name)} is not a probability; set it within 0 and 1.")
 
     def at(self, op: int) -> Self:
-        """The spec of problems with `op` operations: itself, except for those that `balanced` changes."""
-        if not (self.balanced and FEWEST_BALANCED <= op <= _FEW):
+        """The spec of problems with `op` operations: itself, except for those that "balanced" changes."""
+        if not (self.profile == "balanced" and FEWEST_BALANCED <= op <= _FEW):
             return self
         question, known = min(0.2, self.question_total), min(0.2, self.known_total)
         computed = {"copies": 0.0, "end_copies": 0.0, "constants": float(self.constants > 0)}
@@ -102,6 +109,12 @@ class GraphSpec:
     def _check_choices(self) -> None:
         if self.split_by not in get_args(SplitBy):
             raise ValueError(f"GraphSpec: split_by={self.split_by!r} is unknown; choose from {list(get_args(SplitBy))}.")
+        if self.profile not in get_args(Profile):
+            raise ValueError(f"GraphSpec: profile={self.profile!r} is unknown; choose from {list(get_args(Profile))}.")
+        if self.profile == "published" and (self.depth, self.number_range) != (2, 5):
+            raise ValueError(
+                "GraphSpec: profile='published' was measured at depth 2 and number_range 5; leave these as they are."
+            )
         for pair in self.withheld:
             first, _, second = pair.partition(" > ")
             if not {first, second} <= set(SKILLS):

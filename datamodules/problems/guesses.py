@@ -1,6 +1,7 @@
 """Guesses at answers that read numbers off a problem's text and reason about nothing, and how often they are right.
 
-The most frequent answer of a kind of problem is the yardstick beside them. `GraphSpec.balanced` draws again what they hit.
+The most frequent answer of a kind of problem is the yardstick beside them. The profile "balanced" of a `GraphSpec` draws again
+what they hit.
 """
 
 from collections import Counter

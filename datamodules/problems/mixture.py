@@ -20,6 +20,7 @@ from datamodules.yaml_text import read_yaml
 
 MODES = ("normalforward", "forwardreverse")  # the question asks for a computed quantity; for an unknown
 PRESETS = Path(__file__).parents[1] / "mixtures.yaml"
+MODE_SHARES = Path(__file__).parents[1] / "modes.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +132,56 @@ def components_of(mixture: str | Sequence[Component]) -> Sequence[Component]:
     return read_mixture(mixture) if isinstance(mixture, str) else mixture
 
 
+def with_modes(components: Sequence[Component], reverse: Mapping[str, float]) -> list[Component]:
+    """Components divided between the two modes.
+
+    Args:
+        components: their own modes are replaced.
+        reverse: operations -> the share of them that asks in reverse.
+
+    Raises:
+        ValueError: operations without a share.
+    """
+    found = []
+    for component in components:
+        ops = parse_ops(component.ops)
+        parts = {share: [op for op in ops if op in parse_ops(of)] for of, share in reverse.items()}
+        if len(ops) != sum(map(len, parts.values())):
+            raise ValueError(
+                f"mixture: {component.ops} has operations outside {', '.join(reverse)}, the ranges of `{MODE_SHARES.name}`."
+            )
+        for share, part in parts.items():
+            for mode, of_mode in zip(MODES, (1 - share, share), strict=True):
+                if part and of_mode:
+                    weight = component.weight * len(part) / len(ops) * of_mode
+                    found.append(Component(",".join(map(str, part)), component.contexts, (mode,), weight))
+    return found
+
+
+def mode_shares(name: str, *, rl: bool) -> dict[str, float]:
+    """Operations -> share of reverse problems, by a name in `modes.yaml`.
+
+    Raises:
+        ValueError: no such name.
+    """
+    known = read_yaml(MODE_SHARES)
+    if name not in known:
+        raise ValueError(f"modes {name!r} are unknown; choose from {', '.join(known)}.")
+    return known[name]["rl" if rl else "supervised"]
+
+
 def read_mixture(source: str | Path) -> list[Component]:
     """Read the components of a preset (in `mixtures.yaml`), or of a YAML file that lists them.
+
+    "PRESET@MODES" gives a preset's operations and contexts the modes of that name (in `modes.yaml`).
 
     Raises:
         ValueError: neither a preset nor a file, or an entry that is not a component.
     """
     presets, path = read_yaml(PRESETS), Path(source)
+    preset, _, modes = str(source).partition("@")
+    if modes and preset in presets:
+        return with_modes(read_mixture(preset), mode_shares(modes, rl=preset.startswith("rl_")))
     if str(source) in presets:
         entries = presets[str(source)]
     elif path.is_file():

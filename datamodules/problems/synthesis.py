@@ -7,11 +7,12 @@ One gold solution in a hundred is checked against its problem text; tests check 
 from dataclasses import dataclass, field
 from random import Random
 
-from datamodules.problems.context import load_context
+from datamodules.problems.context import Context, load_context
 from datamodules.problems.graph_spec import FEWEST_BALANCED, Drawn, GraphSpec
 from datamodules.problems.guesses import guessable
 from datamodules.problems.keyed import keyed_random
 from datamodules.problems.mixture import MODES, Cell, Mixture
+from datamodules.problems.published import counted_spec, defective, kept, published_spec
 from datamodules.problems.sampler import sample_graph
 from datamodules.problems.splits import SPLITS, split_hash, split_of
 from grammar import Graph, grade, parse_problem, parse_trace, render_problem, verify, write_solution
@@ -43,7 +44,7 @@ class TrainingText:
 
 
 REDRAWS = 2000  # draws before a cell is said to have no problem in a split
-UNGUESSED = 10  # draws of GraphSpec.balanced for each of REDRAWS: most problems of few operations can be guessed
+PICKY = 10  # draws for each of REDRAWS where a profile refuses most of them
 CHECK_EVERY = 100
 REVERSE = MODES[1]
 SINGLES = 52  # one-letter variables; in reverse mode without x and X
@@ -52,7 +53,7 @@ _VARIABLES = {reverse: tuple(variables(reverse=reverse)) for reverse in (False, 
 
 @dataclass(frozen=True, slots=True)
 class Example(TrainingText):
-    """A problem with its gold solution, and the graph that it states."""
+    """A problem with its gold solution, and the graph that it states (under `GraphSpec.defects`: was meant to state)."""
 
     id: str
     problem: str
@@ -89,30 +90,40 @@ class Synthesis:
         rng = keyed_random(f"{split}/{self.seed}/{index}/{cell or 'mixture'}")
         cell = cell or self.mixture.draw(rng)
         context, reverse = load_context(cell.context), cell.mode == REVERSE
-        key = split_hash(cell.op, context, self.graph, reverse=reverse)
+        key = split_hash(cell.op, context, counted_spec(self.graph, cell.op, reverse=reverse), reverse=reverse)
         withheld = set(self.graph.withheld) if split == "train" else set()
-        balanced = self.graph.balanced and cell.op >= FEWEST_BALANCED
-        spec = self.graph.at(cell.op)
-        for _ in range(REDRAWS * (UNGUESSED if balanced else 1)):
-            drawn = sample_graph(cell.op, context, spec, rng, reverse=reverse)
-            if balanced and guessable(drawn.graph):
-                continue
-            if withheld and withheld & drawn.graph.compositions():
+        picky = self.graph.profile != "plain"
+        for _ in range(REDRAWS * (PICKY if picky else 1)):
+            drawn = self._draw(cell.op, context, rng, reverse=reverse)
+            if drawn is None or (withheld and withheld & drawn.graph.compositions()):
                 continue
             if split_of(key(drawn.graph)) == split:
                 return self._write(drawn, cell, f"{split}-{self.seed}-{index}-op{cell.op}", rng, check=index % CHECK_EVERY == 0)
-        few = " that no guess gets right (`graph.balanced`)" if balanced else ""
+        few = f" that its profile keeps (`graph.profile: {self.graph.profile}`)" if picky else ""
         raise ValueError(
             f"no problem of {cell} falls into split {split!r} in {REDRAWS} draws: the cell has too few problems{few}; raise its "
             "`op`, allow distractors, or use a context with more names."
         )
 
+    def _draw(self, op: int, context: Context, rng: Random, *, reverse: bool) -> Drawn | None:
+        """A draw of the sampler; None if the profile refuses it."""
+        if self.graph.profile == "published":
+            if context.modulus is not None or not context.places:
+                raise ValueError(
+                    f"context {context.name!r}: graph.profile 'published' needs places and no modulus; set it to plain."
+                )
+            drawn = sample_graph(op, context, published_spec(self.graph, op, rng, reverse=reverse), rng, reverse=reverse)
+            return drawn if kept(drawn.graph, op, rng, reverse=reverse) else None
+        drawn = sample_graph(op, context, self.graph.at(op), rng, reverse=reverse)
+        return None if self.graph.profile == "balanced" and op >= FEWEST_BALANCED and guessable(drawn.graph) else drawn
+
     def _write(self, drawn: Drawn, cell: Cell, name: str, rng: Random, *, check: bool) -> Example:
         letters = shuffled_letters(cell.op, rng, reverse=cell.mode == REVERSE) if self.random_letters else None
-        problem, question = render_problem(drawn.graph)
+        stated = defective(drawn.graph) if self.graph.defects else drawn.graph
+        problem, question = render_problem(stated)
         solution = write_solution(drawn.graph, order=drawn.order, letters=letters)
         example = Example(name, problem, question, solution, cell, drawn.graph)
-        if check:
+        if check and stated is drawn.graph:
             check_gold(example)
         return example
 

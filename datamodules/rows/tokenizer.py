@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
+
+from datamodules.rows.overflowing_bpe import LINES, learn_merges
 
 # Ids 0-9, as published.
 SPECIAL_TOKENS = (
@@ -15,6 +17,13 @@ SPECIAL_TOKENS = (
 )  # fmt: skip
 # A word with its space, up to three digits with theirs, or a run of signs.
 PIECES = r" ?\p{L}+| ?\d{1,3}| ?[^\s\p{L}\d]+|\s"
+# As the tokenizer of arXiv:2512.07783 cuts: its pattern has two backslashes for one, so that the class at its end does not mean
+# "no blank, letter or digit" but "none of \ s p { } L N"; text is cut at these letters, then as GPT-2 cuts words and numbers.
+RELEASED = (
+    r"-|[(){}]| ?[^\\sp{L}N]+",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+)
+Splitting = Literal["words", "released"]
 TAGS = SPECIAL_TOKENS[4:]
 CHUNK = 1000  # repetitions of a piece given to training at a time
 SHIPPED = Path(__file__).parents[1] / "tokenizers"
@@ -25,9 +34,15 @@ SAMPLE = (
 )
 
 
-def count_pieces(texts: Iterable[str]) -> Counter[str]:
+def splitter(splitting: Splitting) -> pre_tokenizers.PreTokenizer:
+    """What cuts text into pieces: at "words" and numbers, or as the "released" tokenizer of the paper does."""
+    patterns = (PIECES,) if splitting == "words" else RELEASED
+    return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), behavior="isolated") for pattern in patterns])
+
+
+def count_pieces(texts: Iterable[str], splitting: Splitting = "words") -> Counter[str]:
     """Count the pieces of texts without tags: all that training depends on."""
-    split, counts = pre_tokenizers.Split(Regex(PIECES), behavior="isolated"), Counter()
+    split, counts = splitter(splitting), Counter()
     for text in texts:
         for tag in TAGS:
             text = text.replace(tag, "")
@@ -49,7 +64,6 @@ def train_tokenizer(counts: Mapping[str, int], vocab_size: int) -> PreTrainedTok
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    tokenizer.decoder = decoders.ByteLevel()
     special = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
@@ -57,6 +71,37 @@ def train_tokenizer(counts: Mapping[str, int], vocab_size: int) -> PreTrainedTok
     # a line break is a separate piece, so the pieces stay apart
     lines = (f"{piece}\n" * min(CHUNK, n - at) for piece, n in counts.items() for at in range(0, n, CHUNK))
     tokenizer.train_from_iterator(lines, trainer=trainer)
+    return _as_folder(tokenizer)
+
+
+def train_released(counts: Mapping[str, int], vocab_size: int, documents: int) -> PreTrainedTokenizerFast:
+    """Train a tokenizer that cuts as the paper's does, its counts overflowing as those did (`overflowing_bpe.py`).
+
+    Args:
+        counts: of each piece in the text (`count_pieces`, "released").
+        vocab_size: entries, special tokens and the 256 bytes included.
+        documents: that were counted.
+    """
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    spelled: Counter[str] = Counter()
+    for piece, count in counts.items():
+        spelled["".join(part for part, _ in letters.pre_tokenize_str(piece))] += count
+    entries = [*SPECIAL_TOKENS, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    merges = learn_merges(spelled, 4 * vocab_size, LINES / documents)
+    kept, known = [], dict.fromkeys(entries)
+    for pair in merges:
+        if len(known) == vocab_size:
+            break
+        kept.append(pair)
+        known["".join(pair)] = None
+    tokenizer = Tokenizer(models.BPE({entry: i for i, entry in enumerate(known)}, kept, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([splitter("released"), letters])
+    return _as_folder(tokenizer)
+
+
+def _as_folder(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", bos_token="[BOS]", eos_token="[EOS]",
         clean_up_tokenization_spaces=False,

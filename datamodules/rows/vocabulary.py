@@ -4,9 +4,30 @@ from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Any, Self
 
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from transformers import PreTrainedTokenizerBase
 
 from datamodules.rows.tokenizer import SAMPLE, TAGS
+
+
+def entries_in_use(tokenizer: PreTrainedTokenizerBase, rows: int) -> int:
+    """The number of a tokenizer's entries that need a row of an embedding.
+
+    Special tokens behind the last row that are no tag, end or padding are fillers that no text holds: the tokenizer of
+    arXiv:2512.07783 has one, id 2200 `<special_token_4>`, for a model of 2,200 rows. They are named in a warning.
+
+    Args:
+        tokenizer: of the data.
+        rows: of the embedding.
+    """
+    beyond = {number: token for token, number in tokenizer.get_vocab().items() if number >= rows}
+    needed = {*TAGS, tokenizer.eos_token, tokenizer.pad_token, tokenizer.bos_token}
+    idle = [token for token in beyond.values() if token in tokenizer.all_special_tokens and token not in needed]
+    if not beyond or len(idle) < len(beyond):
+        return len(tokenizer)
+    named = ", ".join(f"{token} ({number})" for number, token in sorted(beyond.items()))
+    rank_zero_warn(f"the tokenizer's {named} has no row in an embedding of {rows}; no text holds it, so none is needed.")
+    return rows
 
 
 @dataclass(frozen=True)

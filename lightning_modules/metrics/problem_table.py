@@ -13,21 +13,22 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from grammar import GRADERS, Report, grade
 from grammar.checking.report import Status
-from grammar.reading.trace import ErrorKind
+from lightning_modules.metrics.disagreements import COUNTED, ERROR_KINDS, count_disagreements
 
-ERROR_KINDS: tuple[str, ...] = get_args(ErrorKind)
 NODE_STATUSES: tuple[str, ...] = get_args(Status)
 COLUMNS = (
     "index", "op", "context", "mode", "samples", *GRADERS, "process_accuracy", "tokens", "finished",
     *(f"error/{kind}" for kind in ERROR_KINDS), *(f"node/{status}" for status in NODE_STATUSES),
+    *COUNTED,
 )  # fmt: skip
 MOST_OPS = 512  # bound on the operations of a problem in sums by operations
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 
 
 def problem_row(
-    labels: tuple[int, int, int, int], reports: Sequence[Report], tokens: Sequence[int], finished: Sequence[bool]
-) -> list[float]:
+    labels: tuple[int, int, int, int], reports: Sequence[Report], tokens: Sequence[int], finished: Sequence[bool],
+    released: Sequence[bool] | None = None,
+) -> list[float]:  # fmt: skip
     """Count the verdicts on the samples of one problem.
 
     Args:
@@ -35,6 +36,7 @@ def problem_row(
         reports: of each of n samples.
         tokens: length of each response.
         finished: whether each response ended with the end token.
+        released: whether the published scorer accepts each; None: not asked.
 
     Returns:
         A value for each of `COLUMNS`: sums over samples; `error/KIND` counts samples with an error of that kind.
@@ -45,7 +47,7 @@ def problem_row(
         *labels, len(reports), *(sum(grade(report, grader) for report in reports) for grader in GRADERS),
         sum(report.process_accuracy for report in reports), sum(tokens), sum(finished),
         *(sum(kind in found for found in errors) for kind in ERROR_KINDS),
-        *(statuses.count(status) for status in NODE_STATUSES),
+        *(statuses.count(status) for status in NODE_STATUSES), *count_disagreements(reports, released),
     ]  # fmt: skip
 
 

@@ -88,13 +88,18 @@ def similarity(a_MF: Tensor, b_NF: Tensor) -> float:
 
 
 def summarise_topology(rows_MF: Tensor, contexts: Sequence[str]) -> dict[str, Any]:
-    """Source -> "B to A" -> op -> similarity, number of B's graphs; for all pairs of contexts."""
+    """Source -> "B to A" -> op -> similarity, number of B's graphs; for all pairs of contexts.
+
+    "GRADER to gold" compares what a grader accepts in B with the gold graphs of A, as the paper's Figure 5 does.
+    """
     source_M, op_M, context_M = rows_MF[:, 0], rows_MF[:, 1], rows_MF[:, 2]
     result: dict[str, Any] = {}
-    for s, source in enumerate(SOURCES):
+    every = [(source, s, s) for s, source in enumerate(SOURCES)]
+    every += [(f"{source} to gold", 0, s) for s, source in enumerate(SOURCES) if s]
+    for source, s_a, s_b in every:
         for (a, reference), (b, other) in permutations(enumerate(contexts), 2):
             for op in op_M.unique().tolist():
-                of = [rows_MF[(source_M == s) & (op_M == op) & (context_M == c), 3:] for c in (a, b)]
+                of = [rows_MF[(source_M == s) & (op_M == op) & (context_M == c), 3:] for s, c in ((s_a, a), (s_b, b))]
                 if len(of[0]) and len(of[1]):
                     value = {"similarity": similarity(*of), "graphs": len(of[1])}
                     result.setdefault(source, {}).setdefault(f"{other} to {reference}", {})[str(int(op))] = value

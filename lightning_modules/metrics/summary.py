@@ -9,6 +9,7 @@ from torch import Tensor
 
 from grammar import GRADERS
 from lightning_modules.metrics.bootstrap import estimate_means
+from lightning_modules.metrics.disagreements import FAULTS, RELEASED
 from lightning_modules.metrics.pass_at_k import pass_at_k, powers_of_two
 from lightning_modules.metrics.problem_table import ERROR_KINDS, NODE_STATUSES, PLACE
 
@@ -79,14 +80,16 @@ def summarise(table_MC: Tensor, strata: Sequence[tuple[float, Tensor]], interval
     Returns:
         `problems`, `samples`; per grader pass@1, @2, @4 ... @n with mean, standard_error, low, high and the number of problems
         that have k samples; `process_accuracy` likewise; `errors` (share of samples with an error of a kind), `nodes` (share of
-        gold quantities of a status), `response_tokens` (mean), `finished` (share of responses that end with the end token).
+        gold quantities of a status), `faults` and `disagreements` (shares of samples; `disagreements.py`), `response_tokens`
+        (mean), `finished` (share of responses that end with the end token). The grader `released` is there if it was asked.
     """
     parts = [(weight, table_MC[rows]) for weight, rows in strata]
     everything = torch.cat([part for _, part in parts])
     samples = everything[:, PLACE["samples"]]
     if not len(samples):
         return {"problems": 0, "samples": 0}
-    columns = [(grader, k) for grader in GRADERS for k in powers_of_two(int(samples.max()))]
+    released = (RELEASED,) if not everything[:, PLACE[RELEASED]].isnan().any() else ()
+    columns = [(grader, k) for grader in (*GRADERS, *released) for k in powers_of_two(int(samples.max()))]
     values = [(weight, _values(part, columns)) for weight, part in parts]
     estimates = estimate_means(values, level=intervals.level, resamples=intervals.resamples)
     result: dict[str, Any] = {"problems": len(everything), "samples": int(samples.sum())}
@@ -103,6 +106,14 @@ def summarise(table_MC: Tensor, strata: Sequence[tuple[float, Tensor]], interval
     nodes = everything[:, [PLACE[f"node/{status}"] for status in NODE_STATUSES]].sum(dim=1)
     result["errors"] = {kind: share(f"error/{kind}", samples) for kind in ERROR_KINDS}
     result["nodes"] = {status: share(f"node/{status}", nodes) for status in NODE_STATUSES}
+    result["faults"] = {fault: share(f"fault/{fault}", samples) for fault in FAULTS}
+    result["disagreements"] = {
+        "answer, not paper": {fault: share(f"answered/{fault}", samples) for fault in FAULTS},
+        "paper, not executable": {kind: share(f"unsound/{kind}", samples) for kind in ERROR_KINDS},
+    }
+    for grader in released:
+        found = {"released, not paper": share(f"{grader}/only", samples), "paper, not released": share(f"{grader}/not", samples)}
+        result["disagreements"][grader] = found
     return result | {"response_tokens": share("tokens", samples), "finished": share("finished", samples)}
 
 

@@ -19,7 +19,7 @@ from lightning.fabric.utilities.load import _load_distributed_checkpoint
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from datamodules.rows.vocabulary import Vocabulary
+from datamodules.rows.vocabulary import Vocabulary, entries_in_use
 from lightning_modules.models.folder import read_folder
 from lightning_modules.models.lora import LoRA, add_adapters, merged
 
@@ -122,7 +122,8 @@ def load_language_model(init_from: str, tokenizer: PreTrainedTokenizerBase | Non
     model, vocabulary = open_weights(Path(init_from))
     if tokenizer is not None and vocabulary is not None:
         vocabulary.check(tokenizer, f"init_from {init_from!r}")
-        if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        rows = model.get_input_embeddings().num_embeddings
+        if entries_in_use(tokenizer, rows) > rows:
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 model.resize_token_embeddings(len(tokenizer))

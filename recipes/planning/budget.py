@@ -42,6 +42,7 @@ class Budget:
     mid, rl:  names of the two stages.
     devices:  of a node, for each of the two stages; None: as their configs say.
     length:   L, nominal tokens of prompt and completion together.
+    mid_multiple: mid-training takes the nearest multiple of these updates, at which checkpoints of a longer run are kept.
     """
 
     tokens: float
@@ -50,6 +51,7 @@ class Budget:
     rl: str = "grpo"
     devices: int | None = None
     length: int = 2048
+    mid_multiple: int = 1
 
     def sizes(self, mid: Mapping[str, Any], rl: Mapping[str, Any]) -> StepSizes:
         """The size of a step, from the resolved configs of the two stages.

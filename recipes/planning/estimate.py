@@ -146,7 +146,11 @@ def _evaluation(config: Config, model: PretrainedConfig | None) -> float | None:
 
 def _steps(config: Config, per_update: int | None) -> int:
     """Updates of a run, as `TokenBudget` and the Trainer would take them."""
-    limit, tokens = config["trainer"].get("max_steps"), (config.get("budget") or {}).get("max_tokens")
+    budget = config.get("budget") or {}
+    limit, tokens = config["trainer"].get("max_steps"), budget.get("max_tokens")
+    if budget.get("max_problems") is not None:
+        lengths = _lengths(config)
+        tokens = budget["max_problems"] * (lengths.prompt + lengths.response)
     limits = [] if limit in (None, -1) else [limit]
     if tokens is not None and per_update is not None:
         limits.append(max(1, int(tokens // per_update)))

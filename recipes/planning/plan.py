@@ -173,7 +173,8 @@ class _ArmBuilder:
                 configs[name] = _changed(configs[name], "trainer", devices=budget.devices)
         sizes = budget.sizes(configs[budget.mid], configs[budget.rl])
         steps = split_budget(budget.tokens, budget.rl_share, sizes)
-        left = {budget.mid: steps.mid, budget.rl: steps.rl * sizes.updates_per_step}
+        mid = round(steps.mid / budget.mid_multiple) * budget.mid_multiple
+        left = {budget.mid: mid, budget.rl: steps.rl * sizes.updates_per_step}
         for name, count in left.items():
             configs[name] = _changed(_changed(configs[name], "trainer", max_steps=count), "budget", max_tokens=None)
         return without(stages, frozenset(name for name, count in left.items() if not count))

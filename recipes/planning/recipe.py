@@ -13,7 +13,7 @@ from datamodules.yaml_text import read_yaml
 from recipes.named_files import named_file
 from recipes.planning.scale import Scale, config_files, load_scale
 
-KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures"}
+KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures", "unseen"}
 STAGE_KEYS = {"config", "kind", "init_from", "use", "set"}
 CHANGE_KEYS = {"use", "set"}
 # key -> its type, an example
@@ -21,7 +21,7 @@ SHAPES: dict[str, tuple[type, str]] = {
     "stages": (Mapping, "{pretrain: {kind: pretrain}}"), "arms": (Mapping, "{data: {base: {skip: [grpo]}, edge: {}}}"),
     "seeds": (list, "[0, 1, 2]"), "figures": (list, "[3, 10]"), "skip": (list, "[grpo]"),
     "set": (Mapping, "{trainer.max_steps: 100}"), "budget": (Mapping, "{tokens: 1.0e+9, rl_share: 0.2}"),
-    "scale": (str, "tiny"), "about": (str, "What it asks."),
+    "unseen": (list, "[hard]"), "scale": (str, "tiny"), "about": (str, "What it asks."),
 }  # fmt: skip
 NAME = re.compile(r"\w[\w.-]*")
 NEVER_EMPTY = {"stages", "arms", "seeds"}
@@ -70,6 +70,7 @@ class Recipe:
     scale:   the meaning of its terms; None if its stages name their configs.
     figures: of the paper, by number, that show its result best; the report draws them first.
     plain:   without arms: a stage keeps its files in a folder of its name.
+    unseen:  bands, contexts and modes of evaluation that no stage is meant to see, besides the scale's.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Recipe:
     scale: Scale | None = None
     figures: tuple[int, ...] = ()
     plain: bool = True
+    unseen: tuple[str, ...] = ()
 
 
 def load_recipe(path: Path, scale: str | None = None) -> Recipe:
@@ -111,7 +113,7 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
     return Recipe(
         name=path.stem, stages=tuple(stages.values()), about=raw.get("about", ""), axes=axes,
         seeds=tuple(raw.get("seeds", (0,))), budget=raw.get("budget"), scale=found, figures=tuple(raw.get("figures", ())),
-        plain="arms" not in raw,
+        plain="arms" not in raw, unseen=tuple(raw.get("unseen", ())),
     )  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from datamodules.yaml_text import read_yaml
 
-KEYS = {"about", "kinds", "settings", "axes"}
+KEYS = {"about", "kinds", "settings", "axes", "graders", "like", "modes", "set", "unseen"}
+MIXTURES = ("data.init_args.mixture", "data.init_args.replay")
 SCALES = Path(__file__).parents[2] / "configs/scale"
 
 
@@ -20,6 +21,11 @@ class Scale:
     kinds:    kind of stage -> its configs, and settings above them.
     settings: name -> dotted key -> value.
     axes:     name -> values of an axis, as in a recipe.
+    graders:  that reports draw figures by; none: the report's own default.
+    unseen:   bands, contexts and modes of evaluation that no stage is meant to see.
+
+    In a file, `like: NAME` takes all that it does not state from another scale, `set` is above all kinds of stages, and `modes`
+    names the shares of reverse problems of every preset of a mixture (`datamodules/modes.yaml`).
     """
 
     name: str
@@ -27,6 +33,8 @@ class Scale:
     kinds: Mapping[str, tuple[tuple[Path, ...], Mapping[str, Any]]]
     settings: Mapping[str, Mapping[str, Any]]
     axes: Mapping[str, Mapping[str, Any]]
+    graders: tuple[str, ...] = ()
+    unseen: tuple[str, ...] = ()
 
     def kind(self, name: str) -> tuple[tuple[Path, ...], Mapping[str, Any]]:
         """Configs and settings of a kind of stage."""
@@ -63,16 +71,47 @@ def load_scale(name: str, near: Path) -> Scale:
         there = f"there are {', '.join(sorted(found))}" if found else "give a name of configs/scale/"
         raise ValueError(f"scale {name!r} does not exist (looked for {', '.join(map(str, places))}); {there}.")
     raw = read_yaml(path)
-    if not isinstance(raw, Mapping) or not {"kinds"} <= raw.keys() <= KEYS:
-        raise ValueError(f"{path}: a scale has the key `kinds` and, optionally, {', '.join(sorted(KEYS - {'kinds'}))}.")
-    kinds = {name: _kind(path, name, entry) for name, entry in raw["kinds"].items()}
-    return Scale(path.stem, raw.get("about", ""), kinds, raw.get("settings", {}), raw.get("axes", {}))
+    if not isinstance(raw, Mapping) or not raw.keys() <= KEYS or not raw.keys() & {"kinds", "like"}:
+        raise ValueError(
+            f"{path}: a scale has the key `kinds` or `like`, and optionally {', '.join(sorted(KEYS - {'kinds', 'like'}))}."
+        )
+    base = load_scale(raw["like"], near) if "like" in raw else None
+    return _scale(path, raw, base)
 
 
-def _kind(path: Path, name: str, entry: Any) -> tuple[tuple[Path, ...], Mapping[str, Any]]:
-    if not isinstance(entry, Mapping) or not {"config"} <= entry.keys() <= {"config", "set"}:
+def _scale(path: Path, raw: Mapping[str, Any], base: Scale | None) -> Scale:
+    """A scale as its file has it, above the one that it is `like`."""
+    kinds = dict(base.kinds) if base else {}
+    for name, entry in raw.get("kinds", {}).items():
+        kinds[name] = _kind(path, name, entry, kinds.get(name))
+    every = raw.get("set", {})
+    kinds = {name: (configs, {**settings, **every}) for name, (configs, settings) in kinds.items()}
+    settings = {**(base.settings if base else {}), **raw.get("settings", {})}
+    if modes := raw.get("modes"):
+        kinds = {name: (configs, _in_modes(held, modes)) for name, (configs, held) in kinds.items()}
+        settings = {name: _in_modes(held, modes) for name, held in settings.items()}
+    return Scale(
+        path.stem, raw.get("about", "") or (base.about if base else ""), kinds, settings,
+        {**(base.axes if base else {}), **raw.get("axes", {})},
+        tuple(raw.get("graders", base.graders if base else ())), tuple(raw.get("unseen", base.unseen if base else ())),
+    )  # fmt: skip
+
+
+def _in_modes(settings: Mapping[str, Any], modes: str) -> dict[str, Any]:
+    """Settings with the modes of that name for every mixture that is a preset (`datamodules/modes.yaml`)."""
+    chosen = {key: settings[key] for key in MIXTURES if isinstance(settings.get(key), str)}
+    return {**settings, **{key: f"{preset.partition('@')[0]}@{modes}" for key, preset in chosen.items()}}
+
+
+def _kind(
+    path: Path, name: str, entry: Any, base: tuple[tuple[Path, ...], Mapping[str, Any]] | None = None
+) -> tuple[tuple[Path, ...], Mapping[str, Any]]:
+    if not isinstance(entry, Mapping) or not entry.keys() <= {"config", "set"} or not (base or "config" in entry):
         raise ValueError(f"{path}: kind {name!r} has the keys `config` (a list of files) and, optionally, `set`; got {entry!r}.")
-    return config_files(path, f"kind {name!r}", entry["config"]), entry.get("set", {})
+    configs, settings = base or ((), {})
+    if "config" in entry:
+        configs = config_files(path, f"kind {name!r}", entry["config"])
+    return configs, {**settings, **entry.get("set", {})}
 
 
 def config_files(path: Path, where: str, names: Sequence[str]) -> tuple[Path, ...]:

@@ -9,8 +9,7 @@ from recipes.report.sourced_numbers import Number, Term, pointer
 from recipes.report.studies import Group, Run, StageFiles
 from recipes.report.study_values import GRADER, Values
 
-RIGHT = "every step right"
-SHADES = "Problems solved with every step right. Shades, whiskers: 95% intervals (over seeds; with one seed over problems)."
+SHADES = "Shares of problems solved, as the axis says. Shades, whiskers: 95% intervals (over seeds; with one seed over problems)."
 MOST_STEPS = 50  # points of a training curve
 Points = Iterable[tuple[float | str, Number | None]]
 
@@ -63,7 +62,7 @@ def _over_k(values: Values, dimension: str) -> list[Panel | None]:
     def points(group: Group, name: str) -> Points:
         return ((k, values.grade(group, dimension, name, f"pass@{k}")) for k in values.ks())
 
-    return curves_of_arms(values, product(values.names(dimension)), "{}", "k", f"pass@k, {RIGHT}", points, log_x=True)
+    return curves_of_arms(values, product(values.names(dimension)), "{}", "k", f"pass@k, {values.accepted}", points, log_x=True)
 
 
 def pass_at_k(values: Values) -> Chart | None:
@@ -84,7 +83,7 @@ def by_op(values: Values) -> Chart | None:
     def points(group: Group, k: int) -> Points:
         return ((int(op), values.grade(group, "op", op, f"pass@{k}")) for op in ops)
 
-    panels = curves_of_arms(values, product(values.ends()), "pass@{}", "operations", RIGHT, points)
+    panels = curves_of_arms(values, product(values.ends()), "pass@{}", "operations", values.accepted, points)
     return chart("by_operations", "Pass@1 and pass@n by operations", SHADES, panels, needed=len(ops) > 1)
 
 
@@ -96,21 +95,23 @@ def by_op_and_context(values: Values) -> Chart | None:
         return ((int(op), values.grade(group, "cell", f"{op}/{context}/{mode}", f"pass@{k}")) for op in ops)
 
     keys = product(contexts, values.names("mode"))
-    panels = curves_of_arms(values, keys, "{}, {}", "operations", f"pass@{k}, {RIGHT}", points)
+    panels = curves_of_arms(values, keys, "{}, {}", "operations", f"pass@{k}, {values.accepted}", points)
     title = f"Pass@{k} by operations and context"
     return chart("by_operations_and_context", title, SHADES, panels, needed=len(contexts) > 1)
 
 
 def topology(values: Values) -> Chart | None:
-    """How alike accepted solutions of one context are to those of another."""
-    found = ((values.evaluation(group).get("topology") or {}).get(GRADER, {}) for group in values.study.groups)
-    pairs = dict.fromkeys(pair for of in found for pair in of)
+    """How alike accepted solutions of one context are to gold ones of another (in earlier files, to accepted ones)."""
+    every = [values.evaluation(group).get("topology") or {} for group in values.study.groups]
+    source = next((name for name in (f"{GRADER} to gold", GRADER) if any(name in of for of in every)), GRADER)
+    pairs = dict.fromkeys(pair for of in every for pair in of.get(source, {}))
 
     def points(group: Group, pair: str) -> Points:
-        return ((int(op), values.found(group, "topology", GRADER, pair, op, "similarity")) for op in values.names("op"))
+        return ((int(op), values.found(group, "topology", source, pair, op, "similarity")) for op in values.names("op"))
 
     panels = curves_of_arms(values, product(pairs), "{}", "operations", "similarity of structures", points)
-    note = "For right solutions of the first context, the cosine with the most alike one of the second; see docs/evaluation.md."
+    of = "gold" if source != GRADER else "right"
+    note = f"For right solutions of the first context, the cosine with the most alike {of} one of the second; docs/evaluation.md."
     return chart("topology", "Similarity of the structure of right solutions", note, panels)
 
 
@@ -121,7 +122,7 @@ def _bars(values: Values, y: str, number: Callable[[Group, str, int], Number | N
 
 def bars(values: Values) -> Chart | None:
     """Pass@1 and pass@n by band, arm beside arm."""
-    panels = _bars(values, RIGHT, lambda group, band, k: values.grade(group, "band", band, f"pass@{k}"))
+    panels = _bars(values, values.accepted, lambda group, band, k: values.grade(group, "band", band, f"pass@{k}"))
     return chart("bars", "Pass@1 and pass@n, arm beside arm", SHADES, panels, needed=len(values.study.groups) > 1)
 
 
@@ -130,7 +131,7 @@ def differences(values: Values) -> Chart | None:
     first = values.study.groups[0]
 
     def number(group: Group, band: str, k: int) -> Number | None:
-        key = pointer("grades", "band", band, GRADER, f"pass@{k}", "mean")
+        key = pointer("grades", "band", band, values.grader, f"pass@{k}", "mean")
         return None if group is first else values.difference(group, first, key)
 
     panels = _bars(values, f"difference from {first.label}", number, share=False)
@@ -144,7 +145,7 @@ def gains(values: Values) -> Chart | None:
     """The gain of the last stage in pass@1 and pass@n."""
 
     def number(group: Group, band: str, k: int) -> Number | None:
-        return values.gain(group, "grades", "band", band, GRADER, f"pass@{k}", "mean")
+        return values.gain(group, "grades", "band", band, values.grader, f"pass@{k}", "mean")
 
     panels = _bars(values, "gain over the stage before", number, share=False)
     return chart("gains", "Gain of the last stage over the one before it", SHADES, panels)
@@ -163,6 +164,22 @@ def statuses(values: Values) -> Chart | None:
     panels = bars_of_arms(values, product(values.bands()), "{}", "share of needed steps", list(kinds), number, "stack")
     note = "Wrong parents: a dependency mismatch. Shares of all gold quantities, over all samples."
     return chart("steps", "The steps that a solution needs", note, panels)
+
+
+def faults(values: Values) -> Chart | None:
+    """Of the samples, the shares that are right and that have a fault, each sample under its first."""
+    kinds = {"missing quantities": "missing", "dependency mismatch": "parents", "wrong values": "values"}
+
+    def number(group: Group, label: str, band: str) -> Number | None:
+        if label in kinds:
+            return values.found(group, "grades", "band", band, "faults", kinds[label])
+        return values.found(group, "grades", "band", band, "paper", "pass@1", "mean")
+
+    labels = ["right", *kinds]
+    panels = bars_of_arms(values, product(values.bands()), "{}", "share of samples", labels, number, "stack")
+    known = any("faults" in values.evaluation(group)["grades"]["all"]["all"] for group in values.study.groups)
+    note = "By the paper's grader; what lacks to 1 has every gold quantity right and another answer."
+    return chart("faults", "What is wrong with solutions", note, panels, needed=known)
 
 
 def likelihood(values: Values) -> Chart | None:
@@ -184,7 +201,7 @@ def numeric(text: str) -> float | None:
 
 
 def _by_band_and_k(values: Values, x: str, points: Callable[[Group, str, int], Points]) -> list[Panel | None]:
-    return curves_of_arms(values, product(values.bands(), values.ends()), "{}, pass@{}", x, RIGHT, points)
+    return curves_of_arms(values, product(values.bands(), values.ends()), "{}, pass@{}", x, values.accepted, points)
 
 
 def against_axis(values: Values) -> Chart | None:
@@ -197,7 +214,7 @@ def against_axis(values: Values) -> Chart | None:
             placed.setdefault(others or axis, []).append((x, group))
     panels = [
         panel(
-            f"{band}, pass@{k}", axis, RIGHT,
+            f"{band}, pass@{k}", axis, values.accepted,
             [line(label, ((x, values.grade(g, "band", band, f"pass@{k}")) for x, g in sorted(points, key=lambda p: p[0])))
              for label, points in placed.items()],
         )
@@ -241,7 +258,8 @@ def rewards(values: Values) -> Chart | None:
         return curves_of_arms(values, columns, "{}", "update", "mean over rollouts", points, share=share)
 
     shares = (("rollouts right in every step", f"train/{GRADER}"), ("right answers", "train/answer"))
-    found = [*panels(("reward", "train/reward"), share=False), *panels(*shares, share=True)]
+    plain = (("reward", "train/reward"), ("tokens of a response", "train/response_tokens"))
+    found = [*panels(*plain, share=False), *panels(*shares, share=True)]
     note = "The mean of each rollout, over seeds; prompts are those of training."
     return chart("rewards", "Rollouts in training", note, found)
 
@@ -253,7 +271,7 @@ def validation(values: Values) -> Chart | None:
     over = spent if policies and all(values.steps(stage, spent) for stage in policies) else None
 
     def points(group: Group, band: str, k: int) -> Points:
-        found = list(_curve(values, group, f"val/{GRADER}/pass@{k}/{band}", values.policy, over))
+        found = list(_curve(values, group, f"val/{values.grader}/pass@{k}/{band}", values.policy, over))
         return found if len(found) > 1 else []
 
     panels = _by_band_and_k(values, "FLOPs" if over else "update", points)
@@ -296,18 +314,18 @@ def curves(values: Values) -> Chart | None:
 
 
 def ladder(values: Values) -> Chart | None:
-    """Validation during pre-training, operation by operation."""
+    """Validation during pre-training, by bands and operation by operation."""
     groups = {group.runs[0].stages[0].folder: group for group in reversed(values.study.groups)}
     group = list(groups.values())[-1]
     columns = values.files.rows(group.runs[0].stages[0].path("metrics.csv"))[:1]
-    found = [name for name in (columns[0] if columns else {}) if name.startswith(f"val/{GRADER}/pass@") and "/op" in name]
+    found = [name for name in (columns[0] if columns else {}) if name.startswith(f"val/{values.grader}/pass@")]
     panels = []
-    for k in dict.fromkeys(name.split("/")[2] for name in found):
-        names = [name for name in found if name.split("/")[2] == k]
+    for k, one in product(dict.fromkeys(name.split("/")[2] for name in found), (False, True)):
+        names = [name for name in found if name.split("/")[2] == k and ("/op" in name) == one]
         lines = [line(name.rpartition("/")[2], _curve(values, group, name, lambda run: run.stages[0])) for name in names]
-        panels.append(panel(k, "update", RIGHT, [of for of in lines if of and len(of.points) > 1]))
-    note = f"Validation in training, by operations; the pre-training of arm {group.label}."
-    return chart("ladder", "Pre-training, operation by operation", note, panels)
+        panels.append(panel(k, "update", values.accepted, [of for of in lines if of and len(of.points) > 1]))
+    note = f"Validation in training, by bands and by operations; the pre-training of arm {group.label}."
+    return chart("ladder", "Pre-training, band by band and operation by operation", note, panels)
 
 
 def compositions(values: Values) -> Chart | None:
@@ -343,6 +361,19 @@ def _pairs(values: Values, most: int = 4) -> list[str]:
 # a report shows them, unless a recipe names figures
 MAKERS: dict[Callable[[Values], Chart | None], tuple[int, ...]] = {
     differences: (), pass_at_k: (3,), pass_at_k_by_context: (12, 13), by_op: (6,), by_op_and_context: (4,), topology: (5,),
-    bars: (7,), statuses: (8,), ladder: (9,), likelihood: (10,), rewards: (11, 14, 16, 17), validation: (), gains: (15,),
-    against_axis: (18,), compute: (18,), compositions: (), across_stages: (),
+    bars: (7,), faults: (8,), statuses: (), ladder: (9,), likelihood: (10,), rewards: (11, 14, 16, 17), validation: (),
+    gains: (15,), against_axis: (18,), compute: (18,), compositions: (), across_stages: (),
 }  # fmt: skip
+GRADED = {
+    differences,
+    pass_at_k,
+    pass_at_k_by_context,
+    by_op,
+    by_op_and_context,
+    bars,
+    ladder,
+    validation,
+    gains,
+    against_axis,
+    compute,
+}

@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 
 from recipes.report.chart import Chart, draw_png
-from recipes.report.figures import MAKERS, curves
+from recipes.report.figures import GRADED, MAKERS, curves
 from recipes.report.page import Section, write_page
 from recipes.report.samples import sample_browser
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import Group, Run, StageFiles, Study, find_studies
-from recipes.report.study_values import Values
+from recipes.report.study_values import ACCEPTED, GRADER, Values
 from recipes.report.tables import tables
 from recipes.report.verdicts import Verdict, judge_study
 
@@ -27,18 +27,25 @@ def main(argv: list[str]) -> int:
     parser = ArgumentParser(prog="interplay report", description=__doc__)
     parser.add_argument("folder", type=Path, help="of `run --out`, or one that holds runs of `fit` and `test`")
     parser.add_argument("--out", type=Path, help="where to write (default: into the folder itself)")
+    parser.add_argument(
+        "--grader", type=lambda text: tuple(text.split(",")), default=(),
+        help=f"of figures, one or more of {','.join(ACCEPTED)} (default: those of the scale, else {GRADER})",
+    )  # fmt: skip
     args = parser.parse_args(argv)
+    if unknown := [name for name in args.grader if name not in ACCEPTED]:
+        raise ValueError(f"report: --grader {unknown[0]!r} is unknown; choose from {', '.join(ACCEPTED)}.")
     if not args.folder.is_dir():
         raise ValueError(f"report: {args.folder} is not a folder; give that of `run --out`.")
-    path = report(args.folder, args.out or args.folder)
+    path = report(args.folder, args.out or args.folder, args.grader)
     print(f"{path}\n{path.parent / 'figures'}")
     return 0
 
 
-def report(root: Path, out: Path) -> Path:
-    """Write the report of a folder; return its page."""
+def report(root: Path, out: Path, graders: Sequence[str] = ()) -> Path:
+    """Write the report of a folder, its figures by these graders or those of each study; return its page."""
     files, sections, claims = Files(root), [], read_claims()
     for study in find_studies(root):
+        study = replace(study, graders=tuple(graders) or study.graders)
         values = Values(study, files)
         if not study.groups:
             sections.append(Section(study, study.name, Verdict("No arm is complete.", ()), (), (), (), ()))
@@ -67,16 +74,19 @@ def read_claims() -> dict[str, dict[str, Any]]:
 
 
 def charts_of(values: Values) -> list[Chart]:
-    """The charts of a study, starting with those that its recipe names."""
+    """The charts of a study, starting with those that its recipe names; those of pass@k once for each of the study's graders."""
     wanted, charts = values.study.figures, []
 
     def place(maker: tuple[object, tuple[int, ...]]) -> int:
         return min((wanted.index(number) for number in maker[1] if number in wanted), default=len(wanted))
 
+    first, *further = values.study.graders
     for make, like in sorted(MAKERS.items(), key=place):
-        if (found := make(values)) is not None:
-            shape = f" (the shape of Figure {', '.join(map(str, like))})" if like else ""
-            charts.append(replace(found, title=found.title + shape))
+        for grader in (first, *further) if make in GRADED else (first,):
+            if (found := make(replace(values, grader=grader))) is not None:
+                shape = f" (the shape of Figure {', '.join(map(str, like))})" if like else ""
+                by, key = ("", found.key) if not further or make not in GRADED else (f", by {grader}", f"{found.key}-{grader}")
+                charts.append(replace(found, key=key, title=found.title + by + shape))
     return charts
 
 

@@ -73,6 +73,7 @@ class Study:
     axes:        name -> values, in order.
     missing:     arm -> stages that are not complete.
     index:       path of the index that lists all this; empty if there is none.
+    graders:     that its figures are drawn by, one beside the other.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Study:
     axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
     index: str = ""
+    graders: tuple[str, ...] = ("executable",)
 
     def stages(self) -> dict[str, StageFiles]:
         """Folder -> stage, each once."""
@@ -132,7 +134,8 @@ def _of_index(root: Path, file: str, raw: dict[str, Any]) -> Study:
     groups = tuple(Group(of, values[of], tuple(sorted(runs[of], key=lambda r: r.seed))) for of in sorted(runs, key=place))
     name = raw["recipe"] + (f" ({raw['scale']})" if raw["scale"] else "")
     about = "\n\n".join(part.strip() for part in (raw["about"], raw["about_scale"]) if part)
-    return Study(name, about, groups, tuple(raw["figures"]), axes, missing, file)
+    graders = tuple(raw.get("graders") or Study.graders)
+    return Study(name, about, groups, tuple(raw["figures"]), axes, missing, file, graders)
 
 
 def _by_hand(root: Path, taken: set[str]) -> list[Study]:

@@ -10,16 +10,26 @@ from recipes.report.sourced_numbers import Files, Number, Term, pointer
 from recipes.report.studies import Group, Run, StageFiles, Study
 
 GRADER = "executable"
+ACCEPTED = {  # grader -> what its share of samples or problems is, for axes
+    "answer": "right answers", "paper": "right by the paper's grader", "executable": "every step right",
+    "released": "accepted by the published scorer",
+}  # fmt: skip
 VARIANCE = ("train/zero_variance", "train/explained_variance")
 Terms = Sequence[Term]
 
 
 @dataclass(frozen=True)
 class Values:
-    """A study and its files."""
+    """A study and its files; pass@k is by `grader` unless another is asked for."""
 
     study: Study
     files: Files
+    grader: str = GRADER
+
+    @property
+    def accepted(self) -> str:
+        """What the grader accepts, in words."""
+        return ACCEPTED[self.grader]
 
     def number(self, group: Group, pick: Callable[[Run], Terms], *, share: bool = True) -> Number | None:
         """A value of every run of a group, as one number."""
@@ -29,9 +39,9 @@ class Values:
         """The value under nested keys of the last stage's evaluation."""
         return self.number(group, lambda run: [Term(1, run.last.evaluation, pointer(*keys))])
 
-    def grade(self, group: Group, dimension: str, name: str, metric: str, grader: str = GRADER) -> Number | None:
-        """Pass@k of a band, an op, a context, a cell."""
-        return self.found(group, "grades", dimension, name, grader, metric, "mean")
+    def grade(self, group: Group, dimension: str, name: str, metric: str, grader: str = "") -> Number | None:
+        """Pass@k of a band, an op, a context, a cell; by another grader than the study's, if one is named."""
+        return self.found(group, "grades", dimension, name, grader or self.grader, metric, "mean")
 
     def title(self, group: Group) -> str:
         """A group's label, with its number of seeds if others have more."""
@@ -85,7 +95,9 @@ class Values:
 
     def ks(self) -> list[int]:
         """All k of pass@k."""
-        return sorted({int(name.removeprefix("pass@")) for of in self._grades() for name in of["all"]["all"].get(GRADER, {})})
+        return sorted(
+            {int(name.removeprefix("pass@")) for of in self._grades() for name in of["all"]["all"].get(self.grader, {})}
+        )
 
     def ends(self) -> list[int]:
         """The least k and the greatest: 1 and the number of samples."""

@@ -9,6 +9,7 @@ from recipes.report.studies import Group, StageFiles
 from recipes.report.study_values import GRADER, Values
 
 Form = Literal["share", "count", "flops", "plain"]
+RELEASED = "released"
 FORMATS: dict[Form, str] = {"share": ".3f", "count": ",.0f", "flops": ".2e", "plain": ".3g"}
 
 
@@ -44,7 +45,7 @@ class Table:
 
 def tables(values: Values) -> list[Table]:
     """Those that a study has rows for."""
-    found = (results(values), cells(values), errors(values), end_of_training(values), cost(values))
+    found = (results(values), disagreements(values), cells(values), errors(values), end_of_training(values), cost(values))
     return [table for table in found if table.rows]
 
 
@@ -60,7 +61,9 @@ def _by_band(values: Values, shown: Callable[[Group, str], Sequence[str | Shown 
 
 def results(values: Values) -> Table:
     """Arm x band."""
-    columns = [(grader, k) for grader in (GRADER, "paper", "answer") for k in values.ends()]
+    known = any(RELEASED in values.evaluation(group)["grades"]["all"]["all"] for group in values.study.groups)
+    graders = (GRADER, "paper", *([RELEASED] if known else []), "answer")
+    columns = [(grader, k) for grader in graders for k in values.ends()]
 
     def shown(group: Group, band: str) -> list[str | Shown | None]:
         grades = [show(values.grade(group, "band", band, f"pass@{k}", grader)) for grader, k in columns]
@@ -91,6 +94,22 @@ def cells(values: Values) -> Table:
 def _place(cell: str) -> tuple[int, str]:
     op, _, rest = cell.partition("/")
     return int(op), rest
+
+
+def disagreements(values: Values) -> Table:
+    """What each cause of disagreement between graders adds to the difference of their pass@1."""
+    every = [values.evaluation(group)["grades"]["all"]["all"].get("disagreements", {}) for group in values.study.groups]
+    causes = dict.fromkeys((pair, cause) for of in every for pair, found in of.items() for cause in found)
+
+    def shown(group: Group, band: str) -> list[str | Shown | None]:
+        return [show(values.found(group, "grades", "band", band, "disagreements", *cause)) for cause in causes]
+
+    head = ["arm", "band", *(cause if pair == RELEASED else f"{pair}: {cause}" for pair, cause in causes)]
+    note = (
+        "Shares of samples; each counts under its first fault, so that the causes of a pair add up to the difference of its two "
+        "graders in pass@1. released: the published scorer, which is neither stricter nor laxer than `paper`, hence both ways."
+    )
+    return Table("Where graders disagree", head, _by_band(values, shown) if causes else [], note=note)
 
 
 def errors(values: Values) -> Table:

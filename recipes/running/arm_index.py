@@ -37,6 +37,7 @@ def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
         index = {
             "recipe": recipe.name, "scale": recipe.scale and recipe.scale.name, "about": recipe.about,
             "about_scale": recipe.scale.about if recipe.scale else "", "figures": list(recipe.figures),
+            "graders": list(recipe.scale.graders if recipe.scale else ()),
             "axes": {axis: list(values) for axis, values in recipe.axes.items()}, "arms": list(arms.values()),
         }  # fmt: skip
         write_json(path, index)

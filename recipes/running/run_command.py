@@ -15,6 +15,7 @@ from datamodules.yaml_text import read_yaml
 from recipes.planning.estimate import describe
 from recipes.planning.plan import Plan, in_order, make_plan, only
 from recipes.planning.recipe import Recipe, load_recipe
+from recipes.planning.seen import check_seen
 from recipes.report.report_command import draw_curves, report
 from recipes.running.arm_index import write_index
 from recipes.running.jobs import CLUSTERS, submit
@@ -31,6 +32,8 @@ def main(argv: list[str]) -> int:
     _check(recipes, args)
     args.out = args.out or Path("runs") / recipes[0].name
     plans = [make_plan(recipe, args.seed) for recipe in recipes]
+    for plan in plans:
+        check_seen(plan)
     plans = only(plans, args.only.split(",")) if args.only else plans
     plain = recipes[0].plain
     if args.dry_run:

@@ -16,6 +16,7 @@ from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import MODES, Component, read_mixture
 from datamodules.rows.tokenizer import load_tokenizer
+from datamodules.rows.vocabulary import entries_in_use
 from lightning_modules.models.language_model import open_weights
 from recipes.trajectory import is_hugging_face, step_of
 
@@ -75,7 +76,7 @@ def open_run(run: Path) -> Trained:
     tokenizer = _tokenizer(weights, data)
     if vocabulary is not None:
         vocabulary.check(tokenizer, str(run))
-    if len(tokenizer) > model.config.vocab_size:
+    if entries_in_use(tokenizer, model.config.vocab_size) > model.config.vocab_size:
         raise ValueError(f"the tokenizer of {run} has {len(tokenizer)} entries, its model {model.config.vocab_size}.")
     return Trained(model.eval(), tokenizer, kind_of(data))
 
