@@ -13,6 +13,7 @@ KEPT = Path(__file__).parent / "kept"
 SPLIT = "data.init_args.graph.split_by"  # of other problems since; an earlier run goes on with "problem"
 STAGES = ("pretrain", "midtrain", "grpo", "ppo")
 DIGESTS = {"pretrain": "e960cc94e16d", "midtrain": "da9121378c52", "grpo": "fb3405e960cd", "ppo": "365ddb10bb40"}
+GAP = "train/sampler_gap_nats"  # is by token now, which a rollout of an earlier checkpoint does not know
 CLOCKS = ("train/data_wait", "train/memory_gib", "train/step_s", "train/tokens_per_s")
 
 
@@ -33,8 +34,9 @@ def test_a_run_goes_on_from_its_checkpoint_to_the_same_numbers(stage, config, tm
     found, kept = rows(tmp_path / "metrics.csv"), rows(KEPT / f"{stage}/metrics.csv")
     assert max(found) == max(kept) == 3
     for step in found:
-        earlier = {key: found[step].get(key) for key in kept[step]}  # later versions log more
-        assert earlier == pytest.approx(kept[step], rel=1e-4, abs=1e-5), step
+        logged = {key: value for key, value in kept[step].items() if key != GAP or key in found[step]}
+        earlier = {key: found[step].get(key) for key in logged}  # later versions log more
+        assert earlier == pytest.approx(logged, rel=1e-4, abs=1e-5), step
     errors = capfd.readouterr().err
     assert ("`group_size` is deprecated; write `group: {size: ...}` instead." in errors) == (stage in ("grpo", "ppo"))
     assert main.main(["test", *words, "--ckpt_path", str(tmp_path / "checkpoints/last.ckpt")]) == 0
