@@ -27,7 +27,9 @@ def group(*texts, op=2, reward=OutcomeReward(), logp=-1.0):
     reports = [verify(parse_response(text), GRAPH) for text in texts]
     example = Example("x", PROBLEM, QUESTION, "", Cell(op, "garden"), GRAPH)
     parts = [reward(text, report) for text, report in zip(texts, reports, strict=True)]
-    return Group(example, [1, 2], [[3, 4, 5]] * len(texts), [[logp / 3] * 3] * len(texts), list(texts), reports, parts)
+    return Group(
+        example, [1, 2], [[3, 4, 5]] * len(texts), [torch.full((3,), logp / 3)] * len(texts), list(texts), reports, parts
+    )
 
 
 class LengthReward(Reward):

@@ -137,7 +137,8 @@ def experience_of(graph, texts, tokenizer):
     ]
     parts = [StrictReward("executable")(text, report) for text, report in zip(texts, reports, strict=True)]
     rows = to_experience(
-        [Group(None, [5, 6, 7], ids, [[0.0] * len(row) for row in ids], texts, reports, parts, credit)], tokenizer.pad_token_id
+        [Group(None, [5, 6, 7], ids, [torch.zeros(len(row)) for row in ids], texts, reports, parts, credit)],
+        tokenizer.pad_token_id,
     )
     return rows, [[2 + token for token, _ in places] for places in credit]  # after three tokens of prompt, predicted one before
 
@@ -198,7 +199,7 @@ def test_token_rewards_are_part_of_the_experience(module_type, start, tmp_path):
 
 def test_a_group_whose_steps_differ_has_something_to_learn():
     def group(credit):
-        return Group(None, [], [[], []], [[], []], ["", ""], [], [{"r": 1.0}, {"r": 1.0}], credit)
+        return Group(None, [], [[], []], [torch.zeros(0)] * 2, ["", ""], [], [{"r": 1.0}, {"r": 1.0}], credit)
 
     assert not group([[], []]).varies
     assert not group([[(3, 0.5)], [(4, 0.5)]]).varies

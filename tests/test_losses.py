@@ -126,7 +126,7 @@ def test_the_validation_loss_is_the_mean_over_all_labels(tmp_path):
 def test_rows_of_a_rollout_are_those_written_by_hand():
     def group(prompt, completions, rewards, credit):
         parts = [{"r": reward} for reward in rewards]
-        return Group(None, prompt, completions, [[-0.5] * len(row) for row in completions], [], [], parts, credit)
+        return Group(None, prompt, completions, [torch.full((len(row),), -0.5) for row in completions], [], [], parts, credit)
 
     rows = to_experience(
         [
@@ -141,3 +141,5 @@ def test_rows_of_a_rollout_are_those_written_by_hand():
     assert rows.credit_NT.tolist() == [[0, 0, 0.5, 0.25], [0, 0, -1, 0], [0, 0.125, 0, 0], [0, 0, 0, 0]]
     assert rows.ends_NT.int().tolist() == [[0, 0, 1, 1], [0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
     assert rows.rewards_BG.tolist() == [[1, 2], [3, 4]]
+    assert torch.equal(rows.logp_NT, -0.5 * rows.mask_NT)
+    assert (rows.ended_BG.all(), rows.lengths_BG.tolist(), rows.weight_N.tolist()) == (True, [[2, 1], [3, 1]], [1.0] * 4)

@@ -54,7 +54,15 @@ def group_of(responses, credit):
         for row, earned in zip(ids, credit(texts, reports), strict=True)
     ]
     return Group(
-        None, [5, 6, 7], ids, [[0.0] * len(row) for row in ids], texts, reports, [{"r": 0.0}] * len(ids), places, credit.aligned
+        None,
+        [5, 6, 7],
+        ids,
+        [torch.zeros(len(row)) for row in ids],
+        texts,
+        reports,
+        [{"r": 0.0}] * len(ids),
+        places,
+        credit.aligned,
     )
 
 

@@ -135,7 +135,7 @@ class RolloutCollector:
         size = self.group.size
         done, responses, reports = self._judged(prompts, size, self._randomness(prompts), "rollout")
         rows, stop, groups = done.rows(), set(self.stage.stop_ids), []
-        logps = [logp[: len(row)] for logp, row in zip(done.logp_NT.tolist(), rows, strict=True)]
+        logps = [logp_T[: len(row)] for logp_T, row in zip(done.logp_NT.cpu(), rows, strict=True)]
         aligned = self.credit is not None and self.credit.aligned
         for b, (ids, texts, found) in enumerate(zip(prompts.prompt_ids, responses, reports, strict=True)):
             own = slice(b * size, (b + 1) * size)

@@ -22,7 +22,7 @@ class Group:
     example:     the problem.
     prompt:      token ids.
     completions: [G] token ids.
-    token_logp:  [G] log-probability of each token according to the sampler, at the sampling temperature, nats.
+    token_logp:  [G] log-probabilities of its tokens according to the sampler, at the sampling temperature, nats, on the CPU.
     responses:   [G] texts.
     reports:     [G] verdicts.
     parts:       [G] rewards, by name of each part; none: the reward abstains.
@@ -35,7 +35,7 @@ class Group:
     example: Example
     prompt: list[int]
     completions: list[list[int]]
-    token_logp: list[list[float]]
+    token_logp: list[Tensor]
     responses: list[str]
     reports: list[Report]
     parts: list[dict[str, float]]
@@ -47,7 +47,7 @@ class Group:
     @property
     def logp(self) -> list[float]:
         """[G] log-probability of each completion according to the sampler, nats."""
-        return [sum(row) for row in self.token_logp]
+        return [float(row.sum()) for row in self.token_logp]
 
     @property
     def rewards(self) -> list[float]:
@@ -192,9 +192,7 @@ def to_experience(groups: Sequence[Group], pad_id: int) -> Experience:
     credit_NT = wider_NT.scatter_add(1, place_NK, earned_NK)[:, :-1]
     ends_NT = wider_NT.scatter(1, place_NK, 1.0)[:, :-1] > 0
     mask_NT = (target_T >= first_N1) & (target_T < end_N1)
-    logp_NT = torch.zeros(mask_NT.shape).masked_scatter(
-        mask_NT, torch.tensor([logp for group in groups for row in group.token_logp for logp in row])
-    )
+    logp_NT = torch.zeros(mask_NT.shape).masked_scatter(mask_NT, torch.cat([row for group in groups for row in group.token_logp]))
     size = len(groups[0].completions)
     ended_N = torch.tensor([ended for group in groups for ended in group.ended or [True] * size])
     lengths = [(len(prompt), len(prompt) + len(completion)) for prompt, completion in pairs]
