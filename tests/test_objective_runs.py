@@ -251,6 +251,21 @@ def test_a_reset_makes_the_policy_its_own_reference_and_the_optimiser_new(start,
     assert torch.equal(found, watch.policies[4])
 
 
+def test_a_teacher_that_sees_a_window_keeps_it(start, tmp_path):
+    """Its rows do not share prompts as the policy's do."""
+    window = {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 0}
+    torch.manual_seed(1)
+    teacher = build_language_model(TINY | window).eval()
+    teacher.save_pretrained(tmp_path / "teacher")
+    watch, policy = Watch(), module(start, kl=KLPenalty("k2", weight=0.1, reference=str(tmp_path / "teacher")))
+    fit(policy, tmp_path, max_steps=1, callbacks=[watch])
+    (batch,) = watch.batches
+    with torch.no_grad():
+        logp = teacher(input_ids=batch.tokens_NT[:, :-1], use_cache=False).logits.log_softmax(-1)
+    expected = logp.gather(-1, batch.tokens_NT[:, 1:, None]).squeeze(-1)[batch.mask_NT]
+    assert torch.allclose(batch.logp_ref_NT[batch.mask_NT], expected, atol=1e-4)
+
+
 def test_a_teacher_of_another_size_pulls_the_policy_to_itself(sharp, tmp_path):
     torch.manual_seed(1)
     larger = build_language_model(TINY | {"hidden_size": 48, "num_hidden_layers": 3})

@@ -80,7 +80,7 @@ def test_every_recipe_of_the_paper_exists_at_every_scale():
     assert SCALES == ["paper", "small", "tiny"]
     assert {path.stem for path, scale in CASES if scale} == {
         "extrapolation", "context_seeding", "context_share_trace", "context_share_seeded", "difficulty_mixes", "compute_split",
-        "process_rewards", "atomic_skills",
+        "process_rewards", "atomic_skills", "pass_at_k_edge", "beyond_reach",
     }  # fmt: skip
     for path, scale in CASES:
         recipe = load_recipe(path, scale)

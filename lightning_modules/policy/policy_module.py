@@ -158,9 +158,10 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
 
     def _token_logp(self, model: PreTrainedModel, rows: Rows) -> tuple[Tensor]:
         """`token_logp` of one pass."""
-        if self.grouped(rows.lengths):
+        if self.grouped(rows.lengths) and groupable(model, rows.tokens_NT.shape[1]):
             return (grouped_logp(model, rows.tokens_NT, rows.mask_NT, temperature=self.sampling.temperature),)
-        layout = self.layout(rows)
+        teacher = self.reference.teacher and model is not self.language_model  # rows side by side are for the policy's attention
+        layout = Padded(rows) if teacher else self.layout(rows)
         return (layout.spread(self.next_logp(model, layout)[0]),)
 
     def reference_logp(self, rows: Rows) -> Tensor:
