@@ -268,7 +268,7 @@ class StageModule(LightningModule):
             return
         documents = encode(examples, self.tokenizer)
         with self._evaluating() as model:
-            most, rows = min(TOKENS_AT_ONCE, self.pass_tokens), [d.ids[:-1] for d in documents]
+            most, rows = min(TOKENS_AT_ONCE, self.tokens_per_pass or TOKENS_AT_ONCE), [d.ids[:-1] for d in documents]
             nll = token_nll(model, rows, [d.prompt_tokens for d in documents], tokens=most, whole=self.whole_logits)
         kinds = [response_token_kinds(example, self.tokenizer) for example in examples]
         self.judgements.add_likelihood(examples, nll, kinds)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from datamodules.problems.mixture import Cell, Mixture, read_mixture
 from datamodules.problems.synthesis import Synthesis
-from datamodules.rows.documents import encode, token_ids
+from datamodules.rows.documents import Document, collate, encode, token_ids
 from datamodules.rows.mixture_counts import MixtureCounts
 from datamodules.rows.packed_rows import PackedRows
 from datamodules.rows.tokenizer import load_tokenizer
@@ -247,3 +247,22 @@ def test_counts_are_those_of_the_batches_handed_out(windows, synthesis, tokenize
     shares = [row["share_of_examples"] for row in report["cells"]]
     assert sum(shares) == pytest.approx(1)
     assert report["distance"] == pytest.approx(sum(abs(share - 0.25) for share in shares) / 2)
+
+
+def test_parts_of_a_batch_are_its_rows_each_with_its_own_edges():
+    documents = [Document([5, 6, 7], 1), Document([8, 9], 1), Document([4] * 6, 2)]
+    batch = collate([documents[:2], documents[2:], []], 8, 0, solution_only=False)
+    batch.edges_PD = torch.arange(6).view(2, 3)
+    first, second = batch.parts(2)
+    assert torch.equal(torch.cat([first.tokens_BT, second.tokens_BT]), batch.tokens_BT)
+    assert torch.equal(torch.cat([first.position_BT, second.position_BT]), batch.position_BT)
+    assert (first.edges_PD.tolist(), second.edges_PD.tolist()) == ([[0, 1, 2]], [[3, 4, 5]])
+
+
+def test_all_of_a_batch_is_pinned(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    batch = collate([[Document([5, 6, 7], 1)]], 4, 0, solution_only=False)
+    assert torch.equal(batch.pinned().tokens_BT, batch.tokens_BT + 1)
+    assert batch.pinned().edges_PD is None
+    batch.edges_PD = torch.zeros(1, 2)
+    assert torch.equal(batch.pinned().edges_PD, torch.ones(1, 2))

@@ -34,7 +34,7 @@ def kept_bytes(forward: Callable[[Tensor], Any], device: torch.device) -> float:
         del outputs
         return bytes_
 
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         kept(1)  # libraries allocate their workspaces
         return (kept(2 * TRIAL[0]) - kept(TRIAL[0])) / (TRIAL[0] * TRIAL[1])
 
