@@ -136,7 +136,8 @@ def test_sharding_divides_what_lies_there_and_gathers_it_to_sample(stages):
     for part in ("weights", "gradients", "optimiser", "reference"):
         assert one[part] == pytest.approx(8 * eight[part])
     assert one["whole weights"] == 0 and eight["whole weights"] == 4 * parameters(model)
-    assert work.rollout[DECODE].tokens == work.completions * work.lengths.response
+    times = 1 + config["model"]["init_args"]["group"]["resample"]
+    assert work.rollout[DECODE].tokens == times * work.completions * work.lengths.response
 
 
 def test_the_command_prints_each_stage_and_where_it_breaks(tmp_path, capsys):

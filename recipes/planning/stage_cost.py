@@ -156,7 +156,8 @@ def seconds(config: Config, model: PretrainedConfig, work: Workload, where: Sett
     found = {name: _pass_seconds(model, name, phase, where) for name, phase in work.phases().items() if name != DECODE}
     if work.rollouts:
         rows = config["model"]["init_args"]["sampling"]["max_rows"]
-        one = decode_seconds(model, work.rollout[DECODE], work.completions, work.lengths.response, rows, where)
+        phase, length = work.rollout[DECODE], work.lengths.response
+        one = decode_seconds(model, phase, phase.tokens / length, length, rows, where)
         found[DECODE] = work.rollouts * one
     micro = max(1.0, work.update["update"].tokens / where.devices / PASS_TOKENS)
     found["communication"] = work.steps * communication_seconds(model, micro, where)
