@@ -4,6 +4,7 @@ fit | validate | test | predict   one stage, from a config (LightningCLI)
 run                               a multi-stage experiment, from a recipe
 iterate                           expert iteration: learn from own solutions, one operation further each round
 check                             find mistakes in a config or recipe in seconds, without training
+plan                              memory, FLOPs, tokens a second and hours of a config or recipe on given devices
 report                            figures, tables and a page of the results of runs
 ask                               put one problem to a model: its solution, each step marked right or wrong, and why
 export                            write a model again as a Hugging Face folder that other libraries read alike
@@ -32,6 +33,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
 # command -> module whose `main` runs it, imported when it is wanted
 MODULES = {
     "run": "recipes.running.run_command", "iterate": "recipes.expert_iteration.rounds", "check": "recipes.check_command",
+    "plan": "recipes.plan_command",
     "report": "recipes.report.report_command", "ask": "recipes.trained.ask_command", "export": "recipes.trained.export_command",
     "generate": "datamodules.generate_command", "tokenizer": "datamodules.tokenizer_command",
 }  # fmt: skip

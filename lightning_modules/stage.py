@@ -100,9 +100,14 @@ class StageModule(LightningModule):
                 add_adapters(self.language_model, self.lora)
             if self.gradient_checkpointing:
                 checkpoint_activations(self.language_model)
-            if self.device_mesh is not None:
-                half = self.trainer.precision == "bf16-mixed"
-                shard(self.language_model, self.device_mesh, half=half, compile_layers=self.compile_layers)
+            self.shard(self.language_model)
+
+    def shard(self, model: PreTrainedModel) -> PreTrainedModel:
+        """Under FSDP2, shard `model` over the processes, in place."""
+        if self.device_mesh is not None:
+            half = self.trainer.precision == "bf16-mixed"
+            shard(model, self.device_mesh, half=half, compile_layers=self.compile_layers)
+        return model
 
     def load(self, init_from: str) -> PreTrainedModel:
         """Open weights of an earlier stage, and check that they belong to the data's tokenizer."""

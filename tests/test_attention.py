@@ -119,16 +119,14 @@ def test_flash_attention_is_given_the_documents(monkeypatch):
             scale=softmax_scale, window_size=(-1, 0), enable_gqa=True,
         )  # fmt: skip
 
-    def imported(implementation, *args, **kwargs):
-        def arguments(*, max_seqlen_q, max_seqlen_k, softmax_scale, is_causal, **rest):
+    class Arguments(tuple):  # from transformers 5.18 on, two functions that choose a kernel's arguments; before, one
+        def __call__(self, *, max_seqlen_q, max_seqlen_k, softmax_scale, is_causal, **rest):
             return {
-                "max_seqlen_q": max_seqlen_q,
-                "max_seqlen_k": max_seqlen_k,
-                "softmax_scale": softmax_scale,
-                "causal": is_causal,
-            }
+                "max_seqlen_q": max_seqlen_q, "max_seqlen_k": max_seqlen_k, "softmax_scale": softmax_scale, "causal": is_causal,
+            }  # fmt: skip
 
-        return (None, varlen, None, None, None), (arguments, None)
+    def imported(implementation, *args, **kwargs):
+        return (None, varlen, None, None, None), Arguments((Arguments(), None))
 
     monkeypatch.setattr(flash, "lazy_import_flash_attention", imported)
     assert_isolated("flash_attention_2", device=torch.device("cpu"))

@@ -11,6 +11,7 @@ from lightning.pytorch.profilers import SimpleProfiler
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from policy_runs import Descent, HalfwayCredit, LengthReward, Ragged, Watch, all_weights, build, fit, start_weights, weights
 from processes import run
+from torch.distributed.tensor import DTensor
 
 from lightning_modules import GRPOModule, PPOModule
 from lightning_modules.models.critic import SeparateCritic, SharedCritic
@@ -76,8 +77,10 @@ def recipe(name: str, minibatches: int) -> tuple[type[PolicyModule], dict]:
     return PPOModule, moving | {"critic": critic(), "values": values, "reward": LengthReward(0.1), "credit": HalfwayCredit()}
 
 
-def _train(start: str, out: Path, strategy: str, minibatches: int, name: str, ragged: bool) -> None:
-    """Three updates on the same four problems a rollout, in one process or shared by two."""
+def _train(
+    start: str, out: Path, strategy: str, minibatches: int, name: str, ragged: bool, steps: int = 3, resume: str | None = None
+) -> None:
+    """Three updates (or `steps`) on the same four problems a rollout, in one process or shared by two."""
     torch.manual_seed(0)
     world = 1 if strategy == "auto" else 2
     kind = {"auto": "auto", "ddp": DDPStrategy(), "sharded": ModelParallelStrategy(2, 1) if strategy == "sharded" else None}
@@ -88,15 +91,24 @@ def _train(start: str, out: Path, strategy: str, minibatches: int, name: str, ra
             start, LengthReward(), optimizer=Descent(0.1), sampling=SamplingParams(max_new_tokens=9),
             **grouped(resample=2, **settings),
         )  # fmt: skip
-    trainer = fit(module, out, prompts=4 // world, devices=world, strategy=kind[strategy], accumulate_grad_batches=minibatches)
+    trainer = fit(
+        module, out, prompts=4 // world, devices=world, strategy=kind[strategy], accumulate_grad_batches=minibatches,
+        max_steps=steps, resume=resume,
+    )  # fmt: skip
     out.mkdir(exist_ok=True)
+    if steps < 3:
+        trainer.save_checkpoint(out / "last.ckpt")
+    if module.reference.model is not None:
+        parts = [isinstance(p, DTensor) for p in module.reference.model.parameters()]
+        assert all(parts) if strategy == "sharded" else not any(parts)
     logged = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
     torch.save((all_weights(module), logged), out / f"rank{trainer.global_rank}.pt")
 
 
-def ends(start, out, strategy, minibatches=1, name="grpo", *, ragged=False):
+def ends(start, out, strategy, minibatches=1, name="grpo", *, ragged=False, **more):
     world = 1 if strategy == "auto" else 2
-    assert run(_train, start, out, strategy, minibatches, name, ragged, world=world, timeout=120) == [0] * world
+    settings = (start, out, strategy, minibatches, name, ragged, *more.values())
+    assert run(_train, *settings, world=world, timeout=120) == [0] * world
     return [torch.load(out / f"rank{rank}.pt") for rank in range(world)]
 
 
@@ -118,6 +130,21 @@ def test_two_processes_take_the_updates_of_one(start, tmp_path, strategy, miniba
     assert logged[0] == logged[1]
     if minibatches == 1:  # with more, the last minibatch of two processes holds other rows than that of one
         assert logged[0]["train/loss"].item() == pytest.approx(alone["train/loss"].item(), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["grpo", "separate"])
+@pytest.mark.parametrize(
+    ("source", "target"), [("auto", "ddp"), ("ddp", "auto"), ("ddp", "sharded"), ("auto", "sharded"), ("sharded", "sharded")]
+)
+def test_a_run_goes_on_with_another_number_of_processes(start, tmp_path, source, target, name):
+    """Oracle: one process from start to end; the reference, which moves, goes on where it was."""
+    ((one, _),) = ends(start, tmp_path / "one", "auto", name=name)
+    ends(start, tmp_path / "source", source, name=name, steps=2)
+    rest = ends(start, tmp_path / "target", target, name=name, steps=3, resume=str(tmp_path / "source/last.ckpt"))
+    moved = (one[: len(start_weights(start))] - start_weights(start)).abs().max()
+    for weights_there, _ in rest:
+        assert torch.allclose(one, weights_there, rtol=1e-4, atol=1e-4 * moved)
 
 
 @pytest.mark.long

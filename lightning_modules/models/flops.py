@@ -17,7 +17,7 @@ Number = float | Tensor
 def matmul_parameters(config: PretrainedConfig) -> int:
     """Weights that multiply a token in one forward pass; a tied embedding counts once, as lm_head."""
     hidden, heads = config.hidden_size, config.num_attention_heads
-    width, kv_width = heads * _head_size(config), config.num_key_value_heads * _head_size(config)
+    width, kv_width = heads * head_size(config), config.num_key_value_heads * head_size(config)
     layer = 2 * hidden * width + 2 * hidden * kv_width + 3 * hidden * config.intermediate_size
     return config.num_hidden_layers * layer + hidden * config.vocab_size
 
@@ -30,7 +30,7 @@ def forward_flops(config: PretrainedConfig, *, tokens: Number, context: Number) 
         tokens: that pass through the model.
         context: mean tokens that each attends to, itself included: (T + 1) / 2 for causal documents of T tokens.
     """
-    attention = 4 * config.num_attention_heads * _head_size(config) * context
+    attention = 4 * config.num_attention_heads * head_size(config) * context
     return tokens * (2 * matmul_parameters(config) + config.num_hidden_layers * attention)
 
 
@@ -39,5 +39,6 @@ def training_flops(config: PretrainedConfig, *, tokens: Number, context: Number)
     return 3 * forward_flops(config, tokens=tokens, context=context)
 
 
-def _head_size(config: PretrainedConfig) -> int:
+def head_size(config: PretrainedConfig) -> int:
+    """The width of an attention head."""
     return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

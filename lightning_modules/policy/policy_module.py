@@ -100,8 +100,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             raise ValueError("kl: a policy with adapters has a fixed reference; leave out `kl.reference_decay`, or `lora`.")
         if self.lora and kl.reset_every:
             raise ValueError("kl: a policy with adapters has a fixed reference; leave out `kl.reset_every`, or `lora`.")
-        teacher = kl.reference or init_from
-        self.reference = ReferencePolicy(lambda: self.load(teacher), kl.reference_decay, teacher=kl.reference is not None)
+        teacher, own = kl.reference or init_from, kl.reference is None
+        self.reference = ReferencePolicy(lambda: self.shard(self.load(teacher)), kl.reference_decay, teacher=not own)
         self.kl_weight, self.rollouts = kl.weight, 0
         self.policy_loss: PolicyLoss = clip
         self.backend: Backend | None = None  # of rows that lie side by side; None: they are padded

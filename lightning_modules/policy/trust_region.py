@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from transformers import PreTrainedModel
 
 from lightning_modules.formulas import adapted_weight, clipped_surrogate, clipped_tokens, kl_k1, kl_k2, kl_k3, with_kl_gradient
@@ -114,8 +115,9 @@ class KLPenalty:
 
 
 class ReferencePolicy:
-    """The policy's weights at the start, loaded at first use; then w_ref <- decay w_ref + (1 - decay) w at every `update`.
+    """The policy's weights at the start; then w_ref <- decay w_ref + (1 - decay) w at every `update`.
 
+    They are loaded, and sharded like the policy, at first use.
     A policy that learns adapters has them at hand: itself without the adapters. A teacher's weights are loaded in any case.
     Not a module, so that frozen weights, which `init_from` holds, do not enter checkpoints.
     """
@@ -142,25 +144,26 @@ class ReferencePolicy:
 
     @torch.no_grad()
     def update(self, policy: nn.Module, device: torch.device) -> None:
-        """Move towards `policy`; if it is sharded, every process must call this."""
+        """Move towards `policy`, which is sharded alike, if at all."""
         if self.decay == 1:
             return
         for own, theirs in zip(self.on(device).parameters(), policy.parameters(), strict=True):
-            own.lerp_(whole(theirs).to(own.dtype), 1 - self.decay)
+            own.lerp_(theirs.to(own.dtype), 1 - self.decay)
 
     @torch.no_grad()
     def reset(self, policy: nn.Module, device: torch.device) -> None:
-        """Become `policy`; if it is sharded, every process must call this."""
+        """Become `policy`, which is sharded alike, if at all."""
         self.moved = True
         for own, theirs in zip(self.on(device).parameters(), policy.parameters(), strict=True):
-            own.copy_(whole(theirs))
+            own.copy_(theirs)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Weights that are stored nowhere else; none for a frozen reference."""
-        return self.model.state_dict() if self.moved and self.model is not None else {}
+        """Whole weights that are stored nowhere else, none for a frozen reference; every process must call this."""
+        kept = self.model.state_dict() if self.moved and self.model is not None else {}
+        return {name: whole(tensor) for name, tensor in kept.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a `state_dict`."""
         if state:
             self.moved = True
-            self.on(torch.device("cpu")).load_state_dict(state)
+            set_model_state_dict(self.on(torch.device("cpu")), state, options=StateDictOptions(full_state_dict=True))
