@@ -1,5 +1,6 @@
 """The site and the README: their blocks run as they stand, in a folder outside the repository."""
 
+import json
 import os
 import re
 import shutil
@@ -111,3 +112,20 @@ def test_versions_agree():
 
     assert f"version: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"## {__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+@pytest.mark.long
+def test_the_notebook_runs(tmp_path):
+    """Its cells one after the other, with fewer updates and problems."""
+    cells = json.loads((ROOT / "docs/notebooks/three_stages.ipynb").read_text(encoding="utf-8"))["cells"]
+    code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    short = code.replace("UPDATES, PROBLEMS = 300, 32, 64", "UPDATES, PROBLEMS = 3, 2, 4")
+    assert short != code
+    path = {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    ended = subprocess.run(
+        [sys.executable, "-c", short], cwd=tmp_path, env=os.environ | path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    page = (tmp_path / "runs/notebook/report.html").read_text()
+    assert page.count("<article>") == 1
+    assert "grpo - pretrain: " in page
