@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from itertools import islice
+from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 from docstring_parser import parse
@@ -16,15 +17,22 @@ from recipes.cli import ALWAYS_ON
 
 PACKAGES = ("datamodules", "lightning_modules", "callbacks")
 PUBLIC = (lightning_modules, rewards, optimizers, schedules, datamodules, callbacks)
+
+
+def exported(package: ModuleType) -> list[type]:
+    """The classes that a package offers."""
+    return [found for name in package.__all__ if isinstance(found := getattr(package, name), type)]
+
+
 SECTIONS = {
-    "Models: `model.class_path`": [getattr(lightning_modules, name) for name in lightning_modules.__all__],
-    "Data: `data.class_path`": [getattr(datamodules, name) for name in datamodules.__all__],
-    "Rewards: `model.init_args.reward`, `credit`": [getattr(rewards, name) for name in rewards.__all__ if name != "Earned"],
+    "Models: `model.class_path`": exported(lightning_modules),
+    "Data: `data.class_path`": exported(datamodules),
+    "Rewards: `model.init_args.reward`, `credit`": [kind for kind in exported(rewards) if kind is not rewards.Earned],
     "Optimisers and schedules": [
         found for module in (optimizers, schedules) for _, found in inspect.getmembers(module, inspect.isclass)
         if found.__module__.startswith("lightning_modules") and not inspect.isabstract(found)
     ],
-    "Callbacks: `trainer.callbacks`": [getattr(callbacks, name) for name in callbacks.__all__ if name[0].isupper()],
+    "Callbacks: `trainer.callbacks`": exported(callbacks),
 }  # fmt: skip
 
 
