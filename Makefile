@@ -10,7 +10,7 @@ ELSEWHERE = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
 export GOMP_SPINCOUNT = 3000
 
-.PHONY: quickstart findings test test-long faults interop versions pretend-gpu check audit hashes bench setup clean
+.PHONY: quickstart findings test test-long faults interop versions pretend-gpu check types docs audit hashes bench setup clean
 
 setup: $(READY)
 
@@ -85,6 +85,15 @@ audit: .venv-audit/.ready
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check uv pip-audit
 	touch $@
+
+# type hints, and the site; docs/requirements.txt pins what they need beside the rest
+types: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement docs/requirements.txt
+	$(BIN)/mkdocs build --strict
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.cpu --rounds 1

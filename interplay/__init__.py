@@ -35,7 +35,8 @@ class _Names(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         """Undo what the import system did: the module keeps its own specification."""
-        module.__spec__ = module.__spec__.loader_state
+        alias = module.__spec__
+        module.__spec__ = alias.loader_state if alias else None
 
 
 def _refuse_strangers() -> None:

@@ -125,9 +125,11 @@ class ExperimentCLI(LightningCLI):
         users = config.get("callbacks") or []
         if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in users):
             always_on = [*always_on, callbacks.progress()]
-        always_on = [*always_on, callbacks.BoardViews(self.plain_config())]
+        chosen = self.plain_config()
+        shown = {"seed": chosen.get("seed_everything"), "max_steps": chosen["trainer"]["max_steps"]}
+        always_on = [*always_on, callbacks.BoardViews(shown | {part: chosen[part] for part in ("model", "data")})]
         if self.subcommand == "fit":
-            always_on = [*always_on, ResumeContract(self.plain_config(), added_keys())]
+            always_on = [*always_on, ResumeContract(chosen, added_keys())]
         return super()._instantiate_trainer(config, always_on)
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard as this project's questions see it: a tab for each, pictures of pass@k, the run among others by its settings."""
+"""TensorBoard by question: a section of CUSTOM SCALARS for each, pictures of pass@k, runs side by side with their settings."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,19 +10,19 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import tensor
 
-# tab -> chart -> tags of scalars, as regular expressions
+# section -> chart -> tags of scalars, as regular expressions
 LAYOUT = {
     "Does it learn?": {
         "loss": ["Multiline", ["train/loss"]], "reward and its parts": ["Multiline", ["train/reward.*"]],
-        "gold likelihood, nats": ["Multiline", ["val/gold_nll_nats/.*"]],
+        "gold likelihood, nats": ["Multiline", [r"val/gold_nll_nats/(?!op\d).*"]],
     },
     "What can it solve?": {
-        "every step right, pass@1": ["Multiline", [r"val/executable/pass@1/.*"]],
-        "every step right, pass@n": ["Multiline", [r"val/executable/pass@(?!1/).*"]],
-        "right answers, pass@1": ["Multiline", [r"val/answer/pass@1/.*"]],
+        "every step right, pass@1": ["Multiline", [r"val/executable/pass@1/(?!op\d).*"]],
+        "every step right, pass@n": ["Multiline", [r"val/executable/pass@(?!1/)\d+/(?!op\d).*"]],
+        "right answers, pass@1": ["Multiline", [r"val/answer/pass@1/(?!op\d).*"]],
     },
     "Is the reasoning sound?": {
-        "process accuracy": ["Multiline", ["val/process_accuracy/.*"]],
+        "process accuracy": ["Multiline", [r"val/process_accuracy/(?!op\d).*"]],
         "rollouts: answer right, every step right": ["Multiline", ["train/(answer|executable)$"]],
         "right answers that are not reasoned": ["Multiline", ["train/hacking.*"]],
     },
@@ -56,7 +56,7 @@ class BoardViews(Callback):
         self.accuracies: list[float] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lay out the tabs."""
+        """Lay out the sections."""
         for board in boards(trainer):
             board.experiment.add_custom_scalars(LAYOUT)
 
@@ -103,7 +103,7 @@ def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, A
         if isinstance(value, Mapping):
             yield from flat(value, f"{before}{key}.")
         elif isinstance(value, bool | int | float | str):
-            yield f"{before}{key}", value
+            yield f"{before}{key}".replace("init_args.", ""), value
 
 
 def passes_by_op(metrics: Mapping[str, Any], stage: str) -> Figure | None:

@@ -52,7 +52,8 @@ def estimate_means(
 def _estimate(strata: Sequence[tuple[float, Tensor]], level: float, resamples: int, seed: int) -> list[Estimate]:
     columns, problems = strata[0][1].shape[1], sum(len(values) for _, values in strata)
     if any(len(values) == 0 for _, values in strata):
-        return [Estimate(*[float("nan")] * 4, problems)] * columns
+        nan = float("nan")
+        return [Estimate(nan, nan, nan, nan, problems)] * columns
     strata = [(weight, values.double().cpu()) for weight, values in strata]
     mean_C = sum(weight * values.mean(dim=0) for weight, values in strata)
     # the empirical influence function of a mean

@@ -42,7 +42,7 @@ def problem_row(
         A value for each of `COLUMNS`: sums over samples; `error/KIND` counts samples with an error of that kind.
     """
     errors = [{error.kind for error in report.errors} for report in reports]
-    statuses = [node.status for report in reports for node in report.nodes]
+    statuses: list[str] = [node.status for report in reports for node in report.nodes]
     return [
         *labels, len(reports), *(sum(grade(report, grader) for report in reports) for grader in GRADERS),
         sum(report.process_accuracy for report in reports), sum(tokens), sum(finished),

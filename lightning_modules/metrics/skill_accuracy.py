@@ -6,7 +6,7 @@ need is right, a success if both are right. If composing adds no difficulty, its
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ class SkillAccuracy(Metric):
 
     def update(self, graph: Graph, op: int, reports: Iterable[Report]) -> None:
         """Add the samples of one problem."""
-        kinds: Counter = Counter()
+        kinds: Counter[Any] = Counter()
         example: dict[Any, Report] = {}
         for report in reports:  # the samples of a problem have few patterns of verdicts
             key = (report.nodes, _solved(report))
@@ -80,7 +80,7 @@ class SkillAccuracy(Metric):
         return self.skills_OS2, self.pairs_OSS2
 
 
-def summarise_skills(skills_OS2: Tensor, pairs_OSS2: Tensor, ops: Sequence[int]) -> dict[str, dict[str, Mapping[str, float]]]:
+def summarise_skills(skills_OS2: Tensor, pairs_OSS2: Tensor, ops: Sequence[int]) -> dict[str, dict[str, dict[str, float]]]:
     """Accuracy of the skills and compositions tried on problems of `ops` operations.
 
     Returns:
@@ -93,7 +93,7 @@ def summarise_skills(skills_OS2: Tensor, pairs_OSS2: Tensor, ops: Sequence[int])
         for name, (tried, right) in zip(SKILLS, skills_S2, strict=True)
         if tried
     }
-    composed = {}
+    composed: dict[str, dict[str, float]] = {}
     for first, row in zip(SKILLS, pairs_SS2, strict=True):
         for second, (tried, right) in zip(SKILLS, row, strict=True):
             if tried:

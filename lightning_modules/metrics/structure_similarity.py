@@ -84,7 +84,7 @@ def similarity(a_MF: Tensor, b_NF: Tensor) -> float:
     if not len(a_MF) or not len(b_NF):
         return float("nan")
     normed = [rows / rows.norm(dim=1, keepdim=True) for rows in (a_MF, b_NF)]
-    return (normed[1] @ normed[0].T).max(dim=1).values.clamp(max=1).mean().item()
+    return float((normed[1] @ normed[0].T).max(dim=1).values.clamp(max=1).mean())
 
 
 def summarise_topology(rows_MF: Tensor, contexts: Sequence[str]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def group_rows(
     def where(mask_M: Tensor, weight: float = 1.0) -> tuple[float, Tensor]:
         return weight, mask_M.nonzero().flatten()
 
-    strata = {name: [(1.0, ops)] for name, ops in bands.items()} | weighted
+    strata = {**{name: [(1.0, ops)] for name, ops in bands.items()}, **weighted}
     groups = {
         "all": {"all": [where(torch.ones_like(op_M))]},
         "band": {

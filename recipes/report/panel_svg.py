@@ -62,9 +62,8 @@ class Scale:
             return [float(self.log**power) for power in range(-floor(-first), floor(last) + 1, step)] or [self.low]
         raw = ((self.high - self.low) or 1.0) / most
         size = 10.0 ** floor(log10(raw))
-        step = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw * 0.999)
-        first = -floor(-self.low / step + 1e-9)
-        return [step * i for i in range(first, floor(self.high / step + 1e-9) + 1)]
+        width = next(size * factor for factor in (1, 2, 5, 10) if size * factor >= raw * 0.999)
+        return [width * i for i in range(-floor(-self.low / width + 1e-9), floor(self.high / width + 1e-9) + 1)]
 
 
 def panel_svg(panel: Panel) -> str:

@@ -40,12 +40,13 @@ def tell(name: str, passes: Passes, before: tuple[str, Passes] | None) -> None:
 
 def reach(name: str, passes: Passes) -> str:
     """The sentence that says which bands a model solves, sometimes solves and never solves."""
-    last, groups = _last(passes), {"solves": [], "sometimes solves": [], "never solves": []}
+    last, groups = _last(passes), dict[str, list[str]](solves=[], sometimes=[], never=[])
     for band in bands_of(passes):
         once, ever = _mean(passes, band, "pass@1") or 0.0, _mean(passes, band, last) or 0.0
-        kind = "solves" if once >= SURE else "never solves" if ever <= EVER else "sometimes solves"
-        groups[kind].append(f"{band} ({once:.2f})" if kind == "sometimes solves" else band)
-    said = [f"{verb} {_listed(bands)}" for verb, bands in groups.items() if bands]
+        kind = "solves" if once >= SURE else "never" if ever <= EVER else "sometimes"
+        groups[kind].append(f"{band} ({once:.2f})" if kind == "sometimes" else band)
+    verbs = {"solves": "solves", "sometimes": "sometimes solves", "never": "never solves"}
+    said = [f"{verbs[kind]} {_listed(bands)}" for kind, bands in groups.items() if bands]
     return f"After {name} the model {', '.join(said[:-1])}{' and ' if len(said) > 1 else ''}{said[-1]}."
 
 
@@ -80,7 +81,8 @@ def _last(passes: Passes) -> str:
 
 
 def _mean(passes: Passes, band: str, metric: str, grader: str = GRADER) -> float | None:
-    return passes.get(band, {}).get(grader, {}).get(metric, {}).get("mean")
+    found: float | None = passes.get(band, {}).get(grader, {}).get(metric, {}).get("mean")
+    return found
 
 
 def _share(value: float | None) -> str:
