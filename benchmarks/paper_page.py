@@ -1,4 +1,4 @@
-"""The generated parts of docs/paper.md, from docs/paper/*: `python -m benchmarks.paper_page`.
+"""The generated parts of docs/paper.md and docs/data.md, from docs/paper/* and docs/data/*: `python -m benchmarks.paper_page`.
 
 A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. Figures come from figures.yaml and the recipes that name them; tables
 from the JSON that `benchmarks.disagreements` and `benchmarks.distances` left; modes from the lengths measured of gold solutions.
@@ -13,8 +13,8 @@ import yaml
 from benchmarks import disagreements, distances
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs/paper.md"
 KEPT = ROOT / "docs/paper"
+PAGES = {"docs/paper.md": ("figures", "modes", "disagreements", "distances"), "docs/data.md": ("topology",)}
 TABLES = {"Table 3": ("compute_split", "compute_split_shared")}  # recipes of tables; those of figures name them
 # tokens of gold solutions under the published tokenizer, op 2-20, and the lengths of responses that Figure 11 shows in RL
 FORWARD = (63, 88, 95, 108, 128, 152, 168, 186, 201, 220, 228, 248, 270, 296, 304, 319, 346, 343, 371)
@@ -63,23 +63,47 @@ def modes() -> str:
     return "\n".join(lines)
 
 
-def parts() -> dict[str, str]:
-    """Name -> text."""
-    tables = {"disagreements": disagreements.markdown, "distances": distances.markdown}
-    found = {name: made(json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8"))) for name, made in tables.items()}
-    return {"figures": figures(), "modes": modes(), **found}
+def topology() -> str:
+    """Total variation of the profile's problems from published ones, by mode and band."""
+    found = json.loads((ROOT / "docs/data/topology.json").read_text(encoding="utf-8"))
+    names = list(dict.fromkeys(name for group in found.values() for name in group))
+    lines = ["Total variation of fresh draws of `published` from published rows (in brackets: of `plain`).", ""]
+    lines += [f"| mode and op | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for group, of in found.items():
+        apart = [of[name]["variation"] if name in of else None for name in names]
+        cells = [f"{each['profile']:.2f} ({each['plain']:.2f})" if each else "" for each in apart]
+        lines.append(f"| {group} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def filled(text: str) -> str:
-    """The page with all parts as they are now."""
-    for name, part in parts().items():
+def _kept(name: str) -> dict:
+    return json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8"))
+
+
+MAKERS = {
+    "figures": figures, "modes": modes, "topology": topology,
+    "disagreements": lambda: disagreements.markdown(_kept("disagreements")),
+    "distances": lambda: distances.markdown(_kept("distances")),
+}  # fmt: skip
+
+
+def filled(page: str) -> str:
+    """A page's text with all its parts as they are now.
+
+    Raises:
+        ValueError: the page has no place for one.
+    """
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name in PAGES[page]:
         pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not pattern.search(text):
-            raise ValueError(f"{PAGE}: no place <!-- {name} --> ... <!-- /{name} -->; add it.")
+            raise ValueError(f"{page}: no place <!-- {name} --> ... <!-- /{name} -->; add it.")
+        part = MAKERS[name]()
         text = pattern.sub(lambda match, part=part: f"{match[1]}\n{part}\n\n{match[2]}", text)
     return text
 
 
 if __name__ == "__main__":
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(PAGE)
+    for page in PAGES:
+        (ROOT / page).write_text(filled(page), encoding="utf-8")
+        print(page)

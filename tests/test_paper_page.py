@@ -1,11 +1,13 @@
-"""docs/paper.md says what its sources say."""
+"""Generated parts of docs/paper.md and docs/data.md say what their sources say."""
 
-from benchmarks.paper_page import PAGE, filled, recipes
+import pytest
+
+from benchmarks.paper_page import PAGES, ROOT, filled, recipes
 
 
-def test_the_page_is_what_its_sources_give():
-    text = PAGE.read_text(encoding="utf-8")
-    assert filled(text) == text
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_what_its_sources_give(page):
+    assert filled(page) == (ROOT / page).read_text(encoding="utf-8")
 
 
 def test_every_figure_of_results_names_its_recipe():
