@@ -67,7 +67,7 @@ def test_scales_that_are_like_the_paper_differ_from_it_in_what_they_say():
 def refused(tmp_path: Path, capsys, **changes: object) -> str:
     recipe = write_recipe(tmp_path)
     raw = yaml.safe_load(recipe.read_text())
-    raw.pop("unseen", None)
+    raw["unseen"] = []
     for key, value in changes.items():
         if key == "unseen":
             raw["unseen"] = value

@@ -22,7 +22,9 @@ from recipes.running.stage_folders import StageFolders
 
 ROOT = Path(__file__).parent.parent
 RECIPES = {path: yaml.safe_load(path.read_text()) for path in sorted((ROOT / "configs/recipe").glob("*.yaml"))}
-SCALES = sorted(path.stem for path in (ROOT / "configs/scale").glob("*.yaml") if "kinds" in yaml.safe_load(path.read_text()))
+SCALES = sorted(
+    p.stem for p in (ROOT / "configs/scale").glob("*.yaml") if {"kinds", "like"} & yaml.safe_load(p.read_text()).keys()
+)
 CASES = [(path, scale) for path, recipe in RECIPES.items() for scale in (SCALES if "scale" in recipe else [None])]
 
 
@@ -77,10 +79,11 @@ def fake(monkeypatch):
 
 
 def test_every_recipe_of_the_paper_exists_at_every_scale():
-    assert SCALES == ["paper", "small", "tiny"]
+    assert SCALES == ["paper", "paper_clean", "paper_forward", "small", "tiny"]
     assert {path.stem for path, scale in CASES if scale} == {
         "extrapolation", "context_seeding", "context_share_trace", "context_share_seeded", "difficulty_mixes", "compute_split",
-        "process_rewards", "atomic_skills", "pass_at_k_edge", "beyond_reach",
+        "process_rewards", "atomic_skills", "process_rewards_released", "compute_split_shared", "extrapolation_as_released",
+        "pretraining_ladder", "length_exposure", "pass_at_k_edge", "beyond_reach",
     }  # fmt: skip
     for path, scale in CASES:
         recipe = load_recipe(path, scale)

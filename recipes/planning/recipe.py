@@ -70,7 +70,7 @@ class Recipe:
     scale:   the meaning of its terms; None if its stages name their configs.
     figures: of the paper, by number, that show its result best; the report draws them first.
     plain:   without arms: a stage keeps its files in a folder of its name.
-    unseen:  bands, contexts and modes of evaluation that no stage is meant to see, besides the scale's.
+    unseen:  bands, contexts and modes of evaluation that no stage is meant to see, besides the scale's; None: not said.
     """
 
     name: str
@@ -82,7 +82,7 @@ class Recipe:
     scale: Scale | None = None
     figures: tuple[int, ...] = ()
     plain: bool = True
-    unseen: tuple[str, ...] = ()
+    unseen: tuple[str, ...] | None = None
 
 
 def load_recipe(path: Path, scale: str | None = None) -> Recipe:
@@ -113,7 +113,7 @@ def load_recipe(path: Path, scale: str | None = None) -> Recipe:
     return Recipe(
         name=path.stem, stages=tuple(stages.values()), about=raw.get("about", ""), axes=axes,
         seeds=tuple(raw.get("seeds", (0,))), budget=raw.get("budget"), scale=found, figures=tuple(raw.get("figures", ())),
-        plain="arms" not in raw, unseen=tuple(raw.get("unseen", ())),
+        plain="arms" not in raw, unseen=tuple(raw["unseen"]) if "unseen" in raw else None,
     )  # fmt: skip
 
 

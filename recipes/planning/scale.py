@@ -1,5 +1,6 @@
 """A scale: the meaning of recipes' terms for models of one size (`configs/scale/paper.yaml`, `small.yaml`, `tiny.yaml`)."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,12 @@ def load_scale(name: str, near: Path) -> Scale:
     places = [Path(name)] if name.endswith(".yaml") else [(near / "../scale").resolve() / f"{name}.yaml", SCALES / f"{name}.yaml"]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
-        found = {p.stem for place in places for p in place.parent.glob("*.yaml") if "\nkinds:" in p.read_text(encoding="utf-8")}
+        found = {
+            p.stem
+            for place in places
+            for p in place.parent.glob("*.yaml")
+            if re.search(r"^(kinds|like):", p.read_text(encoding="utf-8"), re.MULTILINE)
+        }
         there = f"there are {', '.join(sorted(found))}" if found else "give a name of configs/scale/"
         raise ValueError(f"scale {name!r} does not exist (looked for {', '.join(map(str, places))}); {there}.")
     raw = read_yaml(path)

@@ -14,18 +14,20 @@ from recipes.planning.plan import Plan
 def check_seen(plan: Plan) -> None:
     """Refuse bands, contexts and modes of evaluation that no stage of the recipe trains on, unless it calls them unseen.
 
-    A band counts as seen if any of its operations is. Nothing is refused where training reads files or starts from weights from
-    outside, whose problems are not known.
+    A band counts as seen if any of its operations is. Nothing is refused of a recipe that has neither a scale nor `unseen`, nor
+    where training reads files or starts from weights from outside, whose problems are not known.
 
     Raises:
         ValueError: something unseen that `unseen` does not name, or a name in `unseen` that is no band, context or mode.
     """
     configs = [stage.config for stage in plan.stages().values()]
     asked = [config["data"]["init_args"]["held_out"] for config in configs]
-    scale = plan.recipe.scale
-    allowed = {*plan.recipe.unseen, *(scale.unseen if scale else ())}
+    scale, unseen = plan.recipe.scale, plan.recipe.unseen
+    if scale is None and unseen is None:
+        return
+    allowed = {*(unseen or ()), *(scale.unseen if scale else ())}
     known = {name for held_out in asked for key in ("bands", "contexts", "modes") for name in held_out[key]}
-    if strange := sorted(set(plan.recipe.unseen) - known):
+    if strange := sorted(set(unseen or ()) - known):
         raise ValueError(f"recipe {plan.recipe.name!r}: unseen: {strange} are no bands, contexts or modes of its evaluations.")
     if any(_unknown(stage.config, outside=stage.parent is None) for stage in plan.stages().values()):
         return
