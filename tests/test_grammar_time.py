@@ -14,6 +14,7 @@ import pytest
 
 import grammar
 from grammar import ProblemSyntaxError, parse_problem, parse_response, parse_trace, verify
+from grammar.checking.published_scorer import published_verdict
 from grammar.checking.verify import coefficient
 from grammar.judge import read_row
 from grammar.language.lark_tables import TRACES
@@ -165,7 +166,7 @@ def test_a_pattern_takes_linear_time_on_its_worst_case(name):
     worst = [(before, pump, end) for before, pump in found for end in ("", "\0", " x", ";")]
     worst += [(before, a + b, "\0") for before, a in found for b in pieces if a != b]
     worst += [("", before + pump, "\0") for before, pump in found if before] + [("y", pump, "\0") for pump in pieces]
-    searched = name in ("grammar.reading.parse._DEFINE.0", "problems.stop")
+    searched = name in ("grammar.reading.parse._DEFINE.0", "problems.stop") or ".published_scorer." in name
     work = (lambda text: sum(1 for _ in pattern.finditer(text))) if searched else pattern.match
     for before, pump, end in dict.fromkeys(worst):
         check_ratio(work, lambda size, b=before, p=pump, e=end: b + p * (size // len(p)) + e, 8_000)
@@ -215,6 +216,10 @@ RESPONSES = {  # what is before, what is repeated, what is after
     "commas": ("Define ", "a, ", "as A; so A = 3."),
     "a word": ("", "x", ""),
     "nulls": ("", "\0", ""),
+    "open angles": ("", "<", ""),
+    "empty angles": ("", "<>", ""),
+    "letters without numbers": ("A = 1 1 1 1 1. ", "Define a as A; ", "A = " + "1 " * 5000 + "."),
+    "letters of letters": ("", "Define a as A; so A = B; B = C; ", "C = A."),
 }
 COUNT = "The number of "
 PROBLEMS = {  # a text of about so many characters
@@ -289,6 +294,7 @@ def judge_response(text: str) -> None:
         assert len([verify(trace, graph).steps for graph in (FORWARD, REVERSE)]) == 2
     with suppress(ValueError):
         graph_of(parse_trace(f"{text} Answer: 3."))
+    published_verdict(text, "Define a as A; so A = 3. Answer: 3.")
 
 
 def judge_problem(text: str, question: str = "How many a does Z have?") -> None:
