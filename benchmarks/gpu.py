@@ -123,7 +123,7 @@ class Bench:
     def _loss(self, name: str, kind: str, *, half: bool) -> tuple[float, float]:
         torch.manual_seed(0)
         module, backend = PretrainModule(self.architecture), BACKENDS[name]()
-        module.language_model = self.model().to(kind)
+        module.language_model, module.backend = self.model().to(kind), backend
         batch = rows_of(PretrainDataModule(MIXTURE, "published", row_length=self.length, batch_rows=1), 1)[0]
         edges = backend.edges(batch.document_BT)
         parts = [None if x is None else x.to(kind) for x in (batch.tokens_BT, batch.labels_BT, batch.position_BT, edges)]

@@ -41,13 +41,13 @@ class HalfwayCredit(Credit):
 
 
 class Descent(OptimizerFactory):
-    """Weights go down the bare gradient: an update shows it."""
+    """Weights go down the bare gradient (or, with momentum, a mean of it): an update shows it."""
 
-    def __init__(self, lr):
-        self.lr = lr
+    def __init__(self, lr, momentum=0.0):
+        self.lr, self.momentum = lr, momentum
 
     def __call__(self, model):
-        return torch.optim.SGD(model.parameters(), lr=self.lr)
+        return torch.optim.SGD(model.parameters(), lr=self.lr, momentum=self.momentum)
 
 
 def scripted(module_type: type[PolicyModule], *, flat: bool = False) -> type[PolicyModule]:

@@ -86,6 +86,7 @@ def _train(
     kind = {"auto": "auto", "ddp": DDPStrategy(), "sharded": ModelParallelStrategy(2, 1) if strategy == "sharded" else None}
     module_type, settings = recipe(name, minibatches)
     module = build(start, module_type, **settings)
+    module.optimizer = Descent(0.1, momentum=0.5)  # Lightning cannot resume sharded optimisers without a state
     if ragged:
         module = Ragged(
             start, LengthReward(), optimizer=Descent(0.1), sampling=SamplingParams(max_new_tokens=9),

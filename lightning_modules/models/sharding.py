@@ -40,6 +40,13 @@ def shard(model: PreTrainedModel, mesh: DeviceMesh, *, half: bool = False, compi
     fully_shard(model, mesh=mesh["data_parallel"], mp_policy=policy)
 
 
+def reshard(model: torch.nn.Module) -> None:
+    """Let go of gathered weights: after a forward pass the outermost part keeps its own, for the backward pass."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def whole(tensor: Tensor) -> Tensor:
     """The tensor itself or, if it is sharded, all of its parts; then every process must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from lightning_modules.formulas import adapted_weight, clipped_surrogate, clipped_tokens, kl_k1, kl_k2, kl_k3, with_kl_gradient
 from lightning_modules.models.lora import adapted, without_adapters
-from lightning_modules.models.sharding import whole
+from lightning_modules.models.sharding import reshard, whole
 from lightning_modules.policy.surrogate import PolicyLoss, UpdateTokens
 
 _ESTIMATORS = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
@@ -144,18 +144,24 @@ class ReferencePolicy:
 
     @torch.no_grad()
     def update(self, policy: nn.Module, device: torch.device) -> None:
-        """Move towards `policy`, which is sharded alike, if at all."""
+        """Move towards `policy`."""
         if self.decay == 1:
             return
-        for own, theirs in zip(self.on(device).parameters(), policy.parameters(), strict=True):
+        for own, theirs in self._pairs(policy, device):
             own.lerp_(theirs.to(own.dtype), 1 - self.decay)
 
     @torch.no_grad()
     def reset(self, policy: nn.Module, device: torch.device) -> None:
-        """Become `policy`, which is sharded alike, if at all."""
+        """Become `policy`."""
         self.moved = True
-        for own, theirs in zip(self.on(device).parameters(), policy.parameters(), strict=True):
+        for own, theirs in self._pairs(policy, device):
             own.copy_(theirs)
+
+    def _pairs(self, policy: nn.Module, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+        """Its parameters and the policy's, which are sharded alike, if at all."""
+        for model in (self.on(device), policy):
+            reshard(model)
+        return zip(self.model.parameters(), policy.parameters(), strict=True)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Whole weights that are stored nowhere else, none for a frozen reference; every process must call this."""
