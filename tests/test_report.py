@@ -31,7 +31,9 @@ def folder(tmp_path_factory):
     """Two stages run for real, then made into a study of two arms with three seeds by shifting their numbers; with its report."""
     root = tmp_path_factory.mktemp("report")
     write_configs(root, ("garden", "orchestra"))
-    stages = "stages:\n  pretrain: {config: pretrain.yaml}\n  grpo: {config: grpo.yaml, init_from: pretrain}\n"
+    stages = (
+        "unseen: [orchestra]\nstages:\n  pretrain: {config: pretrain.yaml}\n  grpo: {config: grpo.yaml, init_from: pretrain}\n"
+    )
     (root / "plain.yaml").write_text(stages)
     assert main.main(["run", str(root / "plain.yaml"), "--out", str(root / "plain")]) == 0
     out = root / "study"
