@@ -11,11 +11,12 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
+from matplotlib.figure import Figure
 from minute_recipe import write_configs
 
 import main
 from callbacks.evaluation.sample_files import read_samples
-from recipes.report.chart import Line, Panel, draw_panel, plt
+from recipes.report.chart import Line, Panel, draw_panel
 from recipes.report.report_command import charts_of
 from recipes.report.sourced_numbers import Files, Number, Term, pointer, t_quantile
 from recipes.report.studies import find_studies
@@ -30,7 +31,9 @@ def folder(tmp_path_factory):
     """Two stages run for real, then made into a study of two arms with three seeds by shifting their numbers; with its report."""
     root = tmp_path_factory.mktemp("report")
     write_configs(root, ("garden", "orchestra"))
-    stages = "stages:\n  pretrain: {config: pretrain.yaml}\n  grpo: {config: grpo.yaml, init_from: pretrain}\n"
+    stages = (
+        "unseen: [orchestra]\nstages:\n  pretrain: {config: pretrain.yaml}\n  grpo: {config: grpo.yaml, init_from: pretrain}\n"
+    )
     (root / "plain.yaml").write_text(stages)
     assert main.main(["run", str(root / "plain.yaml"), "--out", str(root / "plain")]) == 0
     out = root / "study"
@@ -140,10 +143,9 @@ def test_a_number_names_its_files_and_says_where_there_are_more():
 def test_many_arms_differ_without_their_colours():
     number = Number(0.5, None, None, ((Term(1, "f", "k"),),))
     lines = tuple(Line(str(i), ((1, number), (2, number)), style=i) for i in range(28))
-    figure, axis = plt.subplots()
+    axis = Figure().subplots()
     draw_panel(axis, Panel("", "", "", lines))
     assert len({(line.get_marker(), line.get_fillstyle(), line.get_linestyle()) for line in axis.lines}) == 28
-    plt.close(figure)
 
 
 def test_the_interval_over_seeds_is_students(folder):

@@ -54,6 +54,12 @@ def test_a_wheel_adds_one_name_to_an_environment(environment):
     (record,) = places.glob("interplay-*.dist-info/RECORD")
     tops = {line.split("/")[0] for line in record.read_text().splitlines()} - {".."}
     assert tops == {"interplay", record.parent.name}
+    source = places.parents[3] / "source"
+    files = [
+        path.relative_to(source) for folder in (*PACKAGES, "configs") for path in (source / folder).rglob("*") if path.is_file()
+    ]
+    assert len(files) > 300
+    assert not [str(path) for path in files if path.suffix != ".pyc" and not (places / "interplay" / path).is_file()]
     for package in PACKAGES:
         tried = subprocess.run([binaries / "python", "-Ic", f"import {package}"], capture_output=True, text=True, check=False)
         assert f"No module named '{package}'" in tried.stderr

@@ -156,7 +156,7 @@ def load_tokenizer(tokenizer: str | TokenizerSettings) -> PreTrainedTokenizerFas
         shipped = sorted(path.name for path in SHIPPED.glob("*")) if SHIPPED.is_dir() else []
         raise ValueError(
             f"tokenizer {settings.name!r} is neither shipped ({', '.join(shipped)}) nor a folder with tokenizer.json; "
-            "make one with `python main.py tokenizer --out DIR`."
+            "make one with `interplay tokenizer --out DIR`."
         )
     tokenizer = PreTrainedTokenizerFast.from_pretrained(settings.folder)
     tokenizer.clean_up_tokenization_spaces = False  # it would change what a model wrote

@@ -20,7 +20,7 @@ class CharacterEnds:
         """
         decoder = json.loads(tokenizer.backend_tokenizer.to_str())["decoder"]
         if decoder is None or decoder["type"] != "ByteLevel":
-            raise ValueError("dense credit needs a byte-level tokenizer; train one with `python main.py tokenizer`.")
+            raise ValueError("dense credit needs a byte-level tokenizer; train one with `interplay tokenizer`.")
         byte_of = {sign: byte for byte, sign in bytes_to_unicode().items()}
         added = tokenizer.get_added_vocab()
         self.bytes: dict[int, bytes] = {

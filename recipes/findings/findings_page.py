@@ -7,8 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from callbacks.text_tables import align
-from recipes.report.chart import plt, save
+from recipes.report.chart import save
 
 SCALE = "tiny"
 COUNT = ".0f"
@@ -117,7 +119,8 @@ def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
         effects: with `what`, `expected`, `value`, `low`, `high`, `seeds` and `verdict`.
         path: of the picture.
     """
-    figure, axis = plt.subplots(figsize=(9, 1.1 + 0.42 * len(effects)), layout="constrained")
+    figure = Figure(figsize=(9, 1.1 + 0.42 * len(effects)), layout="constrained")
+    axis = figure.subplots()
     for row, effect in enumerate(effects):
         label = effect["verdict"].partition(" (")[0]
         colour, marker = LOOKS[label]

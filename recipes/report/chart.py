@@ -5,10 +5,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
-import matplotlib
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -68,10 +64,9 @@ class Chart:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as a PNG file, close it, and return the path."""
+    """Write a figure as a PNG file, and return the path."""
     with new_file(path) as part:
         figure.savefig(part, format="png", dpi=110)
-    plt.close(figure)
     return path
 
 
@@ -79,7 +74,8 @@ def draw_png(chart: Chart, path: Path) -> None:
     """All panels, at most three side by side, as a picture."""
     columns = 2 if len(chart.panels) == 4 else min(3, len(chart.panels))
     rows = -(-len(chart.panels) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(SIZE[0] * columns, SIZE[1] * rows), layout="constrained", squeeze=False)
+    figure = Figure(figsize=(SIZE[0] * columns, SIZE[1] * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
     for axis, panel in zip_longest(axes.flat, chart.panels):
         if panel is None:
             axis.set_visible(False)

@@ -134,12 +134,12 @@ def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
         jobs = submit(list(stages.values()), out, args.launcher, _job(args.job))
         if args.launcher == "slurm":
             print("\n".join(f"submitted job {found.job_id}: {stages[name].label}" for name, found in jobs.items()))
-            print(f"When they have ended: python main.py report {out}")
+            print(f"When they have ended: interplay report {out}")
             return 0
         failed = {name for name in jobs if not folders.complete(stages[name])}
         for name in failed:
             print(f"FAILED {stages[name].label}:\n{folders.why(stages[name])}")
     for plan in plans:
         print(f"\n{plan.recipe.name}: {plan.recipe.about}\n{arm_table(write_index(plan, out, failed))}")
-    print(f"\nReport: python main.py report {out}")
+    print(f"\nReport: interplay report {out}")
     return int(not all(folders.complete(stage) for stage in stages.values()))
