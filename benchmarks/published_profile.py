@@ -76,7 +76,8 @@ def fit(drawn: Mapping[int, list[Counter[str]]], target: Mapping[str, float]) ->
 
     Minimises mean_op log mean_i exp(w . f_i) - w . target + ridge: the dual of maximum entropy.
     """
-    names = sorted({name for of in drawn.values() for each in of for name in each} | target.keys())
+    every = {name for of in drawn.values() for each in of for name in each} | target.keys()
+    names = sorted(name for name in every if not name.startswith("distractors "))  # drawn as measured
     place = {name: i for i, name in enumerate(names)}
     wanted = torch.tensor([target.get(name, 0.0) for name in names], dtype=torch.float64)
     rows = {}
@@ -84,7 +85,8 @@ def fit(drawn: Mapping[int, list[Counter[str]]], target: Mapping[str, float]) ->
         rows[op] = torch.zeros(len(of), len(names), dtype=torch.float64)
         for i, each in enumerate(of):
             for name, number in each.items():
-                rows[op][i, place[name]] = number
+                if name in place:
+                    rows[op][i, place[name]] = number
     weights = torch.zeros(len(names), dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([weights], max_iter=STEPS, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
 
@@ -131,30 +133,43 @@ def main() -> None:
     """Measures, fits, writes, checks."""
     parser = ArgumentParser(prog="python -m benchmarks.published_profile", description=__doc__)
     parser.add_argument("--reference", type=Path, required=True, help="folder of published rows")
-    parser.add_argument("--draws", type=int, default=1500, help="of our own for each cell of the fit")
+    parser.add_argument("--draws", type=int, default=3000, help="of our own for each cell of the fit")
     parser.add_argument("--checks", type=int, default=400, help="fresh problems of each cell, to check it")
     parser.add_argument("--out", type=Path, default=PROFILE)
+    parser.add_argument("--only", nargs="+", help='groups to fit again, e.g. "forward 5-7" (default: all)')
     args = parser.parse_args()
-    rows, result = published(args.reference), {}
-    for reverse, (band, ops) in product((False, True), BANDS.items()):
-        theirs = [each for op in ops for each in rows[reverse, op]]
-        measured = shares(theirs)
-        target = {name: number / len(theirs) for name, number in sum(theirs, Counter()).items()}
-        distractors = measured["distractors"]
-        drawn = {op: proposals(op, distractors, args.draws, reverse=reverse) for op in ops}
-        weights, ceilings = fit(drawn, target)
-        result[f"{'reverse' if reverse else 'forward'} {band}"] = {
-            "rows": len(theirs), "measured": {name: {v: round(s, 4) for v, s in of.items()} for name, of in measured.items()},
-            "distractors": distractors, "weights": weights, "ceilings": ceilings,
-        }  # fmt: skip
+    rows = published(args.reference)
+    result = json.loads(args.out.read_text(encoding="utf-8")) if args.only else {}
+    chosen = [
+        (reverse, band) for reverse, band in product((False, True), BANDS) if not args.only or _name(reverse, band) in args.only
+    ]
+    for reverse, band in chosen:
+        result[_name(reverse, band)] = fitted_group(rows, band, args.draws, reverse=reverse)
     args.out.write_text(json.dumps(result, separators=(",", ":")).replace('},"', '},\n"') + "\n", encoding="utf-8")
-    for reverse, (band, ops) in product((False, True), BANDS.items()):
-        drawn = [fresh(op, args.checks, reverse=reverse) for op in ops]
+    for reverse, band in chosen:
+        drawn = [fresh(op, args.checks, reverse=reverse) for op in BANDS[band]]
         ours = shares([each for found, _ in drawn for each in found])
-        measured = result[f"{'reverse' if reverse else 'forward'} {band}"]["measured"]
+        measured = result[_name(reverse, band)]["measured"]
         apart = {name: round(variation(measured[name], ours[name]), 3) for name in measured}
-        share = args.checks * len(ops) / sum(number for _, number in drawn)
-        print(f"{'reverse' if reverse else 'forward':8}{band:6} kept {share:.3f} ", apart, flush=True)
+        share = args.checks * len(drawn) / sum(number for _, number in drawn)
+        print(f"{_name(reverse, band):16} kept {share:.3f} ", apart, flush=True)
+
+
+def fitted_group(rows: Mapping[Cell, list[Counter[str]]], band: str, draws: int, *, reverse: bool) -> dict[str, object]:
+    """What published.json holds of one mode and band."""
+    theirs = [each for op in BANDS[band] for each in rows[reverse, op]]
+    measured = shares(theirs)
+    target = {name: number / len(theirs) for name, number in sum(theirs, Counter()).items()}
+    drawn = {op: proposals(op, measured["distractors"], draws, reverse=reverse) for op in BANDS[band]}
+    weights, ceilings = fit(drawn, target)
+    return {
+        "rows": len(theirs), "measured": {name: {v: round(s, 4) for v, s in of.items()} for name, of in measured.items()},
+        "distractors": measured["distractors"], "weights": weights, "ceilings": ceilings,
+    }  # fmt: skip
+
+
+def _name(reverse: bool, band: str) -> str:
+    return f"{'reverse' if reverse else 'forward'} {band}"
 
 
 if __name__ == "__main__":

@@ -56,13 +56,14 @@ def published(folder: Path) -> Iterator[tuple[Group, Row]]:
             yield (row["mode"], band), Row(statistics(gold, len(others)), lengths)
 
 
-def sampled(per_cell: int, spec: GraphSpec) -> Iterator[tuple[Group, Row]]:
-    """Our own rows."""
-    synthesis = Synthesis(None, spec)
-    for mode, (band, ops) in product(MODES, BANDS.items()):
-        for op, context, index in product(ops, PUBLISHED, range(per_cell)):
-            example = synthesis.example("train", index, Cell(op, context, mode))
-            yield (mode, band), Row(statistics(example.graph), words(example.problem, example.question, example.solution))
+def sampled(group: Group, count: int, spec: GraphSpec) -> list[Row]:
+    """About `count` rows of our own, evenly over operations and contexts."""
+    synthesis, (mode, band), found = Synthesis(None, spec), group, []
+    cells = [Cell(op, context, mode) for op, context in product(BANDS[band], PUBLISHED)]
+    for cell, index in product(cells, range(count // len(cells))):
+        example = synthesis.example("train", index, cell)
+        found.append(Row(statistics(example.graph), words(example.problem, example.question, example.solution)))
+    return found
 
 
 def grouped(rows: Iterable[tuple[Group, Row]]) -> dict[Group, list[Row]]:
@@ -96,10 +97,12 @@ def compare(theirs: Sequence[Row], ours: dict[str, Sequence[Row]]) -> dict[str, 
     }  # fmt: skip
 
 
-def draw(compared: dict[Group, dict[str, dict]], path: Path) -> None:
+def draw(compared: dict[str, dict[str, dict]], path: Path) -> None:
     """A row of panels for each mode and band, a panel for each of SHOWN."""
-    figure, grid = plt.subplots(len(compared), len(SHOWN), figsize=(2.2 * len(SHOWN), 1.7 * len(compared)), layout="constrained")
-    for row, ((mode, band), found) in zip(grid, compared.items(), strict=True):
+    figure, grid = plt.subplots(
+        len(compared), len(SHOWN), figsize=(2.2 * len(SHOWN), 1.7 * len(compared)), squeeze=False, layout="constrained"
+    )
+    for row, (group, found) in zip(grid, compared.items(), strict=True):
         for axes, name in zip(row, SHOWN, strict=True):
             values = sorted({value for of in ("published", "profile") for value in found[name][of]}, key=_place)
             for of, style in (("published", "k-"), ("profile", "C0--"), ("plain", "C1:")):
@@ -108,7 +111,7 @@ def draw(compared: dict[Group, dict[str, dict]], path: Path) -> None:
             shown = range(0, len(values), -(-len(values) // 6))
             axes.set_xticks(shown, [values[i] for i in shown], fontsize=6, rotation=45 if name == "kind" else 0)
             axes.tick_params(axis="y", labelsize=6)
-        row[0].set_ylabel(f"{mode}\nop {band}", fontsize=8)
+        row[0].set_ylabel(group.replace(" ", "\n", 1), fontsize=8)
     grid[0][0].legend(fontsize=6)
     figure.savefig(path, dpi=80)
     plt.close(figure)
@@ -124,20 +127,25 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks.topology", description=__doc__)
     parser.add_argument("--reference", type=Path, required=True, help="folder of published rows")
     parser.add_argument("--out", type=Path, default=Path("docs/data"), help="folder for plot and numbers")
-    parser.add_argument("--per-cell", type=int, default=130, help="own rows of each operation count, context and mode")
+    parser.add_argument("--rows", type=int, default=1500, help="of our own in each mode and band")
+    parser.add_argument("--only", nargs="+", help='to measure again, e.g. "normalforward op 5-7" (default: all)')
     args = parser.parse_args()
-    theirs = grouped(published(args.reference))
+    path = args.out / "topology.json"
+    compared = json.loads(path.read_text(encoding="utf-8")) if args.only else {}
     specs = {"profile": GraphSpec(profile="published"), "plain": GraphSpec()}
-    ours = {name: grouped(sampled(args.per_cell, spec)) for name, spec in specs.items()}
-    compared = {group: compare(rows, {name: of[group] for name, of in ours.items()}) for group, rows in sorted(theirs.items())}
+    for (mode, band), rows in sorted(grouped(published(args.reference)).items()):
+        if not args.only or f"{mode} op {band}" in args.only:
+            ours = {name: sampled((mode, band), args.rows, spec) for name, spec in specs.items()}
+            compared[f"{mode} op {band}"] = compare(rows, ours)
     args.out.mkdir(parents=True, exist_ok=True)
+    compared = {f"{mode} op {band}": compared[f"{mode} op {band}"] for mode, band in product(MODES, BANDS)
+                if f"{mode} op {band}" in compared}  # fmt: skip
+    path.write_text(json.dumps(compared, indent=1) + "\n", encoding="utf-8")
     draw(compared, args.out / "topology.png")
-    result = {f"{mode} op {band}": found for (mode, band), found in compared.items()}
-    (args.out / "topology.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"{'total variation from published':32}" + " ".join(f"{name[:11]:>11}" for name in SHOWN))
     for name, (group, found) in product(specs, compared.items()):
         cells = " ".join(f"{found[of]['variation'][name]:11.3f}" for of in SHOWN)
-        print(f"{name:8}{group[0]:15} {group[1]:8}{cells}")
+        print(f"{name:8}{group:24}{cells}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from datamodules.problems.graph_spec import Drawn, GraphSpec, OutOfRoom
 from datamodules.problems.structure import MAX_TERMS, MAX_TOTAL, Draft, Place, Structure, rule_of
 from grammar import Graph, Quantity
 
-LEAVES = 0.4  # share of distractors that are plain numbers (published data: 0.41)
+LEAVES = 0.4  # share of distractors that are plain numbers
+PUBLISHED = (0.44, 0.6, 0.38)  # in published rows: that share; of the others those of one operand, and with a constant
 
 
 class Distractors:
@@ -26,6 +27,8 @@ class Distractors:
         self.structure, self.arithmetic = structure, arithmetic
         self.spec, self.rng = structure.spec, structure.rng
         self.known = list(arithmetic.values)
+        own = (LEAVES, self.spec.copies, self.spec.constants)
+        self.leaves, self.copies, self.constants = PUBLISHED if self.spec.profile == "published" else own
 
     def draw(self) -> list[Quantity]:
         """Draw a number of distractors within the spec's range; each refers to needed quantities and earlier distractors.
@@ -49,8 +52,8 @@ class Distractors:
         name = self.structure.vocabulary.anywhere()
         uses = self.structure.uses
         uses[name] = 0
-        parents = () if self.rng.random() < LEAVES else self._parents(self.structure.vocabulary.place_of[name])
-        scaled = 0 < len(parents) < MAX_TERMS and self.rng.random() < self.spec.constants
+        parents = () if self.rng.random() < self.leaves else self._parents(self.structure.vocabulary.place_of[name])
+        scaled = 0 < len(parents) < MAX_TERMS and self.rng.random() < self.constants
         try:
             quantity = self.arithmetic.fill(Draft(name, rule_of(parents), parents, scaled))
         except OutOfRoom:
@@ -62,7 +65,7 @@ class Distractors:
 
     def _parents(self, place: Place) -> tuple[str, ...]:
         parents: list[str] = []
-        for _ in range(min(self.spec.max_terms, self.structure.draw_terms())):
+        for _ in range(min(self.spec.max_terms, self.structure.draw_terms(self.copies))):
             parent = self._new_total(place) if self.rng.random() < self.spec.totals else None
             parent = parent or self.known[int(self.rng.random() * len(self.known))]
             if parent not in parents and self.structure.uses[parent] < self.spec.fan_out:

@@ -300,7 +300,7 @@ class Structure:
         if not self._is_leaf(name, slack, crowded=crowded) and self._refer(slack, parents, crowded=crowded):
             left = self.budget - self.need - 1
             scaled = left > 0 and (crowded or self.rng.random() < self.spec.constants) and self.spec.constants > 0
-            limit = MAX_TERMS if crowded else self.draw_terms()
+            limit = MAX_TERMS if crowded else self.draw_terms(self.spec.copies)
             limit = min(limit, self.spec.max_terms, MAX_TERMS - scaled)
             while len(parents) < limit:
                 if not self._refer(self.budget - self.need - len(parents) - scaled - 1, parents, crowded=crowded):
@@ -317,9 +317,9 @@ class Structure:
         chance = LEAF_FACTORS if name in self.factors else self.spec.early_leaves
         return bool(self.waiting.items) and not crowded and self.rng.random() < chance
 
-    def draw_terms(self) -> int:
-        """Draw the number of operands of a definition."""
-        if self.rng.random() < self.spec.copies:
+    def draw_terms(self, copies: float) -> int:
+        """Draw the number of operands of a definition; `copies` is the chance of a single one."""
+        if self.rng.random() < copies:
             return 1
         draw = self.rng.random()
         return 2 + sum(draw >= edge for edge in _TERMS)
