@@ -67,6 +67,8 @@ class Timer(Callback):
 class Given(LightningDataModule):
     """The job's batches."""
 
+    evaluates = False
+
     def __init__(self, job: Job) -> None:
         super().__init__()
         self.batches, self.tokenizer, self.labels, self.bands = job.batches, load_tokenizer("published"), LABELS, {}

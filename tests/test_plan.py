@@ -140,6 +140,24 @@ def test_sharding_divides_what_lies_there_and_gathers_it_to_sample(stages):
     assert work.rollout[DECODE].tokens == times * work.completions * work.lengths.response
 
 
+def test_passes_are_cut_where_memory_ends_but_not_below_a_row(stages):
+    """Oracle: 60% of what is left beside weights, Adam's states and 1.25 GiB of logits, per byte that a token keeps."""
+    first = stages[0]
+    config, work = deepcopy(first.config), workload(first)
+    config["data"]["init_args"] |= {"batch_rows": 1 << 20, "row_length": 512}
+    large = config_of(TINY | {"hidden_size": 2048, "num_hidden_layers": 24, "intermediate_size": 8192})
+    each = kept_per_token(large, half=True, checkpointing=False)
+    found = memory(config, large, work, setting())
+    left = H100.memory - 16 * parameters(large) - 1.25 * 2**30
+    assert found["activations"] == pytest.approx(0.6 * left)
+    assert memory(config, large, work, setting(checkpointing=True))["activations"] == pytest.approx(0.6 * left)
+    config["model"]["init_args"]["tokens_per_pass"] = 4096
+    assert memory(config, large, work, setting())["activations"] == pytest.approx(4096 * each)
+    config["model"]["init_args"]["tokens_per_pass"] = None
+    small = replace(H100, memory=1e9)
+    assert memory(config, large, work, replace(setting(), device=small))["activations"] == pytest.approx(512 * each)
+
+
 def test_the_command_prints_each_stage_and_where_it_breaks(tmp_path, capsys):
     file = tmp_path / "plan.json"
     assert main.main(["plan", str(write_recipe(tmp_path)), "--device", "a100", "--devices", "2", "--json", str(file)]) == 0

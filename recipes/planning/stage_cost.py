@@ -18,13 +18,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lightning_modules.models.flops import forward_flops, head_size
+from lightning_modules.models.label_scores import LOGITS_AT_ONCE
+from lightning_modules.models.memory import LOGITS_BYTES, SHARE
 from recipes.planning.devices import Device
 from recipes.planning.resolve import Config
 from recipes.planning.workload import DECODE, Phase, Workload, phase_flops
 
 FLOAT, HALF = 4, 2  # bytes
 MOMENTS = 2  # of Adam, each as large as the weights, in float32
-LOGITS_ALIVE = 3  # float32 copies of a pass's logits: themselves, their softmax, their gradient
 PASS_TOKENS = 65_536  # of a forward and backward pass, at most: 32 rows of 2,048
 BACKWARD = 2.0  # kernels of a backward pass per kernel of the forward pass
 PASSING = ("activations", "logits", "gathered layers", "gradients")  # there is none of them while sampling
@@ -124,14 +125,9 @@ def memory(config: Config, model: PretrainedConfig, work: Workload, where: Setti
     rl = work.rollouts > 0
     if rl and settings.get("critic") and not locate(settings["critic"]["class_path"]).shares:
         count = 2
-    tokens = min(PASS_TOKENS, max(phase.tokens for phase in work.update.values()) / where.devices)
-    if not rl:
-        tokens = config["data"]["init_args"]["batch_rows"] * config["data"]["init_args"]["row_length"]
     found = {
         "weights": FLOAT * size * count / where.shards, "gradients": FLOAT * size * count / where.shards,
         "optimiser": MOMENTS * FLOAT * size * count / where.shards,
-        "activations": tokens * kept_per_token(model, half=where.half, checkpointing=where.checkpointing),
-        "logits": min(tokens, PASS_TOKENS) * model.vocab_size * FLOAT * LOGITS_ALIVE,
     }  # fmt: skip
     if where.sharded:
         found["gathered layers"] = 2 * (HALF if where.half else FLOAT) * size / model.num_hidden_layers
@@ -142,7 +138,29 @@ def memory(config: Config, model: PretrainedConfig, work: Workload, where: Setti
         found["16-bit copy"] = HALF * size * where.half
         found["whole weights"] = FLOAT * size * where.sharded
         found["keys and values"] = rows * longest * cache_per_token(model, half=where.half)
-    return found
+    each = count * kept_per_token(model, half=where.half, checkpointing=where.checkpointing)
+    tokens = pass_tokens(config, work, where, each, sum(found.values()))
+    logits = LOGITS_BYTES * min(1.0, tokens * model.vocab_size / LOGITS_AT_ONCE)
+    return found | {"activations": tokens * each, "logits": logits}
+
+
+def pass_tokens(config: Config, work: Workload, where: Setting, each: float, held: float) -> float:
+    """Tokens of a pass: those of a batch, or as many as `tokens_per_pass` or the memory allows, but a whole row.
+
+    Args:
+        config: of the stage.
+        work: of the stage.
+        where: devices.
+        each: bytes that a token keeps.
+        held: bytes that lie on a device beside passes.
+    """
+    settings, data = config["model"]["init_args"], config["data"]["init_args"]
+    if work.rollouts:
+        batch, row = work.update["update"].tokens / where.devices, work.lengths.prompt + settings["sampling"]["max_new_tokens"]
+    else:
+        batch, row = data["batch_rows"] * data["row_length"], data["row_length"]
+    room = SHARE * (where.device.memory - held - LOGITS_BYTES) / each
+    return min(batch, settings.get("tokens_per_pass") or max(row, room))
 
 
 def peak(parts: Mapping[str, float]) -> float:
