@@ -263,6 +263,7 @@ def test_json_is_what_verify_says(taught, tmp_path, capsys):
     assert all(row["problem"] == PROBLEM and row["question"] == QUESTION and row["seed"] == 1 for row in rows)
 
 
+@pytest.mark.long
 def test_random_problems_are_of_the_run_s_kind_and_no_run_trains_on_them(trained, capsys):
     garden = {word for group in load_context("garden").items for word in group}
     problems = []
@@ -282,6 +283,7 @@ def test_random_problems_are_of_the_run_s_kind_and_no_run_trains_on_them(trained
     assert "\nSolution 2 of 2:\n" in printed
 
 
+@pytest.mark.long
 def test_checkpoints_are_asked_like_the_folder_that_training_left(trained, tmp_path, capsys):
     def response(run):
         assert ask(run, PROBLEM, QUESTION, "--json", "--max-new-tokens", 12) == 0

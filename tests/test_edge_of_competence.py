@@ -217,7 +217,8 @@ def _share(folder: Path, start: str, kind: str) -> None:
     train(folder, start, edge(), Rank(folder), devices=2, strategy=strategy)
 
 
-@pytest.mark.parametrize("kind", ["ddp", pytest.param("sharded", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["ddp", "sharded"])
 def test_two_processes_measure_and_choose_as_one(start, tmp_path, kind):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

@@ -164,6 +164,7 @@ def test_validate_writes_the_same_files(config):
     check_against_samples(evaluate(config, command="validate"), problems=3)
 
 
+@pytest.mark.long
 def test_two_processes_count_every_problem_once(config, tmp_path):
     run = [sys.executable, str(ROOT / "main.py"), "test", "--config", str(config), "--trainer.devices", "2"]
     paths = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"

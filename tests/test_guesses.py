@@ -148,6 +148,7 @@ def generated(capsys, *words):
     return [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
 
 
+@pytest.mark.long
 def test_the_report_needs_no_file_and_is_the_same_beside_one(tmp_path, capsys):
     alone = generated(capsys, "--report")
     assert len(alone) == 5

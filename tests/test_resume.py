@@ -105,7 +105,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGINT", 130)])
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), pytest.param("SIGINT", 130, marks=pytest.mark.long)])
 def test_a_run_that_is_asked_to_stop_saves_says_how_to_go_on_and_goes_on_bit_for_bit(tmp_path, name, status):
     """After updates 3 (between two checkpoints) and 4 (validation follows); the third start ends it."""
     assert run(fit, command(tmp_path / "whole")) == [0]
