@@ -45,7 +45,7 @@ def trained(start, folder, name, **settings):
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-@pytest.mark.parametrize("tokens", [150, 1])
+@pytest.mark.parametrize("tokens", [150, pytest.param(1, marks=pytest.mark.long)])
 def test_updates_are_those_of_one_pass(start, tmp_path, name, tokens):
     (one, whole, _), (several, parts, module) = (trained(start, tmp_path, name, tokens=t) for t in (None, tokens))
     rows = one.batches[0].lengths
@@ -58,6 +58,17 @@ def test_updates_are_those_of_one_pass(start, tmp_path, name, tokens):
     for a, b in zip(one.logs, several.logs, strict=True):
         assert a == pytest.approx(b, rel=1e-3, abs=1e-5)
     assert several.logs[0]["train/ratio"] == 1.0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["grpo", "critic"])
+def test_passes_go_with_recomputed_activations(start, tmp_path, name):
+    (_, whole, _), (_, parts, _) = (
+        trained(start, tmp_path, name, tokens=tokens, gradient_checkpointing=recomputed)
+        for tokens, recomputed in ((None, False), (150, True))
+    )
+    moved = (whole - trained(start, tmp_path, name, lr=0.0)[1]).abs().max()
+    assert torch.allclose(whole, parts, rtol=0, atol=2e-4 * moved)
 
 
 def _distributed(start, folder, strategy):
