@@ -209,6 +209,7 @@ def sharp(start, tmp_path):
     return str(tmp_path / "sharp")
 
 
+@pytest.mark.long
 def test_a_bonus_on_entropy_raises_it(sharp, tmp_path):
     class Constant(Reward):
         def __call__(self, response, report):
@@ -266,6 +267,7 @@ def test_a_teacher_that_sees_a_window_keeps_it(start, tmp_path):
     assert torch.allclose(batch.logp_ref_NT[batch.mask_NT], expected, atol=1e-4)
 
 
+@pytest.mark.long
 def test_a_teacher_of_another_size_pulls_the_policy_to_itself(sharp, tmp_path):
     torch.manual_seed(1)
     larger = build_language_model(TINY | {"hidden_size": 48, "num_hidden_layers": 3})

@@ -44,7 +44,9 @@ def trained(start, folder, name, **settings):
     return watch, all_weights(module), module
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    "name", [n if n in ("grpo", "shared critic") else pytest.param(n, marks=pytest.mark.long) for n in ALGORITHMS]
+)
 @pytest.mark.parametrize("tokens", [150, pytest.param(1, marks=pytest.mark.long)])
 def test_updates_are_those_of_one_pass(start, tmp_path, name, tokens):
     (one, whole, _), (several, parts, module) = (trained(start, tmp_path, name, tokens=t) for t in (None, tokens))
@@ -82,7 +84,8 @@ def _distributed(start, folder, strategy):
     torch.save((ends, own), folder / f"rank{rank}.pt")
 
 
-@pytest.mark.parametrize("strategy", ["sharded", pytest.param("ddp", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("strategy", ["sharded", "ddp"])
 def test_two_processes_in_passes_take_the_steps_of_one_pass(start, tmp_path, strategy):
     assert run(_distributed, start, tmp_path, strategy, world=2) == [0, 0]
     (ends, own), (others, others_own) = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
@@ -185,7 +188,7 @@ def test_a_model_that_changes_its_logits_keeps_them_whole():
     assert head_fault(build_language_model(capped | {"final_logit_softcapping": 0.1})) is not None
 
 
-@pytest.mark.parametrize("name", ["grpo", "shared critic"])
+@pytest.mark.parametrize("name", ["grpo", pytest.param("shared critic", marks=pytest.mark.long)])
 def test_updates_with_logits_part_by_part_are_those_with_whole_logits(start, tmp_path, name, monkeypatch):
     monkeypatch.setattr("lightning_modules.policy.policy_module.groupable", lambda *_: False)
     _, whole, _ = trained(start, tmp_path, name)
