@@ -53,7 +53,10 @@ def test_small_experiment_runs_fast_dev_run(experiment, start, tmp_path):
     assert main.main([*arguments, "--trainer.default_root_dir", str(tmp_path), "--trainer.enable_progress_bar", "false"]) == 0
 
 
-@pytest.mark.parametrize("experiment", LARGE, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(p, id=p.stem, marks=[] if p.stem in ("paper_pretrain", "paper_grpo") else pytest.mark.long) for p in LARGE],
+)
 def test_large_model_is_built_on_the_meta_device(experiment):
     base = experiment.with_name("paper_pretrain.yaml")
     architecture = model_of(experiment)["init_args"].get("architecture") or model_of(base)["init_args"]["architecture"]

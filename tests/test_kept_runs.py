@@ -25,7 +25,7 @@ def rows(path):
         }
 
 
-@pytest.mark.parametrize("config", ["written", "config"])
+@pytest.mark.parametrize("config", ["written", pytest.param("config", marks=pytest.mark.long)])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_goes_on_from_its_checkpoint_to_the_same_numbers(stage, config, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(KEPT)  # GRPO and PPO start from `start`

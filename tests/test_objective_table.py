@@ -104,6 +104,7 @@ def test_the_benchmark_trains_a_minute_model_and_goes_on_where_it_stopped(tmp_pa
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.long
 def test_a_reward_that_fails_ends_the_command_in_one_line(start, tmp_path, monkeypatch, capsys):
     (tmp_path / "broken.py").write_text(
         "from lightning_modules.rewards import Reward\n\n\nclass Broken(Reward):\n    def __call__(self, response, report):\n"

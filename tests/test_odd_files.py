@@ -96,7 +96,13 @@ def bomb(path, piece: bytes, times: int):
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl.gz", "rows.jsonl.zst"])
-@pytest.mark.parametrize("piece", [b"a" * (1 << 22), (b"{}" + b" " * 1021 + b"\n") * (1 << 12)], ids=["a line", "lines"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        pytest.param(b"a" * (1 << 22), id="a line"),
+        pytest.param((b"{}" + b" " * 1021 + b"\n") * (1 << 12), id="lines", marks=pytest.mark.long),
+    ],
+)
 def test_a_bomb_is_refused_in_little_memory(tmp_path, capsys, name, piece):
     path = bomb(tmp_path / name, piece, 40)
     assert path.stat().st_size * 300 < 160 << 20

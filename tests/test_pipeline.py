@@ -67,6 +67,7 @@ def test_bands_keep_the_order_in_which_a_config_names_them(experiment):
         assert list(scores)[:4] == ["ID", "edge", "beyond", "hard"]
 
 
+@pytest.mark.long
 def test_a_folder_of_another_seed_is_refused(experiment, capsys):
     command = ["run", str(experiment / "recipe.yaml"), "--out", str(experiment / "out")]
     assert main.main([*command, "--seed", "4"]) == 2

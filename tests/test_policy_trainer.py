@@ -113,13 +113,11 @@ def ends(start, out, strategy, minibatches=1, name="grpo", *, ragged=False, **mo
     return [torch.load(out / f"rank{rank}.pt") for rank in range(world)]
 
 
-LONG = [(s, m, n) for n in ("grpo", "shared", "separate") for s in ("ddp", "sharded") for m in (1, 2)]
-FAST = [("ddp", 1, "grpo")]
+CASES = [(s, m, n) for n in ("grpo", "shared", "separate") for s in ("ddp", "sharded") for m in (1, 2)]
 
 
-@pytest.mark.parametrize(
-    ("strategy", "minibatches", "name"), [*FAST, *(pytest.param(*c, marks=pytest.mark.long) for c in LONG if c not in FAST)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("strategy", "minibatches", "name"), CASES)
 def test_two_processes_take_the_updates_of_one(start, tmp_path, strategy, minibatches, name):
     ((one, alone),) = ends(start, tmp_path / "one", "auto", name=name)
     two, logged = zip(*ends(start, tmp_path / "two", strategy, minibatches, name), strict=True)

@@ -101,6 +101,7 @@ def test_every_recipe_is_planned_and_estimated_at_every_scale(path, scale, tmp_p
     assert all(estimate(stage).flops > 0 for stage in plan.stages().values())
 
 
+@pytest.mark.long
 def test_recipes_share_their_base_and_equal_arms():
     edge = last_of("extrapolation", "edge-seed0")
     assert edge == last_of("compute_split", "2.6M-1-seed0") == last_of("process_rewards", "strict-seed0")

@@ -133,6 +133,7 @@ def test_two_processes_stop_together_when_one_is_asked_to(tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "stopped")
 
 
+@pytest.mark.long
 def test_a_recipe_whose_stage_is_asked_to_stop_scores_no_unfinished_weights_and_goes_on(tmp_path):
     write_configs(tmp_path)
     config = yaml.safe_load((tmp_path / "pretrain.yaml").read_text())
