@@ -7,6 +7,7 @@ them (`--words`) reproduces its bytes even after the generator has changed.
 import json
 import os
 from argparse import ArgumentParser, Namespace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
@@ -73,7 +74,8 @@ def count_words(args: Namespace) -> dict[str, Any]:
     released = args.splitting == "released"
     mixture = Mixture(read_mixture(args.mixture) if args.mixture else [PUBLISHED_TEXT if released else TEXT])
     specs = [GraphSpec(profile="published")] if released else [GraphSpec(depth=d) for d in ((2,) if args.mixture else (2, 3))]
-    sources = [Synthesis(mixture, spec) for spec in specs]
+    # split as when the shipped tokenizers were trained
+    sources = [Synthesis(mixture, replace(spec, split_by="problem")) for spec in specs]
     examples = (sources[i % len(sources)].example("train", i) for i in track(range(args.examples), "tokenizer"))
     counts = count_pieces((example.prompt + example.response for example in examples), args.splitting)
     counts.update(f" {number}" for number in range(args.numbers + 1))
