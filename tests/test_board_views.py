@@ -8,7 +8,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks import BoardViews, TensorBoard
-from callbacks.records.board_views import LAYOUT, flat, passes_by_op
+from callbacks.records.board_views import LAYOUT, passes_by_op
 
 METRICS = {
     "val/executable/pass@1/op2": torch.tensor(0.9), "val/executable/pass@1/op5": torch.tensor(0.4),
@@ -44,7 +44,7 @@ def test_a_run_gets_sections_pictures_a_histogram_and_its_settings(tmp_path):
 
 def test_settings_are_flat_numbers_and_texts():
     settings = {"a": {"init_args": {"b": 1}, "c": [2], "d": None}, "e": "x", "f": True}
-    assert dict(flat(settings)) == {"a.b": 1, "e": "x", "f": True}
+    assert BoardViews(settings).settings == {"a.b": 1, "e": "x", "f": True}
 
 
 def test_the_picture_draws_each_k_over_operations():

@@ -198,7 +198,7 @@ def test_a_problem_of_32k_tokens_is_judged_within_50_milliseconds(row):
         return time.process_time() - started
 
     assert len(row["problem"]) > 100_000
-    assert any(judge() < 0.1 for _ in range(6))  # 0.03 on an idle core; other work may share this one
+    assert any(judge() < 0.05 for _ in range(30))  # 0.03 on an idle core; other work may share this one
 
 
 def solvable(row) -> bool:

@@ -77,6 +77,19 @@ def test_what_a_run_is_cannot_change(key, value, tmp_path, capsys):
     assert (tmp_path / "run/config.yaml").read_text() == before
 
 
+def test_a_run_of_an_earlier_version_keeps_what_was_then_the_only_way(tmp_path, capsys):
+    """Its checkpoint's config lacks a key whose default has changed since."""
+    settings = {"data__init_args__graph__split_by": "problem"}
+    assert fit(tmp_path / "run", config_of(steps=2, **settings)) == 0
+    for path in (tmp_path / "run/checkpoints").glob("*.ckpt"):
+        checkpoint = torch.load(path, weights_only=True)
+        assert checkpoint["config"].pop("data.init_args.graph.split_by") == "problem"
+        torch.save(checkpoint, path)
+    assert fit(tmp_path / "run", config_of(steps=4)) == 2
+    assert "a resumed run keeps data.init_args.graph.split_by (was 'problem', is 'needed')" in capsys.readouterr().err
+    assert fit(tmp_path / "run", config_of(steps=4, **settings)) == 0
+
+
 def test_new_rates_and_decay_hold_from_the_next_update_on(tmp_path, capsys):
     """Oracle: the rate that is logged, and the settings in the next checkpoint."""
     assert fit(tmp_path / "run", config_of(steps=2)) == 0

@@ -94,7 +94,9 @@ def test_the_site_builds_without_a_warning(tmp_path):
     language = (tmp_path / "site/language/index.html").read_text()
     assert language.count('<svg class="railroad-diagram"') > 10
     keys = (tmp_path / "site/config/index.html").read_text()
-    assert all(f"<code>{key}</code>" in keys for key in ("init_from", "prompts_per_rollout", "max_new_tokens", "tokens_per_pass"))
+    assert all(
+        f"<code>{key}</code>" in keys for key in ("init_from", "prompts_per_rollout", "max_new_tokens", "every_n_train_steps")
+    )
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():

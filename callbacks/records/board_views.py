@@ -1,7 +1,7 @@
 """TensorBoard by question: a section of CUSTOM SCALARS for each, pictures of pass@k, runs side by side with their settings."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -9,6 +9,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from torch import tensor
+
+from callbacks.records.resume import flat
 
 # section -> chart -> tags of scalars, as regular expressions
 LAYOUT = {
@@ -52,7 +54,8 @@ class BoardViews(Callback):
     """
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
-        self.settings = dict(flat(settings or {}))
+        shown = ((key, value) for key, value in flat(settings or {}) if isinstance(value, bool | int | float | str))
+        self.settings = {key.replace("init_args.", ""): value for key, value in shown}
         self.accuracies: list[float] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,15 +98,6 @@ class BoardViews(Callback):
 def boards(trainer: Trainer) -> list[TensorBoardLogger]:
     """The run's TensorBoard loggers, in the process that writes."""
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger) and trainer.is_global_zero]
-
-
-def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested settings as dotted key and value."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{before}{key}.")
-        elif isinstance(value, bool | int | float | str):
-            yield f"{before}{key}".replace("init_args.", ""), value
 
 
 def passes_by_op(metrics: Mapping[str, Any], stage: str) -> Figure | None:

@@ -75,9 +75,11 @@ def _rows(kind: type) -> Iterator[str]:
     described = _described(kind)
     parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
     for found in parameters:
-        if found.kind in (found.VAR_KEYWORD, found.VAR_POSITIONAL):
+        if found.kind is found.VAR_POSITIONAL:
+            continue
+        if found.kind is found.VAR_KEYWORD:
             parent = next((base for base in kind.__mro__[1:] if "__init__" in vars(base)), object)
-            if parent.__module__.split(".")[0] in PACKAGES:
+            if parent.__module__.split(".")[0] in (*PACKAGES, "lightning"):
                 own = {one.name for one in parameters}
                 yield from (row for row in _rows(parent) if row.split("`")[1] not in own)
             continue
