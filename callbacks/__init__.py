@@ -16,6 +16,7 @@ from callbacks.records.checkpoint import Checkpoint, RandomState
 from callbacks.records.export import HuggingFaceExport
 from callbacks.records.logs import MetricsCSV, RewindLogs, TensorBoard
 from callbacks.records.run_record import ComputeLedger, MixtureRecord, RunRecord
+from callbacks.steering.competence import UntilCompetent
 from callbacks.steering.compute_budget import ComputeBudget
 from callbacks.steering.edge_of_competence import EdgeOfCompetence
 from callbacks.steering.peak import StopAtPeak
@@ -26,7 +27,7 @@ __all__ = [
     "Checkpoint", "ComputeBudget", "ComputeLedger", "EdgeOfCompetence", "EntropyMonitor", "GradientNorm", "HuggingFaceExport",
     "Memory", "MetricsCSV", "MixtureRecord", "NonFiniteLoss", "ProgressLines", "RandomState", "RewardHacking", "RewindLogs",
     "RunRecord", "SampleLog", "SampleWriter", "StageBar", "StopAtPeak", "TensorBoard", "Throughput", "TokenBudget",
-    "VerifiedPassAtK", "ZeroVariance", "progress",
+    "UntilCompetent", "VerifiedPassAtK", "ZeroVariance", "progress",
 ]  # fmt: skip
 
 # class paths of older configs: callbacks.checkpoint.Checkpoint

@@ -35,6 +35,9 @@ ADDED = {
     ("data", "graph", "profile"): "plain",
     ("data", "graph", "defects"): False,
     ("data", "graph", "split_by"): "problem",
+    ("data", "graph", "fillers"): [0, 0],
+    ("data", "graph", "fillers_of"): "",
+    ("data", "graph", "fillers_after"): 0,
     ("data", "held_out", "overlap"): "refuse",
 }
 _FLAG = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)(?==|$)")

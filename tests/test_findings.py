@@ -2,7 +2,6 @@
 
 import json
 import re
-from math import sqrt
 from pathlib import Path
 
 import pytest
@@ -12,18 +11,22 @@ from recipes.findings import findings_command as update
 from recipes.findings.findings_page import page, reading
 from recipes.planning.recipe import load_recipe
 from recipes.report.effects import verdict
+from recipes.report.judging import judge
 from recipes.report.sourced_numbers import Number
 
 ROOT = Path(__file__).parent.parent
 KEY = "/grades/band/edge/executable/pass@16/mean"
-VALUES = {"base": {0: 0.1, 1: 0.3, 2: 0.2}, "edge": {0: 0.4, 1: 0.45, 2: 0.52}}
-EDGE = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "expected": "above"}
+VALUES = {
+    "base": dict(enumerate((0.1, 0.3, 0.2, 0.25, 0.15, 0.2))), "edge": dict(enumerate((0.4, 0.45, 0.52, 0.37, 0.4, 0.31))),
+}  # fmt: skip
+SEEDS = range(6)
+EDGE = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "expected": "above", "margin": 0.1, "primary": True}
 BASE = {"what": "base", "arm": "base", "at": KEY}
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A finished recipe of two arms, three seeds; its report, which has tests of its own, is left out."""
+    """A finished recipe of two arms, six seeds; its report, which has tests of its own, is left out."""
     monkeypatch.setattr(update, "report", lambda root, out: out / "report.html")
     arms = []
     for arm, seeds in VALUES.items():
@@ -38,6 +41,8 @@ def folder(tmp_path, monkeypatch):
             (stage / "training.json").write_text(json.dumps({"seconds": 100 * (seed + 1)}))
             made = {"versions": {"torch": "2.13"}, "commit": "0123456789", "python": "3", "threads": 1}
             (stage / "environment.json").write_text(json.dumps(made))
+            if arm == "base" and seed < 3:
+                (stage / "competence.json").write_text(json.dumps({"reached": seed != 2}))
             chain = dict.fromkeys(("base", arm))
             stages = [{"name": s, "kind": "grpo", "folder": f"stages/{s}{seed}", "state": "complete"} for s in chain]
             arms.append({"name": f"{arm}-seed{seed}", "values": {"data": arm}, "seed": seed, "stages": stages})
@@ -51,27 +56,41 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write_claims(folder, *effects, planned=(0, 1, 2), **more):
+def write_claims(folder, *effects, **more):
     claim = {"title": "RL", "claim": "It does.", "effects": list(effects), "reading": "From {base} by {edge - base}."} | more
     findings = {"extrapolation": claim, "other": claim | {"title": "Other"}}
-    claims = {"about": "# Findings", "planned": list(planned), "findings": findings}
+    claims = {"about": "# Findings", "scale": "tiny", "seeds": [*SEEDS], "findings": findings}
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
 
 
-def test_a_difference_is_taken_seed_by_seed_with_students_interval(folder):
+def test_a_difference_is_taken_seed_by_seed_with_an_exact_interval(folder):
+    """Oracle: with six seeds the interval is from the least to the greatest, and p of six of the same sign is 1 in 64."""
+    write_claims(folder, EDGE, BASE, BASE | {"what": "bases that reach 0.2", "at_least": 0.2})
     update.main([str(folder / "study")], folder)
-    edge, base, lost, start = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
-    pairs = [VALUES["edge"][seed] - VALUES["base"][seed] for seed in range(3)]
+    edge, base, share = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
+    pairs = [VALUES["edge"][seed] - VALUES["base"][seed] for seed in SEEDS]
     assert edge["seeds"] == pytest.approx(pairs)
-    middle = sum(pairs) / 3
-    half = 4.30265 * sqrt(sum((pair - middle) ** 2 for pair in pairs) / 2 / 3)  # 97.5% of Student's t, 2 degrees of freedom
-    assert [edge["value"], edge["low"], edge["high"]] == pytest.approx([middle, middle - half, middle + half], abs=1e-4)
+    assert [edge["value"], edge["low"], edge["high"]] == pytest.approx([sum(pairs) / 6, min(pairs), max(pairs)])
+    assert edge["p"] == edge["p_adjusted"] == [pytest.approx(1 / 64, abs=1e-5), 1.0]
+    assert edge["verdict"] == "reproduced"
     weight, path, key = edge["terms"][1][1]
     assert (weight, key) == (-1, KEY)
     assert json.loads((folder / "study" / path).read_text())["grades"]["band"]["edge"]["executable"]["pass@16"]["mean"] == 0.3
+    slope = edge["adjusted"]["slope"]  # least squares, by hand: covariance over variance
+    levels, mean = [VALUES["base"][seed] for seed in SEEDS], sum(pairs) / 6
+    assert slope == pytest.approx(
+        sum((level - 0.2) * (gap - mean) for level, gap in zip(levels, pairs, strict=True)) / sum((v - 0.2) ** 2 for v in levels)
+    )
     assert base["value"] == pytest.approx(0.2)
-    assert start["seeds"] == base["seeds"] == [0.1, 0.3, 0.2]
     assert "verdict" not in base
+    assert share["value"] == pytest.approx(4 / 6)
+    assert (share["low"], share["high"]) == pytest.approx((0.2228, 0.9567), abs=1e-4)  # Clopper and Pearson, 4 of 6
+
+
+def test_what_was_before_the_last_stage(folder):
+    update.main([str(folder / "study")], folder)
+    edge, base, lost, start = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
+    assert start["seeds"] == base["seeds"] == list(VALUES["base"].values())
     assert "value" not in lost
 
 
@@ -85,29 +104,6 @@ def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys
     assert "(The text that stood here was written for other numbers.)" in (folder / "README.md").read_text()
 
 
-def test_what_seeds_that_were_added_later_change_is_said(folder):
-    """Oracle: with seeds 0 and 1 the differences are 0.3 and 0.15; ± 12.706 x 0.106 / sqrt(2) takes zero in."""
-    write_claims(folder, EDGE, BASE, planned=(0, 1))
-    update.main([str(folder / "study")], folder)
-    effect = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"][0]
-    assert effect["verdict"] == "reproduced"
-    assert effect["planned"]["verdict"] == "not resolvable"
-    assert effect["planned"]["value"] == pytest.approx(0.225)
-    assert "reproduced (seeds 0,1: not resolvable)" in (folder / "README.md").read_text()
-
-
-def test_arms_that_planned_seeds_left_out_say_nothing_of_them(folder):
-    write_claims(folder, EDGE, planned=(0, 3))
-    index = folder / "study/extrapolation.tiny.json"
-    kept = json.loads(index.read_text())
-    kept["arms"] = [arm for arm in kept["arms"] if not arm["name"].startswith("edge") or arm["seed"] > 0]
-    index.write_text(json.dumps(kept))
-    update.main([str(folder / "study")], folder)
-    (effect,) = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
-    assert len(effect["seeds"]) == 2
-    assert "planned" not in effect
-
-
 def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     update.main([str(folder / "study")], folder)
     key = re.search(r"reading of extrapolation .* reading_of: '(\w+)'", capsys.readouterr().out)[1]
@@ -116,17 +112,19 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     update.main([str(folder / "study")], folder)
     text = (folder / "README.md").read_text()
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
-    assert lines["edge - base"].endswith("+0.30 +0.15 +0.32  reproduced")
-    assert lines["lost - base"].endswith("not measured")
-    assert "[-0.048, 0.448]" not in lines["base"]  # a share is within 0 and 1
-    assert "[0.000, 0.448]" in lines["base"]
+    assert lines["* edge - base"].endswith("+0.30 +0.15 +0.32 +0.12 +0.25 +0.11  0.016/1.000  reproduced")
+    assert "> 0 (0.1)" in lines["* edge - base"]
+    assert lines["* lost - base"].endswith("not measured")
+    assert "[0.100, 0.300]" in lines["base"]
     assert (
-        "--seed 0,1,2 --out runs/study` at 0123456: 6 stages (0 of them also of other findings), 22 minutes; threads: 1." in text
+        "--seed 0,1,2,3,4,5 --out runs/study` at 0123456: 12 stages (0 of them also of other findings), 75 minutes; threads: 1."
+        in text
     )
-    assert "All 6 stages, each run once, took 0.4 hours" in text
-    assert "2.1 to 5.4 minutes each" in text
-    assert "From 0.20 by +0.26." in text
-    assert "\n\n1 reproduced.\n\n" in text
+    assert "All 12 stages, each run once, took 1.2 hours" in text
+    assert "2.1 to 10.4 minutes each" in text
+    assert "3 bases were pre-trained until they were competent; 1 were not at the cap, and count all the same: stages/base2." in text
+    assert "From 0.20 by +0.21." in text
+    assert "\n\nPrimary: 1 reproduced.\n\n" in text
     assert "## Other\n\nClaim: It does.\n\nNot measured yet." in text
     assert (folder / "figures/extrapolation-effects.png").stat().st_size > 5000
 
@@ -173,17 +171,38 @@ def test_one_seed_resolves_nothing():
     assert verdict(Number(0.3, 0.2, 0.4, ((),)), "above") == "not resolvable (one seed)"
 
 
-@pytest.mark.parametrize(("shift", "at_end"), [(0.0, False), (-0.095, False), (-0.299, False), (-0.345, True)])
-def test_arms_next_to_zero_show_nothing(folder, shift, at_end):
-    """With the values of all arms next to 0 a difference is neither found nor ruled out; the largest was 0.52."""
-    for path in (folder / "study/stages").glob("*/test/evaluation.json"):
-        found = json.loads(path.read_text())
-        score = found["grades"]["band"]["edge"]["executable"]["pass@16"]
-        score["mean"] = max(0.0, 0.75 * score["mean"] + shift)
-        path.write_text(json.dumps(found))
-    update.main([str(folder / "study")], folder)
-    effect = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"][0]
-    assert (effect["verdict"] == "not resolvable (at the end of the range)") == at_end
+def effect(expected, *seeds, margin=0.1, primary=True):
+    return {"against": "base", "expected": expected, "margin": margin, "primary": primary, "seeds": list(seeds),
+            "low": min(seeds), "high": max(seeds)}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("expected", "seeds", "says"),
+    [
+        ("above", (0.2, 0.3, 0.1, 0.2, 0.4, 0.2), "reproduced"), ("above", (-0.2, 0.3, 0.1, 0.2, 0.4, 0.2), "not resolvable"),
+        ("above", (0.02, 0.03, -0.01, 0.02, -0.04, 0.02), "not reproduced"), ("above", (0.02, 0.03, 0.01, 0.02, 0.04, 0.02),
+        "reproduced, but small"), ("below", (-0.2, -0.3, -0.1, -0.2, -0.4, -0.2), "reproduced"),
+        ("below", (0.2, 0.3, 0.1, 0.2, 0.4, 0.2), "not reproduced"), ("same", (0.05, -0.05, 0.02, 0.01, -0.02, 0.0), "reproduced"),
+        ("same", (0.2, 0.3, 0.15, 0.2, 0.4, 0.2), "not reproduced"), ("same", (0.2, -0.3, 0.15, 0.2, -0.4, 0.2), "not resolvable"),
+    ],
+)  # fmt: skip
+def test_the_verdict_on_a_primary_effect(expected, seeds, says):
+    found = effect(expected, *seeds)
+    judge([found])
+    assert found["verdict"] == says
+
+
+def test_primary_effects_share_their_chance_of_error():
+    """Oracle: one p of 1/64 is below 0.05, four of them are above it after Holm's method (4/64); others do not count."""
+    every = [effect("above", 0.2, 0.3, 0.1, 0.2, 0.4, 0.2) for _ in range(4)]
+    others = [effect("above", 0.2, 0.3, -0.1, 0.2, 0.4, 0.2, primary=False), effect("above", 0.2, 0.3, primary=False)]
+    judge(every + others)
+    assert {found["verdict"] for found in every} == {"not resolvable"}
+    assert [found["verdict"] for found in others] == ["open", "above zero"]
+    assert all("p" not in found for found in others)
+    three = every[:3]
+    judge(three)
+    assert {found["verdict"] for found in three} == {"reproduced"}
 
 
 def test_the_page_in_the_tree_is_that_of_its_claims_and_effects():
@@ -202,6 +221,6 @@ def test_claims_speak_of_arms_that_their_recipes_have():
         for values in axes.values():
             labels = [f"{label}-{value}".removeprefix("-") for label in labels for value in values]
         assert {effect[side] for effect in claim["effects"] for side in ("arm", "against") if side in effect} <= set(labels), name
-        assert all(
-            effect.get("expected") in ("above", "below", "same", "open") for effect in claim["effects"] if "against" in effect
-        )
+        primary = [effect for effect in claim["effects"] if effect.get("primary")]
+        assert primary, name
+        assert all(effect["expected"] in ("above", "below", "same") and 0 < effect["margin"] < 1 for effect in primary)

@@ -25,6 +25,11 @@ class GraphSpec:
     depth:        2: counts and their totals; 3: also averages, and totals of products of counts and averages.
     distractors:  fewest and most quantities that the answer does not need. If names run out there are fewer than
                   drawn, but never fewer than the minimum.
+    fillers:      fewest and most sentences that give numbers of another context, at random places: they make texts longer, not
+                  problems harder (`fillers.py`). They do not count when problems are split.
+    fillers_of:   that context.
+    fillers_after: training problems before the first that has fillers: a curriculum, as with fillers a small model needs far
+                  longer to learn its first operations.
     unknown_range: least and greatest value of the unknown in reverse mode, all equally likely (published: 1, 4).
     reuse:        chance that an operand is a quantity that already waits for its definition; 0 gives trees.
     fan_out:      maximum of references to one quantity (published data: 12), including those implied by totals.
@@ -58,6 +63,9 @@ class GraphSpec:
     max_value: int = 1000
     depth: int = 2
     distractors: tuple[int, int] = (0, 4)
+    fillers: tuple[int, int] = (0, 0)
+    fillers_of: str = ""
+    fillers_after: int = 0
     unknown_range: tuple[int, int] = (1, 30)
     reuse: float = 0.9
     fan_out: int = 12
@@ -84,7 +92,7 @@ class GraphSpec:
             raise ValueError(f"GraphSpec: depth={self.depth} must be 2 or 3.")
         if self.fan_out < 1:
             raise ValueError(f"GraphSpec: fan_out={self.fan_out} must be at least 1.")
-        for name in ("distractors", "unknown_range"):
+        for name in ("distractors", "fillers", "unknown_range"):
             low, high = getattr(self, name)
             least = 1 if name == "unknown_range" else 0
             if not least <= low <= high:
@@ -107,6 +115,10 @@ class GraphSpec:
         return replace(self, **computed, question_total=question, known_total=known)
 
     def _check_choices(self) -> None:
+        if self.fillers[1] and not self.fillers_of:
+            raise ValueError("GraphSpec: fillers are sentences of another context; name it, e.g. fillers_of: orchestra.")
+        if self.fillers_after < 0:
+            raise ValueError(f"GraphSpec: fillers_after={self.fillers_after} is a number of problems; set it to 0 or more.")
         if self.split_by not in get_args(SplitBy):
             raise ValueError(f"GraphSpec: split_by={self.split_by!r} is unknown; choose from {list(get_args(SplitBy))}.")
         if self.profile not in get_args(Profile):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from datamodules.problems.context import Context, load_context
+from datamodules.problems.fillers import with_fillers
 from datamodules.problems.graph_spec import FEWEST_BALANCED, Drawn, GraphSpec
 from datamodules.problems.guesses import guessable
 from datamodules.problems.keyed import keyed_random
@@ -98,6 +99,8 @@ class Synthesis:
             if drawn is None or (withheld and withheld & drawn.graph.compositions()):
                 continue
             if split_of(key(drawn.graph)) == split:
+                if self.graph.fillers[1] and not (split == "train" and index < self.graph.fillers_after):
+                    drawn = with_fillers(drawn, self.graph, rng)
                 return self._write(drawn, cell, f"{split}-{self.seed}-{index}-op{cell.op}", rng, check=index % CHECK_EVERY == 0)
         few = f" that its profile keeps (`graph.profile: {self.graph.profile}`)" if picky else ""
         raise ValueError(

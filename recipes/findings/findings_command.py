@@ -1,12 +1,11 @@
-"""Compare the results of arms at scale `tiny` with the paper's claims: python -m recipes.findings.findings_command runs/study
+"""Compare the results of arms with claims: python -m recipes.findings.findings_command docs/findings/study
 
-docs/findings/claims.yaml says, for each recipe, what the paper claims and which values of which arms show it. From the runs alone
-this writes, beside it, `effects.json` (every seed's value, the files behind it, seconds by stage), pictures and `README.md`; the
-report goes into the folder of the runs. An effect is the difference of two arms with the same seed, or, without `against`, the
-value of one arm (with `before`: before its last stage); its interval is Student's t over seeds. `expected` of a difference is
-`above` or `below` (zero), `same`, or `open`, if nothing is claimed. `planned` are the seeds chosen before any result was seen; if
-there are more, a verdict that they changed has that of the planned ones beside it. In a `reading`, `{WHAT}` is the value of that
-effect; the reading is left out if the table is not the one, `reading_of`, that it was written for.
+docs/findings/claims.yaml says, for each recipe, what the paper claims and which values of which arms show it; it was written
+before the runs. From the runs alone, or what `kept_study` keeps of them, this writes, beside it, `effects.json` (every seed's
+value, the files behind it, p-values, seconds by stage), pictures and `README.md`; the report goes into the folder of the runs.
+An effect is the difference of two arms with the same seed, or, without `against`, the value of one arm (with `before`: before
+its last stage; with `at_least`: the share of seeds that reach it). Verdicts: `judging.py`. In a `reading`, `{WHAT}` is the
+value of that effect; the reading is left out if the table is not the one, `reading_of`, that it was written for.
 """
 
 from argparse import ArgumentParser
@@ -15,8 +14,9 @@ from pathlib import Path
 import yaml
 
 from callbacks.files import write_json, write_text
-from recipes.findings.findings_page import SCALE, draw_forest, key_of, page
+from recipes.findings.findings_page import draw_forest, key_of, page
 from recipes.report.effects import cost, environment, measure
+from recipes.report.judging import judge
 from recipes.report.report_command import report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
@@ -36,15 +36,24 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> None:
     claims, files, measured = yaml.safe_load((here / "claims.yaml").read_text(encoding="utf-8")), Files(root), {}
     for study in find_studies(root):
         name, _, scale = study.index.removesuffix(".json").partition(".")
-        if name in claims["findings"] and scale == SCALE and study.groups:
-            effects = measure(study, files, claims["findings"][name], claims["planned"])
+        if name in claims["findings"] and scale == claims["scale"] and study.groups:
+            effects = measure(study, files, claims["findings"][name])
             if claims["findings"][name].get("reading_of") != (key := key_of(effects)):
                 print(f"claims.yaml: the reading of {name} was written for other numbers; if it fits, reading_of: '{key}'")
-            measured[name] = {"environment": environment(study, files), "seconds": cost(study, files), "effects": effects}
+            bases = {folder: files.json(stage.path("competence.json")) for folder, stage in study.stages().items()}
+            competent = {folder: found["reached"] for folder, found in bases.items() if found}
+            measured[name] = {
+                "competent": competent,
+                "environment": environment(study, files),
+                "seconds": cost(study, files),
+                "effects": effects,
+            }
     if not measured:
         raise ValueError(
-            f"{root} holds no complete arm of {', '.join(claims['findings'])} at scale {SCALE}; run their recipes first."
+            f"{root} holds no complete arm of {', '.join(claims['findings'])} at scale {claims['scale']}; run their "
+            "recipes first."
         )
+    judge(effect for found in measured.values() for effect in found["effects"])
     text = page(claims, measured)
     for name, found in measured.items():
         draw_forest([effect for effect in found["effects"] if "verdict" in effect], here / f"figures/{name}-effects.png")

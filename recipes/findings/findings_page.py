@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 from callbacks.text_tables import align
 from recipes.report.chart import save
 
-SCALE = "tiny"
 COUNT = ".0f"
 UNREAD = "(The text that stood here was written for other numbers.)"
 # verdict (its first words) -> colour, marker of the mean; distinct without colour, too
 LOOKS = {
     "reproduced": ("#0072B2", "o"), "not reproduced": ("#D55E00", "X"), "not resolvable": ("#6b6b6b", "s"),
-    "above zero": ("#0072B2", "^"), "below zero": ("#D55E00", "v"), "no difference": ("#6b6b6b", "D"),
+    "reproduced, but small": ("#56B4E9", "o"), "above zero": ("#0072B2", "^"), "below zero": ("#D55E00", "v"),
+    "open": ("#6b6b6b", "D"),
 }  # fmt: skip
-WANTED = {"above": "> 0", "below": "< 0", "same": "= 0", "open": "?"}
+WANTED = {"above": "> 0", "below": "< 0", "same": "= 0"}
 
 
 def style(effect: dict[str, Any], digits: int) -> str:
@@ -29,24 +29,28 @@ def style(effect: dict[str, Any], digits: int) -> str:
 
 
 def table(effects: list[dict[str, Any]]) -> str:
-    """A row for each effect."""
-    rows = [["effect", "expected", "ours", "95% interval", "seeds", "verdict"]]
-    for e in effects:
+    """A row for each effect, the primary ones first."""
+    rows = [["effect", "expected", "ours", "95% interval", "seeds", "p", "says"]]
+    for e in sorted(effects, key=lambda effect: not effect.get("primary")):
+        what = ("* " if e.get("primary") else "") + e["what"]
         if "value" not in e:
-            rows.append([e["what"], e.get("expected", ""), "-", "-", "-", "not measured"])
+            rows.append([what, _wanted(e), "-", "-", "-", "-", "not measured"])
             continue
         how = style(e, 3)
-        low = max(e["low"], 0.0) if how == COUNT and e["low"] is not None else e["low"]
-        interval = "-" if low is None else f"[{low:{how}}, {e['high']:{how}}]"
+        low = max(e["low"], 0.0) if how == COUNT else e["low"]
         seeds = " ".join(format(value, style(e, 2)) for value in e["seeds"])
-        rows.append([e["what"], e.get("expected", ""), format(e["value"], how), interval, seeds, _said(e)])
+        p = "/".join(f"{value:.3f}" for value in e.get("p_adjusted", ()))
+        rows.append(
+            [what, _wanted(e), format(e["value"], how), f"[{low:{how}}, {e['high']:{how}}]", seeds, p, e.get("verdict", "")]
+        )
     return align(rows)
 
 
-def _said(effect: dict[str, Any]) -> str:
-    """The verdict, and that of the planned seeds if added ones changed it."""
-    now, before = effect.get("verdict", ""), effect.get("planned", {})
-    return f"{now} (seeds {_list(before['seeds'])}: {before['verdict']})" if before.get("verdict", now) != now else now
+def _wanted(effect: dict[str, Any]) -> str:
+    """What is claimed, with the margin; for a share of seeds, what counts."""
+    if "at_least" in effect:
+        return f"seeds >= {effect['at_least']}"
+    return f"{WANTED[effect['expected']]} ({effect['margin']})" if effect.get("primary") else ""
 
 
 def _list(numbers: list[int]) -> str:
@@ -74,18 +78,18 @@ def reading(text: str, effects: list[dict[str, Any]]) -> str:
     return re.sub(r"\{([^}]+)\}", fill, text.strip())
 
 
-def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int) -> list[str]:
+def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int, scale: str) -> list[str]:
     """The finding on a claim: its effects as a picture and a table, their reading, and the runs behind them."""
-    verdicts = Counter(effect["verdict"].partition(" (")[0] for effect in found["effects"] if "verdict" in effect)
+    verdicts = Counter(effect["verdict"] for effect in found["effects"] if effect.get("primary") and "verdict" in effect)
     made, seconds = found["environment"], found["seconds"]
     commits = ", ".join(commit[:7] for commit in made["commits"])
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
     seeds, threads = _list(made["seeds"]), _list(made["threads"])
     return [
-        ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()) + ".",
+        f"Primary: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.most_common()) or 'none measured'}.",
         f"![differences between arms of {name}](figures/{name}-effects.png)", f"```\n{table(found['effects'])}\n```",
         reading(claim["reading"], found["effects"]) if claim.get("reading_of") == key_of(found["effects"]) else UNREAD,
-        f"`python main.py run configs/recipe/{name}.yaml --scale {SCALE} --seed {seeds} --out runs/study` at {commits}: "
+        f"`python main.py run configs/recipe/{name}.yaml --scale {scale} --seed {seeds} --out runs/study` at {commits}: "
         f"{len(seconds)} stages ({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes; threads: "
         f"{threads}. Python {made['python']}, {versions}.",
     ]  # fmt: skip
@@ -96,40 +100,51 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
     parts = [claims["about"].strip()]
     stages = {stage: seconds for found in measured.values() for stage, seconds in found["seconds"].items()}
     users = Counter(stage for found in measured.values() for stage in found["seconds"])
-    differences = sum("verdict" in effect for found in measured.values() for effect in found["effects"])
     hours, least, most = sum(stages.values()) / 3600, min(stages.values()) / 60, max(stages.values()) / 60
     parts.append(
         f"All {len(stages)} stages, each run once, took {hours:.1f} hours of training and testing by the clock; "
-        f"{least:.1f} to {most:.1f} minutes each. If there were no differences at all, about {differences / 20:.0f} of the "
-        f"{differences} intervals below would exclude zero by chance."
+        f"{least:.1f} to {most:.1f} minutes each. {_competence(measured)}"
     )
     for name, claim in claims["findings"].items():
         parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
         if name in measured:
-            parts += section(name, claim, measured[name], sum(users[stage] > 1 for stage in measured[name]["seconds"]))
+            parts += section(
+                name, claim, measured[name], sum(users[stage] > 1 for stage in measured[name]["seconds"]), claims["scale"]
+            )
         else:
             parts.append("Not measured yet.")
     return "\n\n".join(parts) + "\n"
+
+
+def _competence(measured: dict[str, Any]) -> str:
+    """How many bases were pre-trained until they were able, and how many were not."""
+    bases = {stage: reached for found in measured.values() for stage, reached in found.get("competent", {}).items()}
+    missed = sorted(stage for stage, reached in bases.items() if not reached)
+    if not bases:
+        return ""
+    end = "every one was." if not missed else f"{len(missed)} were not at the cap, and count all the same: {', '.join(missed)}."
+    return f"{len(bases)} bases were pre-trained until they were competent; {end}"
 
 
 def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw differences between arms, each with its interval, the value of every seed and the expectation, as a PNG.
 
     Args:
-        effects: with `what`, `expected`, `value`, `low`, `high`, `seeds` and `verdict`.
+        effects: with `what`, `value`, `low`, `high`, `seeds` and `verdict`; primary ones with `expected` and `margin`.
         path: of the picture.
     """
     figure = Figure(figsize=(9, 1.1 + 0.42 * len(effects)), layout="constrained")
     axis = figure.subplots()
     for row, effect in enumerate(effects):
-        label = effect["verdict"].partition(" (")[0]
+        label = effect["verdict"]
         colour, marker = LOOKS[label]
-        if effect["low"] is not None:
-            axis.plot([effect["low"], effect["high"]], [row, row], color=colour, linewidth=2)
+        axis.plot([effect["low"], effect["high"]], [row, row], color=colour, linewidth=2)
         axis.plot(effect["seeds"], [row] * len(effect["seeds"]), "|", color="black", markersize=9, alpha=0.7)
         axis.plot(effect["value"], row, marker, color=colour, markersize=8, label=label, linestyle="none")
     axis.axvline(0, color="black", linewidth=0.8)
-    axis.set_yticks(range(len(effects)), [f"{e['what']}  (expected {WANTED[e['expected']]})" for e in effects], fontsize=9)
+    axis.set_yticks(
+        range(len(effects)), [f"{e['what']}  {_wanted(e) and f'(claimed {_wanted(e)})'}" for e in effects], fontsize=9
+    )
     axis.set_ylim(len(effects) - 0.5, -0.5)
     axis.set_xlabel("difference; line: 95% interval over seeds, ticks: each seed")
     axis.grid(axis="x", alpha=0.3)

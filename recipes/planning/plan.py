@@ -85,6 +85,9 @@ def only(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
     return [Plan(plan.recipe, arms) for plan, arms in kept if arms]
 
 
+SEED_SHIFT = "seed_shift"  # of a stage's settings: its seed is the run's plus this, so that one base is trained on twice
+
+
 def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
     """Plan every arm.
 
@@ -149,7 +152,8 @@ class _ArmBuilder:
         settings = dict(stage.settings)
         for change in self.changes:
             settings |= change.settings.get(stage.name, {})
-        settings |= {"seed_everything": self.seed, "data.init_args.seed": self.seed}
+        seed = self.seed + settings.pop(SEED_SHIFT, 0)
+        settings |= {"seed_everything": seed, "data.init_args.seed": seed}
         if stage.init_from is not None:
             settings["model.init_args.init_from"] = stage.init_from
         key = repr((stage.configs, sorted(settings.items(), key=lambda item: item[0])))

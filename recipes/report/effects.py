@@ -1,10 +1,10 @@
 """Results of arms compared with claims: effects with intervals and verdicts, and the environment and cost of their runs."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from statistics import mean
 from typing import Any
 
+from recipes.report.exact_tests import adjusted_for, binomial_interval, interval
 from recipes.report.sourced_numbers import Files, Number, Term
 from recipes.report.studies import Study
 from recipes.report.study_values import Values
@@ -28,19 +28,20 @@ def verdict(found: Number, expected: str, *, at_end: bool = False) -> str:
     return "not reproduced" if unwanted or largest <= NOTHING else "reproduced" if wanted else "not resolvable"
 
 
-def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence[int] = ()) -> list[dict[str, Any]]:
+def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:
     """Every effect of a claim, with each seed's value and its sources; those with incomplete arms have no value.
+
+    Intervals are exact (`exact_tests.interval`); that of a share of seeds (`at_least`) is Clopper and Pearson's.
 
     Args:
         study: the recipe's results.
         files: of the study's folder.
         claim: its effects.
-        planned: seeds chosen before any result was seen; if there are more, the result of these alone is kept, too.
 
     Raises:
         ValueError: no evaluation holds the value of an effect.
     """
-    values, first, effects = Values(study, files), Values(_of_seeds(study, planned), files), []
+    values, effects = Values(study, files), []
     groups = {group.label for group in study.groups}
     for effect in claim["effects"]:
         if effect["arm"] not in groups or effect.get("against", effect["arm"]) not in groups:
@@ -51,31 +52,46 @@ def measure(study: Study, files: Files, claim: dict[str, Any], planned: Sequence
             raise ValueError(
                 f"claims.yaml, {study.name}, {effect['what']!r}: {key} is in no evaluation with a seed that it needs."
             )
-        seeds = [sum(term.weight * files.value(term.path, term.key) for term in run) for run in found.runs]
-        numbers = {"value": found.value, "low": found.low, "high": found.high, "seeds": seeds, "terms": json.loads(found.terms)}
-        effects.append(effect | numbers)
-        if "expected" in effect:
-            effects[-1]["verdict"] = verdict(found, effect["expected"], at_end=is_at_end(values, key))
-            alone = effect_number(first, effect) if first.study != study else None
-            if alone is not None:
-                effects[-1]["planned"] = {
-                    "seeds": list(planned), "value": alone.value, "low": alone.low, "high": alone.high,
-                    "verdict": verdict(alone, effect["expected"], at_end=is_at_end(first, key)),
-                }  # fmt: skip
+        effects.append(effect | _over_seeds(found, files, effect))
+        if effect.get("primary"):
+            effects[-1] |= _adjusted(values, effect, effects[-1]["seeds"])
     return effects
 
 
-def _of_seeds(study: Study, seeds: Sequence[int]) -> Study:
-    groups = (replace(group, runs=tuple(run for run in group.runs if run.seed in seeds)) for group in study.groups)
-    return replace(study, groups=tuple(group for group in groups if group.runs))
+def _over_seeds(found: Number, files: Files, effect: dict[str, Any]) -> dict[str, Any]:
+    seeds = [sum(term.weight * files.value(term.path, term.key) for term in run) for run in found.runs]
+    numbers = {"seeds": seeds, "terms": json.loads(found.terms)}
+    if "at_least" in effect:
+        successes = sum(seed >= effect["at_least"] for seed in seeds)
+        low, high = binomial_interval(successes, len(seeds))
+        return {"value": successes / len(seeds), "low": low, "high": high, **numbers}
+    low, high = interval(seeds)
+    return {"value": mean(seeds), "low": low, "high": high, **numbers}
 
 
-def effect_number(values: Values, effect: dict[str, Any]) -> Number | None:
-    """The difference of two arms, or the value of one, after its last stage or `before` it; None if there is none."""
+def _adjusted(values: Values, effect: dict[str, Any], seeds: list[float]) -> dict[str, Any]:
+    """What the difference would be with all bases at their mean level, if the arms start from one base."""
+    start = effect_number(values, {"arm": effect["arm"], "at": effect["at"], "before": True}, missing=True)
+    if start is None or len(start.runs) != len(seeds) or len(seeds) < 4:
+        return {}
+    levels = [sum(term.weight * values.files.value(term.path, term.key) for term in run) for run in start.runs]
+    adjusted, slope = adjusted_for(seeds, levels)
+    low, high = interval(adjusted)
+    return {"adjusted": {"slope": slope, "low": low, "high": high}}
+
+
+def effect_number(values: Values, effect: dict[str, Any], *, missing: bool = False) -> Number | None:
+    """The difference of two arms, or the value of one, after its last stage or `before` it; None if there is none.
+
+    Args:
+        values: of the study.
+        effect: with `arm`, `at`, perhaps `against` and `before`.
+        missing: an arm may have no stage before its last.
+    """
     groups = {group.label: group for group in values.study.groups}
     arm, other, key = groups.get(effect["arm"]), groups.get(effect.get("against", effect["arm"])), effect["at"]
     before = effect.get("before", False)
-    if arm is None or other is None:
+    if arm is None or other is None or (missing and any(run.before is None for run in arm.runs)):
         return None
     if "against" in effect:
         return values.difference(arm, other, key)

@@ -1,7 +1,8 @@
 """The verdict on a study's question: effects with intervals and seeds, and one sentence that reads them.
 
-With claims (docs/findings/claims.yaml, written before the results) the effects are those that they expect, in their order.
-Without, each later arm is compared with the first, where arms differ most.
+With claims (docs/findings/claims.yaml, written before the results) the effects are the primary ones, in their order, judged by
+exact tests (`judging.py`). Without, each later arm is compared with the first, where arms differ most, by intervals of
+Student's t.
 """
 
 from collections import Counter
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from recipes.report.effects import ALIKE, effect_number, is_at_end, verdict
+from recipes.report.effects import ALIKE, effect_number, is_at_end, measure, verdict
+from recipes.report.judging import judge
 from recipes.report.sourced_numbers import Number, pointer
 from recipes.report.study_values import GRADER, Values
 
 WORDS = {
-    "reproduced": "{} reproduced", "not reproduced": "{} not reproduced", "above zero": "{} above zero",
-    "below zero": "{} below zero", "no difference": "{} without a difference",
+    "reproduced": "{} reproduced", "reproduced, but small": "{} reproduced but small", "not reproduced": "{} not reproduced",
+    "above zero": "{} above zero", "below zero": "{} below zero", "no difference": "{} without a difference",
 }  # fmt: skip
 UNRESOLVED = "not resolvable"
 
@@ -56,11 +58,19 @@ def judge_study(values: Values, claims: Mapping[str, Any] | None = None) -> Verd
         values: of the study.
         claims: its `effects`, as docs/findings/claims.yaml has them.
     """
-    wanted = [effect for effect in (claims or {}).get("effects", ()) if "expected" in effect and "against" in effect]
-    effects = tuple(effect for of in wanted or _compared(values) if (effect := _effect(values, of)) is not None)
+    claimed = _claimed(values, claims) if claims else ()
+    effects = claimed or tuple(effect for of in _compared(values) if (effect := _effect(values, of)) is not None)
     if not effects:
         return Verdict("One arm alone: there is nothing to compare it with.", ())
-    return Verdict(sentence_of(effects, claimed=bool(wanted)), effects)
+    return Verdict(sentence_of(effects, claimed=bool(claimed)), effects)
+
+
+def _claimed(values: Values, claims: Mapping[str, Any]) -> tuple[Effect, ...]:
+    """The primary effects whose arms are there, judged together."""
+    primary = {"effects": [effect for effect in claims.get("effects", ()) if effect.get("primary")]}
+    measured = [effect for effect in measure(values.study, values.files, primary) if "seeds" in effect]
+    judge(measured)
+    return tuple(Effect(e["what"], effect_number(values, e), tuple(e["seeds"]), e["verdict"]) for e in measured)
 
 
 def _compared(values: Values) -> list[dict[str, Any]]:

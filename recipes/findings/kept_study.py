@@ -1,0 +1,106 @@
+"""What a study measured, small enough for the tree: `python -m recipes.findings.kept_study`, which `make findings` calls.
+
+For each planned seed and each recipe of docs/findings/claims.yaml whose results are not there yet: run it, then copy the index
+and what claims are measured from (pass@k, errors, skills, seconds, environment) to docs/findings/study, in the layout of the
+run's folder, so that a report reads one like the other. So a study goes on where it stopped, on another day or machine, from
+the tree alone.
+"""
+
+import json
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from callbacks.files import read_json, write_json, write_text
+from recipes.findings.findings_command import HERE
+from recipes.findings.findings_command import main as write_findings
+from recipes.planning.plan import make_plan
+from recipes.planning.recipe import load_recipe
+from recipes.running.run_command import main as run_recipes
+from recipes.validity import is_current
+
+ROOT = Path(__file__).parents[2]
+DIMENSIONS = ("band", "op", "context", "cell")
+GRADERS = ("executable", "answer")
+WHOLE = ("training.json", "environment.json", "competence.json")
+
+
+def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The means of an evaluation's pass@k by two graders, its errors and skills, rounded; the rest is left out."""
+    grades = {
+        dimension: {
+            name: {grader: {k: {"mean": round(found["mean"], 5)} for k, found in of[grader].items()} for grader in GRADERS}
+            | {"errors": {kind: round(share, 5) for kind, share in of.get("errors", {}).items()}}
+            for name, of in evaluation["grades"].get(dimension, {}).items()
+            if of["problems"]
+        }
+        for dimension in DIMENSIONS
+    }
+    weights = evaluation.get("settings", {}).get("weights")
+    return {
+        "settings": {"weights": weights}, "seconds": evaluation["seconds"], "grades": grades,
+        "skills": {name: of for name, of in evaluation["skills"].items() if not name.startswith("op")},
+    }  # fmt: skip
+
+
+def keep(out: Path, kept: Path) -> None:
+    """Copy what is complete in a study's folder; what another day kept stays."""
+    for path in sorted(out.glob("*.json")):
+        index = read_json(path)
+        earlier = {arm["name"]: arm for arm in read_json(kept / path.name)["arms"]} if (kept / path.name).is_file() else {}
+        complete = {arm["name"]: arm for arm in index["arms"] if all(stage["state"] == "complete" for stage in arm["stages"])}
+        for arm in complete.values():
+            for stage in arm["stages"]:
+                _keep_stage(out / stage["folder"], kept / stage["folder"])
+        arms = earlier | complete
+        write_json(kept / path.name, index | {"arms": [arms[name] for name in sorted(arms)]})
+
+
+def _keep_stage(stage: Path, kept: Path) -> None:
+    found = {"test/evaluation.json": pruned(read_json(stage / "test/evaluation.json"))}
+    found |= {name: read_json(stage / name) for name in WHOLE if (stage / name).is_file()}
+    for name, content in found.items():
+        write_text(kept / name, json.dumps(content, separators=(",", ":")) + "\n")
+
+
+def is_kept(name: str, scale: str, seed: int, kept: Path) -> bool:
+    """Whether every arm of a recipe with this seed is there."""
+    path = kept / f"{name}.{scale}.json"
+    arms = {arm["name"]: arm for arm in read_json(path)["arms"]} if path.is_file() else {}
+    wanted = make_plan(load_recipe(ROOT / f"configs/recipe/{name}.yaml", scale), (seed,)).arms
+    return all(
+        arm.name in arms
+        and all(is_current(kept / stage["folder"] / "test/evaluation.json") for stage in arms[arm.name]["stages"])
+        for arm in wanted
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run what is missing, seed by seed; returns the number of recipes that failed."""
+    parser = ArgumentParser(prog="python -m recipes.findings.kept_study", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/study"), help="folder of the runs (default: %(default)s)")
+    parser.add_argument("--at-once", default="2", help="stages side by side (default: %(default)s)")
+    parser.add_argument("--seeds", help="e.g. 0,1 (default: all that are planned)")
+    parser.add_argument("--recipes", help="e.g. extrapolation,process_rewards (default: all)")
+    args = parser.parse_args(argv)
+    claims = yaml.safe_load((HERE / "claims.yaml").read_text(encoding="utf-8"))
+    seeds = [int(seed) for seed in args.seeds.split(",")] if args.seeds else claims["seeds"]
+    recipes = args.recipes.split(",") if args.recipes else list(claims["findings"])
+    kept, scale, failed = HERE / "study", claims["scale"], 0
+    for seed in seeds:
+        for name in recipes:
+            if is_kept(name, scale, seed, kept):
+                continue
+            words = ["--scale", scale, "--seed", str(seed), "--out", str(args.out), "--at-once", args.at_once]
+            failed += run_recipes([str(ROOT / f"configs/recipe/{name}.yaml"), *words])
+            keep(args.out, kept)
+    write_findings([str(kept)])
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

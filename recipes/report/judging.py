@@ -1,0 +1,55 @@
+"""Verdicts on claims that were written before their runs: exact tests, corrected for the number of claims.
+
+A primary effect says what is claimed, `above` or `below` zero or the `same`, and the `margin`, the least difference that would
+matter (half of the paper's, where it says one). Over all primary effects together
+
+- *reproduced*: the test of the opposite is rejected: that the centre of the differences is on the other side of zero or at it
+  (`above`, `below`), or at least the margin from zero (`same`).
+- *not reproduced*: the test of the claim is rejected: that the centre is at least the margin on the claimed side, or within the
+  margin.
+- *reproduced, but small*: both; the difference is there and does not matter.
+- *not resolvable*: neither.
+
+p-values are those of sign flips (`recipes.report.exact_tests`), adjusted by Holm's method, once for each kind of rejection.
+Everything else is exploratory: its interval has no correction, and what it says is not a verdict.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from recipes.report.exact_tests import ALPHA, holm, p_above, p_below, p_outside, p_within
+
+Test = Callable[[list[float], float], float]
+# expected -> p of the opposite of the claim, p of the claim; each of the differences and the margin
+TESTS: Mapping[str, tuple[Test, Test]] = {
+    "above": (lambda values, margin: p_above(values), p_below),
+    "below": (lambda values, margin: p_below(values), lambda values, margin: p_above(values, -margin)),
+    "same": (p_within, p_outside),
+}
+
+
+def judge(effects: Iterable[dict[str, Any]]) -> None:
+    """Give every measured difference its p-values and verdict.
+
+    Args:
+        effects: of all findings, with `seeds`, their differences; a primary one with `primary`, `expected` and `margin`.
+    """
+    differences = [effect for effect in effects if "against" in effect and "seeds" in effect]
+    primary = [effect for effect in differences if effect.get("primary")]
+    found = [[test(effect["seeds"], effect["margin"]) for test in TESTS[effect["expected"]]] for effect in primary]
+    adjusted = [holm([p[kind] for p in found]) for kind in (0, 1)]
+    for at, effect in enumerate(primary):
+        p_for, p_against = (round(of[at], 5) for of in adjusted)
+        effect |= {"p": [round(p, 5) for p in found[at]], "p_adjusted": [p_for, p_against]}
+        effect["verdict"] = said(p_for <= ALPHA, p_against <= ALPHA)
+    for effect in differences:
+        if not effect.get("primary"):
+            above, below = effect["low"] > 0, effect["high"] < 0
+            effect["verdict"] = "above zero" if above else "below zero" if below else "open"
+
+
+def said(held: bool, refuted: bool) -> str:
+    """The verdict, by which of the two tests rejected."""
+    if held and refuted:
+        return "reproduced, but small"
+    return "reproduced" if held else "not reproduced" if refuted else "not resolvable"
