@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from finished_study import KEY, VALUES, write_study
 
 from recipes.findings import findings_command as update
 from recipes.findings.findings_page import page, reading
@@ -15,8 +16,6 @@ from recipes.report.effects import verdict
 from recipes.report.sourced_numbers import Number
 
 ROOT = Path(__file__).parent.parent
-KEY = "/grades/band/edge/executable/pass@16/mean"
-VALUES = {"base": {0: 0.1, 1: 0.3, 2: 0.2}, "edge": {0: 0.4, 1: 0.45, 2: 0.52}}
 EDGE = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "expected": "above"}
 BASE = {"what": "base", "arm": "base", "at": KEY}
 
@@ -25,27 +24,7 @@ BASE = {"what": "base", "arm": "base", "at": KEY}
 def folder(tmp_path, monkeypatch):
     """A finished recipe of two arms, three seeds; its report, which has tests of its own, is left out."""
     monkeypatch.setattr(update, "report", lambda root, out: out / "report.html")
-    arms = []
-    for arm, seeds in VALUES.items():
-        for seed, value in seeds.items():
-            stage = tmp_path / "study/stages" / f"{arm}{seed}"
-            (stage / "test").mkdir(parents=True)
-            evaluation = {
-                "grades": {"band": {"edge": {"executable": {"pass@16": {"mean": value}}}}},
-                "seconds": {"sampling": 20, "verification": 4},
-            }
-            (stage / "test/evaluation.json").write_text(json.dumps(evaluation))
-            (stage / "training.json").write_text(json.dumps({"seconds": 100 * (seed + 1)}))
-            made = {"versions": {"torch": "2.13"}, "commit": "0123456789", "python": "3", "threads": 1}
-            (stage / "environment.json").write_text(json.dumps(made))
-            chain = dict.fromkeys(("base", arm))
-            stages = [{"name": s, "kind": "grpo", "folder": f"stages/{s}{seed}", "state": "complete"} for s in chain]
-            arms.append({"name": f"{arm}-seed{seed}", "values": {"data": arm}, "seed": seed, "stages": stages})
-    index = {
-        "recipe": "extrapolation", "scale": "tiny", "about": "", "about_scale": "", "figures": [], "axes": {"data": list(VALUES)},
-        "arms": arms,
-    }  # fmt: skip
-    (tmp_path / "study/extrapolation.tiny.json").write_text(json.dumps(index))
+    write_study(tmp_path / "study")
     start = BASE | {"what": "before edge", "arm": "edge", "before": True}
     write_claims(tmp_path, EDGE, BASE, EDGE | {"what": "lost - base", "arm": "lost"}, start)
     return tmp_path
@@ -58,8 +37,12 @@ def write_claims(folder, *effects, planned=(0, 1, 2), **more):
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
 
 
+def run(folder):
+    update.main([str(folder / "study")], folder, folder / "claims.yaml")
+
+
 def test_a_difference_is_taken_seed_by_seed_with_students_interval(folder):
-    update.main([str(folder / "study")], folder)
+    run(folder)
     edge, base, lost, start = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
     pairs = [VALUES["edge"][seed] - VALUES["base"][seed] for seed in range(3)]
     assert edge["seeds"] == pytest.approx(pairs)
@@ -76,11 +59,11 @@ def test_a_difference_is_taken_seed_by_seed_with_students_interval(folder):
 
 
 def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys):
-    update.main([str(folder / "study")], folder)
+    run(folder)
     key = re.search(r"the reading of extrapolation .* reading_of: '(\w+)'", capsys.readouterr().out)[1]
     assert "From 0.20" not in (folder / "README.md").read_text()
     write_claims(folder, EDGE, BASE, reading_of=key)
-    update.main([str(folder / "study")], folder)
+    run(folder)
     assert "reading_of: " in capsys.readouterr().out  # two effects fewer
     assert "(The text that stood here was written for other numbers.)" in (folder / "README.md").read_text()
 
@@ -88,7 +71,7 @@ def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys
 def test_what_seeds_that_were_added_later_change_is_said(folder):
     """Oracle: with seeds 0 and 1 the differences are 0.3 and 0.15; ± 12.706 x 0.106 / sqrt(2) takes zero in."""
     write_claims(folder, EDGE, BASE, planned=(0, 1))
-    update.main([str(folder / "study")], folder)
+    run(folder)
     effect = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"][0]
     assert effect["verdict"] == "reproduced"
     assert effect["planned"]["verdict"] == "not resolvable"
@@ -102,18 +85,18 @@ def test_arms_that_planned_seeds_left_out_say_nothing_of_them(folder):
     kept = json.loads(index.read_text())
     kept["arms"] = [arm for arm in kept["arms"] if not arm["name"].startswith("edge") or arm["seed"] > 0]
     index.write_text(json.dumps(kept))
-    update.main([str(folder / "study")], folder)
+    run(folder)
     (effect,) = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
     assert len(effect["seeds"]) == 2
     assert "planned" not in effect
 
 
 def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
-    update.main([str(folder / "study")], folder)
+    run(folder)
     key = re.search(r"reading of extrapolation .* reading_of: '(\w+)'", capsys.readouterr().out)[1]
     effects = yaml.safe_load((folder / "claims.yaml").read_text())["findings"]["extrapolation"]["effects"]
     write_claims(folder, *effects, reading_of=key)
-    update.main([str(folder / "study")], folder)
+    run(folder)
     text = (folder / "README.md").read_text()
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["edge - base"].endswith("+0.30 +0.15 +0.32  reproduced")
@@ -134,14 +117,14 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
 def test_a_claim_about_what_no_evaluation_holds_is_refused_before_anything_is_written(folder):
     write_claims(folder, EDGE | {"at": KEY.replace("edge", "egde")})
     with pytest.raises(ValueError, match=r"'edge - base': .*egde.* is in no evaluation"):
-        update.main([str(folder / "study")], folder)
+        run(folder)
     assert not (folder / "effects.json").exists()
 
 
 def test_a_folder_of_another_scale_is_refused(folder):
     (folder / "study/extrapolation.tiny.json").rename(folder / "study/extrapolation.small.json")
     with pytest.raises(ValueError, match="no complete arm of extrapolation, other at scale tiny"):
-        update.main([str(folder / "study")], folder)
+        run(folder)
 
 
 def test_a_reading_names_only_what_was_measured():
@@ -181,21 +164,21 @@ def test_arms_next_to_zero_show_nothing(folder, shift, at_end):
         score = found["grades"]["band"]["edge"]["executable"]["pass@16"]
         score["mean"] = max(0.0, 0.75 * score["mean"] + shift)
         path.write_text(json.dumps(found))
-    update.main([str(folder / "study")], folder)
+    run(folder)
     effect = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"][0]
     assert (effect["verdict"] == "not resolvable (at the end of the range)") == at_end
 
 
 def test_the_page_in_the_tree_is_that_of_its_claims_and_effects():
     here = ROOT / "docs/findings"
-    claims, measured = yaml.safe_load((here / "claims.yaml").read_text()), json.loads((here / "effects.json").read_text())
+    claims, measured = yaml.safe_load((ROOT / "configs/claims.yaml").read_text()), json.loads((here / "effects.json").read_text())
     assert page(claims, measured) == (here / "README.md").read_text()
     assert sum(path.stat().st_size for path in here.rglob("*")) < 1_000_000
     assert not set(re.findall(r"\]\(([^)#]+)\)", page(claims, measured))) - {str(p.relative_to(here)) for p in here.rglob("*")}
 
 
 def test_claims_speak_of_arms_that_their_recipes_have():
-    claims = yaml.safe_load((ROOT / "docs/findings/claims.yaml").read_text())["findings"]
+    claims = yaml.safe_load((ROOT / "configs/claims.yaml").read_text())["findings"]
     for name, claim in claims.items():
         axes = load_recipe(ROOT / f"configs/recipe/{name}.yaml").axes
         labels = [""]

@@ -1,6 +1,6 @@
 """The verdict on a study's question: effects with intervals and seeds, and one sentence that reads them.
 
-With claims (docs/findings/claims.yaml, written before the results) the effects are those that they expect, in their order.
+With claims (configs/claims.yaml, written before the results) the effects are those that they expect, in their order.
 Without, each later arm is compared with the first, where arms differ most.
 """
 
@@ -54,7 +54,7 @@ def judge_study(values: Values, claims: Mapping[str, Any] | None = None) -> Verd
 
     Args:
         values: of the study.
-        claims: its `effects`, as docs/findings/claims.yaml has them.
+        claims: its `effects`, as configs/claims.yaml has them.
     """
     wanted = [effect for effect in (claims or {}).get("effects", ()) if "expected" in effect and "against" in effect]
     effects = tuple(effect for of in wanted or _compared(values) if (effect := _effect(values, of)) is not None)
