@@ -2,15 +2,17 @@
 
 configs/claims.yaml says, for each recipe, what the paper claims and which values of which arms show it. From the runs alone
 this writes, in docs/findings, `effects.json` (every seed's value, the files behind it, seconds by stage), pictures and
-`README.md`; the report goes into the folder of the runs. An effect is the difference of two arms with the same seed, or, without
-`against`, the value of one arm (with `before`: before its last stage); its interval is Student's t over seeds. `expected` of a difference is
-`above` or `below` (zero), `same`, or `open`, if nothing is claimed. `planned` are the seeds chosen before any result was seen; if
-there are more, a verdict that they changed has that of the planned ones beside it. In a `reading`, `{WHAT}` is the value of that
-effect; the reading is left out if the table is not the one, `reading_of`, that it was written for.
+`README.md`; the report goes into the folder of the runs. An effect is the difference of two arms with the same seed, or,
+without `against`, the value of one arm (with `before`: before its last stage); its interval is Student's t over seeds.
+`expected` of a difference is `above` or `below` (zero), `same`, or `open`, if nothing is claimed. `planned` are the seeds
+chosen before any result was seen; if there are more, a verdict that they changed has that of the planned ones beside it. In a
+`reading`, `{WHAT}` is the value of that effect; the reading is left out if the table is not the one, `reading_of`, that it was
+written for.
 """
 
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -33,7 +35,8 @@ def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = C
     parser = ArgumentParser(prog="python -m recipes.findings.findings_command", description=__doc__)
     parser.add_argument("folder", type=Path, help="of `run --out`; arms that it lacks are `not measured`")
     root = parser.parse_args(argv).folder
-    claims, files, measured = yaml.safe_load(claims_file.read_text(encoding="utf-8")), Files(root), {}
+    claims, files = yaml.safe_load(claims_file.read_text(encoding="utf-8")), Files(root)
+    measured: dict[str, dict[str, Any]] = {}
     for study in find_studies(root):
         name, _, scale = study.index.removesuffix(".json").partition(".")
         if name in claims["findings"] and scale == SCALE and study.groups:
