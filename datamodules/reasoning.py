@@ -97,7 +97,7 @@ class Problem(NamedTuple):
 class ReasoningDataModule(LightningDataModule):
     """Synthetic problems, or rows of files, for a language model. Subclasses say what training reads."""
 
-    read_row: ClassVar[staticmethod[[object, str, int], Any]] = staticmethod(to_solved)  # what training reads in a row of `files`
+    read_row: "ClassVar[staticmethod[[object, str, int], Any]]" = staticmethod(to_solved)  # what training reads in a row
 
     def __init__(
         self, mixture: str | Sequence[Component] | None = None, tokenizer: str | TokenizerSettings = "published", *,
