@@ -1,8 +1,6 @@
 PYTHON ?= python3
 SEED ?= 0
 OUT ?= runs/quickstart/seed$(SEED)
-FINDINGS = extrapolation context_seeding compute_split process_rewards atomic_skills
-FOUR_SEEDS = extrapolation process_rewards
 BIN = .venv/bin
 READY = .venv/.ready
 CONSUMERS = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$(wildcard tests/interop/requirements/*.txt))
@@ -10,7 +8,7 @@ ELSEWHERE = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
 export GOMP_SPINCOUNT = 3000
 
-.PHONY: quickstart findings test test-long faults interop versions pretend-gpu check types docs audit hashes bench setup clean
+.PHONY: quickstart pilot findings findings-fast test test-long faults interop versions pretend-gpu check types docs audit hashes bench setup clean
 
 setup: $(READY)
 
@@ -24,10 +22,16 @@ $(READY): pyproject.toml constraints.txt hashes.txt
 quickstart: $(READY)
 	$(BIN)/python main.py run configs/recipe/quickstart.yaml --out $(OUT) --seed $(SEED)
 
+# whether a study would have something to see; then the study, which goes on where it stopped, from what the tree keeps
+pilot: $(READY)
+	$(BIN)/python main.py run pilot --out runs/pilot --at-once 2
+	$(BIN)/python -m recipes.findings.pilot_gate runs/pilot
+
 findings: $(READY)
-	$(BIN)/python main.py run $(FINDINGS:%=configs/recipe/%.yaml) --scale tiny --out runs/study --at-once 2
-	$(BIN)/python main.py run $(FOUR_SEEDS:%=configs/recipe/%.yaml) --scale tiny --seed 3 --out runs/study --at-once 2
-	$(BIN)/python -m recipes.findings.findings_command runs/study
+	$(BIN)/python -m recipes.findings.kept_study
+
+findings-fast: $(READY)
+	$(BIN)/python -m recipes.findings.kept_study --primary
 
 test: $(READY)
 	$(BIN)/python -m pytest
@@ -66,7 +70,7 @@ versions: $(READY)
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement $<
 	touch $@
 
-check: $(READY)
+check: $(READY) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports

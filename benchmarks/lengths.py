@@ -1,10 +1,10 @@
 """Whether difficulty is length: `python -m benchmarks.lengths RUN` for a tested run.
 
-Where problems with more operations are also longer, a model that fails on them may fail at positions that it never saw. For each
-number of operations this prints, from the samples of the run's test: lengths of prompts in tokens; how much their distribution
-overlaps with that of one operation fewer, and that of the distances between one mention of a name and the next (both in bins of
-BIN tokens); and the share of responses whose first step names a quantity that the answer needs and that refers to no other, in all
-and by length of the prompt. A model that knows where to begin has not been stopped by the length.
+Where problems with more operations are also longer, a model that fails on them may fail at positions that it never saw. For
+each number of operations this prints, from the samples of the run's test: lengths of prompts in tokens; how much their
+distribution overlaps with that of one operation fewer, and that of the distances between one mention of a name and the next
+(both in bins of BIN tokens); and the share of responses whose first step names a quantity that the answer needs and that refers
+to no other, in all and by length of the prompt. A model that knows where to begin has not been stopped by the length.
 """
 
 import re
@@ -94,7 +94,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     tokenizer = load_tokenizer(config["data"]["init_args"]["tokenizer"])
     found = summary(measured(read_samples(sorted((run / "test/samples").glob("test*.jsonl"))), tokenizer))
     names = list(next(iter(found.values())))
-    print(align([["op", *names], *([str(op), *("-" if of[n] is None else str(of[n]) for n in names)] for op, of in found.items())]))
+    print(
+        align([["op", *names], *([str(op), *("-" if of[n] is None else str(of[n]) for n in names)] for op, of in found.items())])
+    )
     write_json(run / "lengths.json", found)
 
 

@@ -38,5 +38,5 @@ def deprecation(name: str, place: str) -> str:
 
 
 def _default(cls: type, settings: str) -> Any:
-    parameters = (signature(base.__init__).parameters for base in cls.__mro__)
+    parameters = (signature(base.__init__).parameters for base in cls.__mro__)  # type: ignore[misc]  # its own signature
     return next(of[settings].default for of in parameters if settings in of)

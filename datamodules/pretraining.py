@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from datamodules.earlier_arguments import EarlierArguments
+from datamodules.files.row_source import RowSource
 from datamodules.problems.mixture import Component, components_of
 from datamodules.reasoning import ReasoningDataModule
 from datamodules.rows.gold_documents import GoldDocuments
@@ -50,7 +51,7 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
         self.validation_batches, self.workers = validation_batches, workers
 
     def _windows(self, source: Source, split: str) -> Windows:
-        cells = self.synthesis.mixture.cells if source is self.synthesis else source.cells
+        cells = source.cells if isinstance(source, RowSource) else self.synthesis.mixture.cells
         return Windows(
             source, split, self.tokenizer, cells, row_length=self.row_length, solution_only=self.loss_on == "solution",
             documents=None if source is self.synthesis else ROWS_OF_FILES, packing=self.packing,

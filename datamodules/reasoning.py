@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
@@ -89,7 +89,7 @@ class HeldOut:
 class Problem(NamedTuple):
     """An example and its number; a repeat keeps processes in step and is not counted."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # not that of tuples
     example: Example
     repeat: bool = False
 
@@ -97,7 +97,7 @@ class Problem(NamedTuple):
 class ReasoningDataModule(LightningDataModule):
     """Synthetic problems, or rows of files, for a language model. Subclasses say what training reads."""
 
-    read_row: ClassVar[Callable[[object, str, int], Any]] = staticmethod(to_solved)  # what training reads in a row of `files`
+    read_row: "ClassVar[staticmethod[[object, str, int], Any]]" = staticmethod(to_solved)  # what training reads in a row
 
     def __init__(
         self, mixture: str | Sequence[Component] | None = None, tokenizer: str | TokenizerSettings = "published", *,
@@ -149,8 +149,12 @@ class ReasoningDataModule(LightningDataModule):
         return rows
 
     def _open(
-        self, sources: Sequence[str], bad_rows: BadRows, read: Callable[[object, str, int], Any], known: Container[Any] = ()
-    ) -> RowSource:
+        self,
+        sources: Sequence[str],
+        bad_rows: BadRows,
+        read: Callable[[object, str, int], Any],
+        known: Any = (),
+    ) -> RowSource:  # fmt: skip
         rows = RowSource(sources, seed=self.synthesis.seed, bad_rows=bad_rows, read=read, known=known)
         if rows.skipped:
             rank_zero_warn(f"{', '.join(map(str, sources))}: {rows.skipped} bad rows left out, {len(rows)} read.")

@@ -1,6 +1,7 @@
 """The verifier as other trainers call a reward: TRL's `reward_funcs`, verl's `compute_score` (docs/elsewhere.md)."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from grammar.checking.verify import verify
 from grammar.graders import grade
@@ -16,7 +17,7 @@ def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
     """
 
     def reward(
-        completions: Sequence, problem: Sequence[str], question: Sequence[str], modulus: Sequence[int | None] | None = None,
+        completions: Sequence[Any], problem: Sequence[str], question: Sequence[str], modulus: Sequence[int | None] | None = None,
         **columns: object,
     ) -> list[float]:  # fmt: skip
         texts = [done if isinstance(done, str) else done[-1]["content"] for done in completions]
@@ -27,7 +28,7 @@ def trl_reward(grader: str = "executable") -> Callable[..., list[float]]:
     return reward
 
 
-def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: dict | None = None) -> float:
+def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any] | None = None) -> float:
     """A reward as verl's `custom_reward_function`; `ground_truth` is the problem with its question as its last sentence.
 
     Args:

@@ -27,7 +27,7 @@ from grammar.reading.problem import read_problem
 
 _CHUNK = 256  # rows handed to a worker at a time
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 
 class Authority(NamedTuple):
@@ -68,9 +68,10 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
     modulus = own if own is not None else modulus
     graph, basis, well_posed, unread = authority(row, modulus)
     response = field(row, "response", str)
-    if response is None and row.get("solution") is None:
+    solution = field(row, "solution", str)
+    if response is None and solution is None:
         raise ValueError("expected 'response' or 'solution', found neither")
-    report = verify(parse_response(response) if response is not None else parse_trace(row["solution"]), graph)
+    report = verify(parse_response(response) if response is not None else parse_trace(solution), graph)
     facts = report.to_dict()
     return {
         "id": row.get("id"),
@@ -93,7 +94,7 @@ def _released(response: str | None, row: Row) -> bool:
     return published_verdict(solution if response is None else response, solution).perfect
 
 
-def read_row(line: str | bytes) -> object:
+def read_row(line: str | bytes | bytearray) -> Any:
     """The JSON of a line.
 
     Raises:
@@ -125,7 +126,8 @@ def authority(row: Row, modulus: int | None) -> Authority:
     """
     text, solution = field(row, "problem", str), field(row, "solution", str)
     gold = parse_trace(solution) if solution is not None else None
-    well_posed, unread = None, ()
+    well_posed: bool | None = None
+    unread: tuple[str, ...] = ()
     if text is not None:
         graph, sentences = read_problem(text, field(row, "question", str) or "", modulus=modulus)
         unread = tuple(sentence.text for sentence in sentences)
@@ -186,7 +188,9 @@ def _plain_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def main(
-    argv: list[str], moduli: Mapping[str, int | None] | None = None, lines_of: Callable[[Path], Iterable] = _plain_lines
+    argv: list[str],
+    moduli: Mapping[str, int | None] | None = None,
+    lines_of: Callable[[Path], Iterable[tuple[int, bytes]]] = _plain_lines,
 ) -> int:
     """Judges a file.
 
@@ -222,9 +226,9 @@ def main(
     return _summary(tally, arguments.grader)
 
 
-def _write(judged: Iterable, out: Path | None, arguments: argparse.Namespace) -> Counter[str]:
+def _write(judged: Iterable[tuple[int, Row | None, str]], out: Path | None, arguments: argparse.Namespace) -> Counter[str]:
     """Writes verdicts, reports rows that have none, and counts."""
-    tally = Counter()
+    tally: Counter[str] = Counter()
     # half of a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON escapes it
     with open(out if out is not None else os.devnull, "w", encoding="utf-8", errors="backslashreplace") as sink:
         for number, verdict, problem in judged:

@@ -3,7 +3,7 @@
 Not here: sampling and judging (stage.py), formulas (metrics/), files (callbacks/).
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,7 +105,7 @@ class Judgements(nn.Module):
         super().__init__()
         self.table, self.skills, self.topology = ProblemTable(), SkillAccuracy(), TopologyRows()
         self.likelihood = GoldLoss(1, len(TOKEN_KINDS))
-        self.seconds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = defaultdict(float)
 
     def reset(self) -> None:
         """Reset every metric."""

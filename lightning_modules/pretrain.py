@@ -172,7 +172,9 @@ class PretrainModule(StageModule):
             self.log("train/tokens", self.tokens_seen.float())
             self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
-    def validation_step(self, batch: PackedBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+    def validation_step(  # type: ignore[override]  # of more kinds of batches
+        self, batch: PackedBatch | PromptBatch, batch_idx: int, dataloader_idx: int = 0
+    ) -> dict[str, Any]:
         """Loss on packed validation documents or on gold documents of held-out problems; or judged samples, by kind of batch."""
         if isinstance(batch, PromptBatch):
             return self.evaluate(batch)

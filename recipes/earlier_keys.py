@@ -91,8 +91,8 @@ def renamed_flags(argv: list[str]) -> list[str]:
 
 def _renamed_flag(word: str, following: str) -> str:
     match = _FLAG.match(word)
-    place = match and MOVES[match[1]].get(match[2])
-    if place is None:
+    place = MOVES[match[1]].get(match[2]) if match is not None else None
+    if match is None or place is None:
         return word
     value = word[match.end() + 1 :] or following
     if match[2] == place.partition(".")[0] and not value.isidentifier():  # settings of that name: a mapping, or a file of one

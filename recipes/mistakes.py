@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from inspect import signature
 from pathlib import Path
 from pydoc import locate
+from typing import Any
 
 import yaml
 
@@ -119,7 +120,7 @@ def innermost(message: str) -> str:
 def _sentences(lines: list[str]) -> Iterator[tuple[str, type | None, str]]:
     """(key, class whose argument it is, sentence) of each line that says something."""
     keys: list[tuple[int, str]] = []
-    kinds: list[tuple[int, type | None]] = []
+    kinds: list[tuple[int, Any]] = []
     for line in lines:
         text = line.strip().removeprefix("- ")
         depth = len(line) - len(line.lstrip(" -"))
@@ -160,7 +161,7 @@ def _meant(name: str, kind: type | None) -> str:
 
 def _arguments(kind: type) -> set[str]:
     try:
-        return set(signature(kind.__init__).parameters) - {"self", "args", "kwargs"}
+        return set(signature(kind.__init__).parameters) - {"self", "args", "kwargs"}  # type: ignore[misc]  # its own signature
     except (TypeError, ValueError):
         return set()
 

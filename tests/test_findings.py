@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from finished_study import KEY, VALUES, write_study
 
 from recipes.findings import findings_command as update
 from recipes.findings.findings_page import page, reading
@@ -15,10 +16,6 @@ from recipes.report.judging import judge
 from recipes.report.sourced_numbers import Number
 
 ROOT = Path(__file__).parent.parent
-KEY = "/grades/band/edge/executable/pass@16/mean"
-VALUES = {
-    "base": dict(enumerate((0.1, 0.3, 0.2, 0.25, 0.15, 0.2))), "edge": dict(enumerate((0.4, 0.45, 0.52, 0.37, 0.4, 0.31))),
-}  # fmt: skip
 SEEDS = range(6)
 EDGE = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "expected": "above", "margin": 0.1, "primary": True}
 BASE = {"what": "base", "arm": "base", "at": KEY}
@@ -28,29 +25,7 @@ BASE = {"what": "base", "arm": "base", "at": KEY}
 def folder(tmp_path, monkeypatch):
     """A finished recipe of two arms, six seeds; its report, which has tests of its own, is left out."""
     monkeypatch.setattr(update, "report", lambda root, out: out / "report.html")
-    arms = []
-    for arm, seeds in VALUES.items():
-        for seed, value in seeds.items():
-            stage = tmp_path / "study/stages" / f"{arm}{seed}"
-            (stage / "test").mkdir(parents=True)
-            evaluation = {
-                "grades": {"band": {"edge": {"executable": {"pass@16": {"mean": value}}}}},
-                "seconds": {"sampling": 20, "verification": 4},
-            }
-            (stage / "test/evaluation.json").write_text(json.dumps(evaluation))
-            (stage / "training.json").write_text(json.dumps({"seconds": 100 * (seed + 1)}))
-            made = {"versions": {"torch": "2.13"}, "commit": "0123456789", "python": "3", "threads": 1}
-            (stage / "environment.json").write_text(json.dumps(made))
-            if arm == "base" and seed < 3:
-                (stage / "competence.json").write_text(json.dumps({"reached": seed != 2}))
-            chain = dict.fromkeys(("base", arm))
-            stages = [{"name": s, "kind": "grpo", "folder": f"stages/{s}{seed}", "state": "complete"} for s in chain]
-            arms.append({"name": f"{arm}-seed{seed}", "values": {"data": arm}, "seed": seed, "stages": stages})
-    index = {
-        "recipe": "extrapolation", "scale": "tiny", "about": "", "about_scale": "", "figures": [], "axes": {"data": list(VALUES)},
-        "arms": arms,
-    }  # fmt: skip
-    (tmp_path / "study/extrapolation.tiny.json").write_text(json.dumps(index))
+    write_study(tmp_path / "study")
     start = BASE | {"what": "before edge", "arm": "edge", "before": True}
     write_claims(tmp_path, EDGE, BASE, EDGE | {"what": "lost - base", "arm": "lost"}, start)
     return tmp_path
@@ -63,10 +38,14 @@ def write_claims(folder, *effects, **more):
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
 
 
+def run(folder):
+    update.main([str(folder / "study")], folder, folder / "claims.yaml")
+
+
 def test_a_difference_is_taken_seed_by_seed_with_an_exact_interval(folder):
     """Oracle: with six seeds the interval is from the least to the greatest, and p of six of the same sign is 1 in 64."""
     write_claims(folder, EDGE, BASE, BASE | {"what": "bases that reach 0.2", "at_least": 0.2})
-    update.main([str(folder / "study")], folder)
+    run(folder)
     edge, base, share = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
     pairs = [VALUES["edge"][seed] - VALUES["base"][seed] for seed in SEEDS]
     assert edge["seeds"] == pytest.approx(pairs)
@@ -88,28 +67,28 @@ def test_a_difference_is_taken_seed_by_seed_with_an_exact_interval(folder):
 
 
 def test_what_was_before_the_last_stage(folder):
-    update.main([str(folder / "study")], folder)
-    edge, base, lost, start = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
+    run(folder)
+    _, base, lost, start = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
     assert start["seeds"] == base["seeds"] == list(VALUES["base"].values())
     assert "value" not in lost
 
 
 def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys):
-    update.main([str(folder / "study")], folder)
+    run(folder)
     key = re.search(r"the reading of extrapolation .* reading_of: '(\w+)'", capsys.readouterr().out)[1]
     assert "From 0.20" not in (folder / "README.md").read_text()
     write_claims(folder, EDGE, BASE, reading_of=key)
-    update.main([str(folder / "study")], folder)
+    run(folder)
     assert "reading_of: " in capsys.readouterr().out  # two effects fewer
     assert "(The text that stood here was written for other numbers.)" in (folder / "README.md").read_text()
 
 
 def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
-    update.main([str(folder / "study")], folder)
+    run(folder)
     key = re.search(r"reading of extrapolation .* reading_of: '(\w+)'", capsys.readouterr().out)[1]
     effects = yaml.safe_load((folder / "claims.yaml").read_text())["findings"]["extrapolation"]["effects"]
     write_claims(folder, *effects, reading_of=key)
-    update.main([str(folder / "study")], folder)
+    run(folder)
     text = (folder / "README.md").read_text()
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["* edge - base"].endswith("+0.30 +0.15 +0.32 +0.12 +0.25 +0.11  0.016/1.000  reproduced")
@@ -122,7 +101,9 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     )
     assert "All 12 stages, each run once, took 1.2 hours" in text
     assert "2.1 to 10.4 minutes each" in text
-    assert "3 bases were pre-trained until they were competent; 1 were not at the cap, and count all the same: stages/base2." in text
+    assert (
+        "3 bases were pre-trained until they were competent; 1 were not at the cap, and count all the same: stages/base2." in text
+    )
     assert "From 0.20 by +0.21." in text
     assert "\n\nPrimary: 1 reproduced.\n\n" in text
     assert "## Other\n\nClaim: It does.\n\nNot measured yet." in text
@@ -132,14 +113,14 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
 def test_a_claim_about_what_no_evaluation_holds_is_refused_before_anything_is_written(folder):
     write_claims(folder, EDGE | {"at": KEY.replace("edge", "egde")})
     with pytest.raises(ValueError, match=r"'edge - base': .*egde.* is in no evaluation"):
-        update.main([str(folder / "study")], folder)
+        run(folder)
     assert not (folder / "effects.json").exists()
 
 
 def test_a_folder_of_another_scale_is_refused(folder):
     (folder / "study/extrapolation.tiny.json").rename(folder / "study/extrapolation.small.json")
     with pytest.raises(ValueError, match="no complete arm of extrapolation, other at scale tiny"):
-        update.main([str(folder / "study")], folder)
+        run(folder)
 
 
 def test_a_reading_names_only_what_was_measured():
@@ -179,13 +160,17 @@ def effect(expected, *seeds, margin=0.1, primary=True):
 @pytest.mark.parametrize(
     ("expected", "seeds", "says"),
     [
-        ("above", (0.2, 0.3, 0.1, 0.2, 0.4, 0.2), "reproduced"), ("above", (-0.2, 0.3, 0.1, 0.2, 0.4, 0.2), "not resolvable"),
-        ("above", (0.02, 0.03, -0.01, 0.02, -0.04, 0.02), "not reproduced"), ("above", (0.02, 0.03, 0.01, 0.02, 0.04, 0.02),
-        "reproduced, but small"), ("below", (-0.2, -0.3, -0.1, -0.2, -0.4, -0.2), "reproduced"),
-        ("below", (0.2, 0.3, 0.1, 0.2, 0.4, 0.2), "not reproduced"), ("same", (0.05, -0.05, 0.02, 0.01, -0.02, 0.0), "reproduced"),
-        ("same", (0.2, 0.3, 0.15, 0.2, 0.4, 0.2), "not reproduced"), ("same", (0.2, -0.3, 0.15, 0.2, -0.4, 0.2), "not resolvable"),
+        ("above", (0.2, 0.3, 0.1, 0.2, 0.4, 0.2), "reproduced"),
+        ("above", (-0.2, 0.3, 0.1, 0.2, 0.4, 0.2), "not resolvable"),
+        ("above", (0.02, 0.03, -0.01, 0.02, -0.04, 0.02), "not reproduced"),
+        ("above", (0.02, 0.03, 0.01, 0.02, 0.04, 0.02), "reproduced, but small"),
+        ("below", (-0.2, -0.3, -0.1, -0.2, -0.4, -0.2), "reproduced"),
+        ("below", (0.2, 0.3, 0.1, 0.2, 0.4, 0.2), "not reproduced"),
+        ("same", (0.05, -0.05, 0.02, 0.01, -0.02, 0.0), "reproduced"),
+        ("same", (0.2, 0.3, 0.15, 0.2, 0.4, 0.2), "not reproduced"),
+        ("same", (0.2, -0.3, 0.15, 0.2, -0.4, 0.2), "not resolvable"),
     ],
-)  # fmt: skip
+)
 def test_the_verdict_on_a_primary_effect(expected, seeds, says):
     found = effect(expected, *seeds)
     judge([found])
@@ -207,14 +192,14 @@ def test_primary_effects_share_their_chance_of_error():
 
 def test_the_page_in_the_tree_is_that_of_its_claims_and_effects():
     here = ROOT / "docs/findings"
-    claims, measured = yaml.safe_load((here / "claims.yaml").read_text()), json.loads((here / "effects.json").read_text())
+    claims, measured = yaml.safe_load((ROOT / "configs/claims.yaml").read_text()), json.loads((here / "effects.json").read_text())
     assert page(claims, measured) == (here / "README.md").read_text()
-    assert sum(path.stat().st_size for path in here.rglob("*")) < 1_000_000
+    assert sum(path.stat().st_size for path in here.rglob("*")) < 4_000_000
     assert not set(re.findall(r"\]\(([^)#]+)\)", page(claims, measured))) - {str(p.relative_to(here)) for p in here.rglob("*")}
 
 
 def test_claims_speak_of_arms_that_their_recipes_have():
-    claims = yaml.safe_load((ROOT / "docs/findings/claims.yaml").read_text())["findings"]
+    claims = yaml.safe_load((ROOT / "configs/claims.yaml").read_text())["findings"]
     for name, claim in claims.items():
         axes = load_recipe(ROOT / f"configs/recipe/{name}.yaml").axes
         labels = [""]

@@ -119,7 +119,7 @@ def test_the_notebook_runs(tmp_path):
     """Its cells one after the other, with fewer updates and problems."""
     cells = json.loads((ROOT / "docs/notebooks/three_stages.ipynb").read_text(encoding="utf-8"))["cells"]
     code = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-    short = code.replace("UPDATES, PROBLEMS = 500, 40, 64", "UPDATES, PROBLEMS = 3, 2, 4")
+    short = code.replace("UPDATES, PROBLEMS = 500, 48, 64", "UPDATES, PROBLEMS = 3, 2, 4")
     assert short != code
     path = {"PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
     ended = subprocess.run(

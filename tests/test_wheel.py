@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from finished_study import write_study
 from minute_recipe import write_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -103,3 +104,15 @@ def test_the_command_runs_recipes_and_configs_away_from_the_repository(environme
     assert len(list(tmp_path.glob("runs/minute/stages/*/test/pass_at_k.json"))) == 2
     assert said(interplay, "report", "runs/minute", cwd=tmp_path)
     assert (tmp_path / "runs/minute/report.html").is_file()
+
+
+def test_a_report_has_the_verdicts_that_it_has_in_the_repository(environment, tmp_path):
+    _, binaries = environment
+    pages = []
+    for place, command in {"wheel": [binaries / "interplay"], "repository": [sys.executable, ROOT / "main.py"]}.items():
+        write_study(tmp_path / place / "study")
+        said(*command, "report", "study", cwd=tmp_path / place)
+        pages.append((tmp_path / place / "study/report.html").read_text().partition("Written ")[0])
+    assert "edge - base: edge pass@16 is +0.26" in pages[0]
+    assert "reproduced" in pages[0]
+    assert pages[0] == pages[1]

@@ -186,7 +186,7 @@ class SampleWriter(Callback):
 
     def _recall(self, index: int) -> list[Kept] | None:
         rows = self.store.read(index)
-        return rows and [Kept(row["response"], row["tokens"], row["finished"]) for row in rows]
+        return None if rows is None else [Kept(row["response"], row["tokens"], row["finished"]) for row in rows]
 
     def _write(self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any], *args: object) -> None:
         if self.store is None or "rollout" not in outputs:

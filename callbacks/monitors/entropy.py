@@ -32,8 +32,8 @@ class EntropyMonitor(KeptState):
         """Measure, and stop if it has been low for too long."""
         surprise = -sum(sum(group.logp) for group in groups)
         tokens = sum(len(ids) for group in groups for ids in group.completions)
-        surprise, tokens = sum_over_processes(trainer, [surprise, tokens])
-        entropy = surprise / tokens
+        nats, count = sum_over_processes(trainer, [surprise, tokens])
+        entropy = nats / count
         if self.floor is not None:
             self.below = self.below + 1 if entropy < self.floor else 0
             if self.below >= self.patience:

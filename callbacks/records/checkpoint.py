@@ -239,7 +239,8 @@ class RandomState(Callback):
 
 
 def _state() -> dict[str, Any]:
-    kind, keys, *rest = numpy.random.get_state()
+    state: Any = numpy.random.get_state()
+    kind, keys, *rest = state
     return {
         "python": random.getstate(),
         "numpy": (kind, torch.from_numpy(keys.astype("int64")), *rest),

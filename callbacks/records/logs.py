@@ -72,7 +72,7 @@ class MetricsCSV(CSVLogger):
     @rank_zero_only
     def experiment(self) -> ExperimentWriter:
         """The writer of this run."""
-        if self._experiment is None:
+        if self._experiment is None:  # type: ignore[has-type]  # Lightning declares it
             self._experiment = _KeepingWriter(self.log_dir)
         return self._experiment
 

@@ -11,7 +11,7 @@ class UntilCompetent(KeptState):
 
     Models of the same size and tokens differ: some have just learned an operation that others have not. Then a difference
     after RL is partly one of the bases. The score is the lowest pass@1 at validation of the band's numbers of operations, which
-    needs `held_out.per_op: true`. `trainer.max_steps` is the cap; a run that reaches it says so, and `competence.json` in the run's
+    needs `held_out.per_op: true`. `trainer.max_steps` is the cap; a run that reaches it says so. `competence.json` in the run's
     folder has, for every run, `reached` and each validation's step, lowest score and operation.
 
     Args:
@@ -68,5 +68,7 @@ class UntilCompetent(KeptState):
             raise ValueError(f"UntilCompetent: there is no band {self.band!r}; choose one of {sorted(bands)}.")
         names = {op: f"val/{self.grader}/pass@1/op{op}" for op in bands[self.band]}
         if missing := sorted(op for op, name in names.items() if name not in logged):
-            raise ValueError(f"UntilCompetent: validation has no {names[missing[0]]}; set `data.init_args.held_out.per_op: true`.")
+            raise ValueError(
+                f"UntilCompetent: validation has no {names[missing[0]]}; set `data.init_args.held_out.per_op: true`."
+            )
         return {op: float(logged[name]) for op, name in names.items()}

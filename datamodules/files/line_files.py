@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from glob import glob
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import zstandard
 
@@ -57,12 +58,12 @@ def lines_of(path: Path) -> Iterator[tuple[int, bytes]]:
         raise ValueError(f"{path}, after line {number}: cannot be read: {err}") from err
 
 
-def _lines(file: BinaryIO) -> Iterator[bytes]:
+def _lines(file: BufferedIOBase) -> Iterator[bytes]:
     """Lines; one that is too long is cut."""
     return iter(lambda: file.readline(MOST_LINE + 1), b"")
 
 
-def _zstd_lines(file: BinaryIO) -> Iterator[bytes]:
+def _zstd_lines(file: BufferedIOBase) -> Iterator[bytes]:
     """Lines of all frames; one that is too long is cut. The library's reader takes a truncated file for a complete one."""
     rest, reader, inside = b"", zstandard.ZstdDecompressor().decompressobj(), False
     while chunk := file.read(ZSTD_CHUNK):
@@ -94,7 +95,7 @@ def writing(path: Path) -> Iterator[Callable[[str], object]]:
         part.unlink(missing_ok=True)
 
 
-def _compressed(raw: BinaryIO, suffix: str) -> AbstractContextManager[BinaryIO]:
+def _compressed(raw: IO[bytes], suffix: str) -> AbstractContextManager[Any]:
     if suffix == ".gz":
         return gzip.GzipFile("", "wb", fileobj=raw, mtime=0)  # neither name nor time: the same rows are the same bytes
     return zstandard.ZstdCompressor().stream_writer(raw, closefd=False) if suffix == ".zst" else nullcontext(raw)

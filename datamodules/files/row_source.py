@@ -130,7 +130,7 @@ class RowSource:
                 held += line
             start += len(line)
 
-    def _example(self, file: int, line: int, text: bytes) -> Any:
+    def _example(self, file: int, line: int, text: bytes | bytearray) -> Any:
         return self.read(read_row(text), self.files[file].name.split(".")[0], line)
 
     def __iter__(self) -> Iterator[Any]:

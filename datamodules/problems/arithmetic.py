@@ -142,7 +142,8 @@ class Arithmetic:
 
     def _variants(self, draft: Draft, parents: tuple[str, ...]) -> Iterator[tuple]:
         """Yield the ways to fill in a definition, in random order: sum or difference, plus or times."""
-        rng, rules = self.rng, (draft.rule,)
+        rng = self.rng
+        rules: tuple[str, ...] = (draft.rule,)
         if draft.rule == "sum" and len(parents) == 2:
             rules = ("difference", "sum") if rng.random() < self.spec.differences else ("sum", "difference")
         if draft.rule == "sum":

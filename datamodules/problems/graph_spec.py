@@ -1,7 +1,7 @@
 """The shape of dependency graphs to draw, and the result of a draw."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from grammar import Graph
 from grammar.problem.forms import SKILLS
@@ -111,7 +111,7 @@ class GraphSpec:
         if not (self.profile == "balanced" and FEWEST_BALANCED <= op <= _FEW):
             return self
         question, known = min(0.2, self.question_total), min(0.2, self.known_total)
-        computed = {"copies": 0.0, "end_copies": 0.0, "constants": float(self.constants > 0)}
+        computed: dict[str, Any] = {"copies": 0.0, "end_copies": 0.0, "constants": float(self.constants > 0)}
         return replace(self, **computed, question_total=question, known_total=known)
 
     def _check_choices(self) -> None:

@@ -16,14 +16,14 @@ from functools import cache
 from math import exp
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datamodules.problems.graph_spec import GraphSpec
 from grammar import Graph, Quantity
 
 BANDS = {"2-4": range(2, 5), "5-7": range(5, 8), "8-10": range(8, 11), "11-14": range(11, 15), "15-20": range(15, 21)}
 ANSWERS = (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100, 200)  # least of each bin
-NEAR = {"unknown_range": (1, 4), "differences": 0.3, "totals": 0.45}
+NEAR: dict[str, Any] = {"unknown_range": (1, 4), "differences": 0.3, "totals": 0.45}
 PROFILE = Path(__file__).with_suffix(".json")
 
 

@@ -46,9 +46,9 @@ class PackedBatch:
         """At most so many rows at a time, without copying; `edges_PD`, if there are any, are those of these parts."""
         found = []
         for number, low in enumerate(range(0, len(self.tokens_BT), most)):
-            rowwise = (getattr(self, name)[low : low + most] for name in _ROWWISE)
+            rowwise = {name: getattr(self, name)[low : low + most] for name in _ROWWISE}
             edges_PD = None if self.edges_PD is None else self.edges_PD[number : number + 1]
-            found.append(PackedBatch(*rowwise, edges_PD))
+            found.append(PackedBatch(**rowwise, edges_PD=edges_PD))
         return found
 
     def pinned(self) -> Self:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -135,9 +135,9 @@ class TokenizerSettings:
     add_tags: bool = False
 
     @classmethod
-    def of(cls, value: "str | Mapping[str, Any] | TokenizerSettings") -> Self:
+    def of(cls, value: "str | Mapping[str, Any] | TokenizerSettings") -> "TokenizerSettings":
         """From a config's value."""
-        return value if isinstance(value, cls) else cls(value) if isinstance(value, str) else cls(**value)
+        return value if isinstance(value, TokenizerSettings) else cls(value) if isinstance(value, str) else cls(**value)
 
     @property
     def folder(self) -> Path:
@@ -158,17 +158,17 @@ def load_tokenizer(tokenizer: str | TokenizerSettings) -> PreTrainedTokenizerFas
             f"tokenizer {settings.name!r} is neither shipped ({', '.join(shipped)}) nor a folder with tokenizer.json; "
             "make one with `interplay tokenizer --out DIR`."
         )
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(settings.folder)
-    tokenizer.clean_up_tokenization_spaces = False  # it would change what a model wrote
-    known = tokenizer.get_vocab()
+    loaded = PreTrainedTokenizerFast.from_pretrained(settings.folder)
+    loaded.clean_up_tokenization_spaces = False  # it would change what a model wrote
+    known = loaded.get_vocab()
     if settings.add_tags:
-        tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS if tag not in known])
-        named = {"eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token}
-        tokenizer.add_special_tokens({key: f"[{key[:3].upper()}]" for key, token in named.items() if token is None})
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token  # no loss and no attention touches padding
-    check_format(tokenizer, settings.name)
-    return tokenizer
+        loaded.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS if tag not in known])
+        named = {"eos_token": loaded.eos_token, "pad_token": loaded.pad_token}
+        loaded.add_special_tokens({key: f"[{key[:3].upper()}]" for key, token in named.items() if token is None})
+    if loaded.pad_token is None:
+        loaded.pad_token = loaded.eos_token  # no loss and no attention touches padding
+    check_format(loaded, settings.name)
+    return loaded
 
 
 def check_format(tokenizer: PreTrainedTokenizerFast, name: str) -> None:

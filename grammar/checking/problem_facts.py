@@ -59,7 +59,7 @@ class ProblemFacts:
         self._graph = graph
         self._mentioned = {name: i for i, name in enumerate(graph.mentioned)}
         self._places: dict[str, int] = {}  # name -> the place of its bit
-        self._facts: dict[str, Fact | None] = {}
+        self._facts: dict[str, Fact] = {}
         self._implied: tuple[set[str], set[str]] | None = None
         self.gold = () if self.unsolvable else graph.order
         self.gold_names = frozenset(self.gold)
@@ -120,6 +120,6 @@ class ProblemFacts:
 def facts_of(graph: Graph) -> ProblemFacts:
     """The facts of a problem, kept with its graph."""
     facts = graph.derived.get("facts")
-    if facts is None:
+    if not isinstance(facts, ProblemFacts):
         facts = graph.derived["facts"] = ProblemFacts(graph)
     return facts

@@ -154,7 +154,7 @@ def _computed(text: str) -> float | None:
 
 
 def _evaluated(node: ast.expr) -> float:
-    if isinstance(node, ast.Constant):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         return float(node.value)
     if isinstance(node, ast.UnaryOp):
         return _evaluated(node.operand) * (-1 if isinstance(node.op, ast.USub) else 1)

@@ -9,16 +9,16 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from grammar.checking.problem_facts import STRAY_BIT, Fact, ProblemFacts, facts_of, point
-from grammar.checking.report import NodeVerdict, Report
+from grammar.checking.report import NodeVerdict, Report, Status
 from grammar.problem.graph import Graph
 from grammar.problem.linear import MAX_VALUE, NAN, Linear, X, decode, encode, in_bounds
 from grammar.reading.shapes import INTEGER, KINDS, NEGATIVE, TERM, Chain, Side
-from grammar.reading.trace import ReverseEnding, Statement, Step, StepError, Trace
+from grammar.reading.trace import ErrorKind, ReverseEnding, Statement, Step, StepError, Trace
 
 POINT_BOUND = 1 << 480  # keeps formulas of hostile text finite; a product of two stays within a float beside NAN
 
 
-class Numbers(dict):
+class Numbers(dict[str, float]):
     """Letter -> number; integers are read as themselves, "2*x" as twice what x stands for, unknown letters as NAN."""
 
     def __missing__(self, word: str) -> float:
@@ -63,7 +63,7 @@ def written(side: Side, words: Sequence[str]) -> str:
 
 
 _RIGHT = (True, True)
-_STATUS = {(True, True): "correct", (False, True): "wrong_value", (True, False): "wrong_parents"}
+_STATUS: dict[tuple[bool, bool], Status] = {(True, True): "correct", (False, True): "wrong_value", (True, False): "wrong_parents"}
 
 Values = tuple[Sequence[str], Sequence[float]]  # the values of a chain, as words and as numbers
 Said = tuple[int, float, float]  # what a chain says of its letter: the mask of its parents, its value, its formula
@@ -96,7 +96,7 @@ def verify(trace: Trace, graph: Graph) -> Report:
         return Report(trace.answer, right, facts.perfect, 1.0, (), trace, facts.computed)
     nodes = []
     for name in facts.gold:
-        status = _STATUS.get(found[name], "wrong_both") if name in found else "missing"
+        status: Status = _STATUS.get(found[name], "wrong_both") if name in found else "missing"
         nodes.append(NodeVerdict(name, status))
         if status == "missing":
             errors.append(StepError("missing", None, f"{name!r} is never defined", trace.length, trace.length))
@@ -131,7 +131,7 @@ class _Checker:
             self.spelt = index, self.trace.steps[index].statements
         return self.spelt[1][place]
 
-    def error(self, kind: str, index: int, message: str) -> None:
+    def error(self, kind: ErrorKind, index: int, message: str) -> None:
         step = self.trace.steps[index]
         self.errors.append(StepError(kind, index, message, step.start, step.end))
 
@@ -152,7 +152,7 @@ class _Checker:
         elif not shape.chains:
             self.unknown(index, step, fact)
         else:
-            said = mask, value, formula = self.chains(index, step, fact)
+            said = mask, value, formula = self.chains(index, step, shape.chains, fact)
             self.declare(letter, fact, value)
             self.found[name] = verdict = (value == fact.code, mask == fact.parents)
             if fact.code is not None and (verdict != _RIGHT or formula != fact.formula):
@@ -172,10 +172,10 @@ class _Checker:
             self.error("letters", index, f"the unknown is called x, not {step.letter!r}")
         self.declare(step.letter, fact, X if self.reverse else NAN)
 
-    def chains(self, index: int, step: Step, fact: Fact) -> Said:
+    def chains(self, index: int, step: Step, chains: Sequence[Chain], fact: Fact) -> Said:
         """Checks the chains of a step; returns what the last one for its letter says."""
         says: Said | None = None
-        for place, chain in enumerate(step.shape.chains):
+        for place, chain in enumerate(chains):
             target = step.words[chain.target]
             said = self.chain(index, step, place, chain)
             if target == step.letter:
@@ -206,7 +206,7 @@ class _Checker:
             mask |= self.masks.get(letter_of(values[i]), 0)
         bounded = -POINT_BOUND < formula < POINT_BOUND  # NAN is not
         if not bounded or not self.fine(chain, values, numbers, value):
-            self.explain_chain(index, place, (values, numbers), formula)
+            self.explain_chain(index, place, chain, (values, numbers), formula)
             value, formula = (value if in_bounds(value) else NAN), (formula if bounded else NAN)
         stated = not last.letters or (self.reverse and all(letter_of(values[i]) == "x" for i in last.letters))
         if not (stated and last.plain):
@@ -248,20 +248,19 @@ class _Checker:
         letter, known, *_ = ending.shape.values(ending.words)
         if not facts.reverse:
             fault = "the problem has no unknown to solve for"
-        elif self.points.get(letter) != facts.end_point or int(known) != facts.known:
+        elif facts.known is None or self.points.get(letter) != facts.end_point or int(known) != facts.known:
             fault = f"we know that {facts.end!r} is {facts.known}, not that {letter!r} is {known}"
         else:
             fault = equation_fault(ending, self.codes[letter], facts.known, self.trace.answer)
         if fault:
             self.errors.append(StepError("equation", None, fault, ending.start, ending.end))
 
-    def explain_chain(self, index: int, place: int, values: Values, formula: float) -> None:
+    def explain_chain(self, index: int, place: int, chain: Chain, values: Values, formula: float) -> None:
         """Notes what is wrong with a step's chain: letters not declared, false equalities, substitutions not exact."""
         words, numbers = values
-        step = self.trace.steps[index]
-        chain, statement = step.shape.chains[place], self.statement(index, place)
+        statement = self.statement(index, place)
 
-        def note(kind: str, message: str) -> None:
+        def note(kind: ErrorKind, message: str) -> None:
             self.errors.append(StepError(kind, index, f"{message}, in {statement.text!r}", statement.start, statement.end))
 
         for letter in sorted(self.undeclared(chain, words)):
@@ -292,7 +291,7 @@ class _Checker:
         """Notes how a definition differs from the problem's."""
         mask, value, formula = said
         names, name = self.facts.names, self.trace.steps[index].name
-        if value != fact.code:
+        if fact.code is not None and value != fact.code:
             self.error("value", index, f"{name!r} is {show(fact.code)}, not {show(value)}")
         if mask != fact.parents:
             self.error("parents", index, f"{name!r} is made of {names(fact.parents)}, not of {names(mask)}")
@@ -300,7 +299,7 @@ class _Checker:
             self.error("arithmetic", index, f"the problem computes {name!r} otherwise from {names(mask)}")
 
 
-def equation_fault(ending: ReverseEnding, form: float, known: int | None, answer: int | None) -> str:
+def equation_fault(ending: ReverseEnding, form: float, known: int, answer: int | None) -> str:
     """What is false in an ending; empty if all of it is true. Whose letter it names is not judged here.
 
     Args:
@@ -314,11 +313,11 @@ def equation_fault(ending: ReverseEnding, form: float, known: int | None, answer
     sides = [(left.run(numbers), right.run(numbers)) for left, right in ending.shape.equalities]
     if not all(in_bounds(number) for pair in sides for number in pair):
         return "an equality is not linear in x"
-    if sides[0] != (form, known):
+    if sides[0] != (form, known) or not in_bounds(form):
         return f"{words[0]!r} is {show(form)}, so the equation is {show(form)} = {words[1]}"
     equation = decode(form - known)
     for left, right in sides[1:]:
-        if not _same(equation, decode(left - right)):
+        if not _same(equation, decode(int(left - right))):
             return f"{show(left)} = {show(right)} does not follow from {show(form)} = {words[1]}"
     *_, divisor, _, dividend, by, _, solution = numbers
     isolated = (divisor * X, dividend)

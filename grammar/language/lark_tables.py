@@ -7,8 +7,10 @@ import re
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from lark import Lark, Tree
+from lark.grammar import Terminal
 from lark.lexer import PatternStr
 
 _FOLDER = Path(__file__).parent
@@ -35,7 +37,7 @@ class Language:
             self._parsers[start] = Lark(self._text, start=start, **options)
         return self._parsers[start]
 
-    def parse(self, text: str, start: str) -> Tree:
+    def parse(self, text: str, start: str) -> Tree[Any]:
         """Lark's tree of a text, which is a whole one or what a rule says.
 
         Raises:
@@ -54,8 +56,8 @@ class Language:
     def spoken(self, terminal: str) -> str:
         """A keyword as messages name it, in quotes."""
         pattern = self.patterns.get(terminal)
-        fixed = isinstance(pattern, PatternStr)
-        return repr(pattern.value.strip() if fixed else terminal.strip("_").lower().replace("_", " "))
+        fixed = pattern.value.strip() if isinstance(pattern, PatternStr) else ""
+        return repr(fixed or terminal.strip("_").lower().replace("_", " "))
 
     def rule(self, name: str) -> list[list[str]]:
         """The expansions of a rule, each as its symbols."""
@@ -72,7 +74,8 @@ class Language:
 
     def terminals(self, start: str) -> list[str]:
         """The terminals that texts of a rule are made of, those with the narrowest bounds on their length first."""
-        found, waiting = {}, [start]
+        found: dict[str, None] = {}
+        waiting = [start]
         while waiting:
             name = waiting.pop()
             if name not in found:
@@ -81,13 +84,14 @@ class Language:
         names = [name for name in found if name in self.patterns]
         return sorted(names, key=lambda name: (self.patterns[name].max_width, -self.patterns[name].min_width))
 
-    def cutter(self, start: str) -> re.Pattern:
+    def cutter(self, start: str) -> re.Pattern[str]:
         """Cuts the texts of a rule: each match is a run of keywords and blanks, then another terminal or the text's end.
 
         Keywords are the terminals that Lark leaves out of its trees. The run is group 1, the terminal a group of its name. A
         keyword that only ever stands before one and the same terminal ("number of " before a name) is matched with it.
         """
-        dropped = {symbol.name for rule in self.lark.rules for symbol in rule.expansion if symbol.is_term and symbol.filter_out}
+        symbols = [symbol for rule in self.lark.rules for symbol in rule.expansion]
+        dropped = {symbol.name for symbol in symbols if isinstance(symbol, Terminal) and symbol.filter_out}
         names = self.terminals(start)
         after = {name: self._after(name) for name in dropped.intersection(names)}
         leads = {next(iter(found)): name for name, found in after.items() if len(found) == 1 and found <= set(names) - dropped}

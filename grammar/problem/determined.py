@@ -15,20 +15,28 @@ _MAX_FREE = 64  # free quantities in its equations and the question; more are no
 Verdict = tuple[Fraction | int | None, str | None]
 
 
-class Stated(Protocol):
+class _Stated(Protocol):
     """What a problem states; see `Graph`."""
 
-    question: str
-    modulus: int | None
-    unknown: str | None
-    quantities: dict[str, Quantity]
-    restated: tuple[Quantity, ...]
-    undefined: tuple[str, ...]
-    free: tuple[str, ...]
-    codes: dict[str, int]
+    @property
+    def question(self) -> str: ...
+    @property
+    def modulus(self) -> int | None: ...
+    @property
+    def unknown(self) -> str | None: ...
+    @property
+    def quantities(self) -> dict[str, Quantity]: ...
+    @property
+    def restated(self) -> tuple[Quantity, ...]: ...
+    @property
+    def undefined(self) -> tuple[str, ...]: ...
+    @property
+    def free(self) -> tuple[str, ...]: ...
+    @property
+    def codes(self) -> dict[str, int]: ...
 
 
-def verdict_of(graph: Stated) -> Verdict:
+def verdict_of(graph: _Stated) -> Verdict:
     """The number that a problem fixes for its question (or None), and why it is no answer (or None)."""
     asked, restated, code = graph.question, graph.restated, graph.codes.get(graph.question)
     if not restated and code is not None and isinstance(decode(code), int):
@@ -36,9 +44,10 @@ def verdict_of(graph: Stated) -> Verdict:
     if not restated and code is None and not graph.free:
         return None, f"{asked!r} depends on itself or is too large"
     if graph.free == (asked,) and len(restated) == 1 and graph.unknown is not None:
-        form = decode(graph.codes.get(restated[0].name, 0))
-        if restated[0].rule == "given" and isinstance(form, Linear):  # most problems in reverse: one equation a*x + b = K
-            return _conclude(graph, Fraction(restated[0].constant - form.constant, form.slope))
+        (other,) = restated
+        form = decode(graph.codes.get(other.name, 0))
+        if other.rule == "given" and other.constant is not None and isinstance(form, Linear):  # most in reverse: a*x + b = K
+            return _conclude(graph, Fraction(other.constant - form.constant, form.slope))
     forms, free = _linear_forms(graph)
     if free > _MAX_FREE:
         return None, f"{free} quantities are mentioned but not defined"
@@ -48,9 +57,9 @@ def verdict_of(graph: Stated) -> Verdict:
     equations = [reduced(form - other, graph.modulus) for form, other in further if form is not None and other is not None]
     if any(not isinstance(equation, LinearForm) and equation for equation in equations):
         return None, "two statements contradict each other"
-    equations = [equation for equation in equations if isinstance(equation, LinearForm)]
+    left = [equation for equation in equations if isinstance(equation, LinearForm)]
     try:
-        found = solve(forms[asked], equations, graph.modulus)
+        found = solve(forms[asked], left, graph.modulus)
     except TooLarge as error:
         return None, str(error)
     if isinstance(found, str):
@@ -59,7 +68,7 @@ def verdict_of(graph: Stated) -> Verdict:
     return _conclude(graph, found)
 
 
-def _linear_forms(graph: Stated) -> tuple[dict[str, LinearForm | int], int]:
+def _linear_forms(graph: _Stated) -> tuple[dict[str, LinearForm | int], int]:
     """Name -> what it is in free quantities, for what question and equations need; and how many those are: none if too many."""
     goals = dict.fromkeys((graph.question, *(name for s in graph.restated for name in (s.name, *s.parents))))
     names = topological(graph.quantities, goals, graph.undefined)
@@ -73,7 +82,7 @@ def _linear_forms(graph: Stated) -> tuple[dict[str, LinearForm | int], int]:
     return forms, len(free)
 
 
-def _conclude(graph: Stated, value: Fraction | int) -> Verdict:
+def _conclude(graph: _Stated, value: Fraction | int) -> Verdict:
     """The verdict on what the question equals."""
     if value.denominator != 1:
         return value, f"{graph.question!r} would be {value}, which is no integer"

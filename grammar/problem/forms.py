@@ -6,13 +6,14 @@ class with its own lines of grammar, made known by `register`.
 
 from collections.abc import Callable, Sequence
 from operator import add, mul, sub
-from typing import Any
+from typing import Any, Literal
 
 from grammar.problem.linear import X
 from grammar.problem.names import Name
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {"+": add, "-": sub, "*": mul}
-SCALES = {"plus": "+", "times": "*"}  # the word before a scaled definition, "c plus ..." -> its sign in a gold step
+Scale = Literal["plus", "times"]
+SCALES: dict[Scale, str] = {"plus": "+", "times": "*"}  # the word before a scaled definition -> its sign in a gold step
 Names = tuple[str, ...]
 Term = tuple[str, int]  # a letter or a number as written, and its value as an integer code (linear)
 Operation = tuple[str, Term, Term]  # a sign between two terms; its result gets a letter
@@ -51,13 +52,14 @@ class StatementForm:
         """Whether it may have so many parents."""
         return self.fewest <= parents <= self.most
 
-    def compute(self, values: Sequence, constant: int | None) -> Any:
+    def compute(self, values: Sequence[Any], constant: int | None) -> Any:
         """Its value from those of its parents: integer codes (linear) or linear forms (solve); NaN if it is not linear."""
         return sum(values)
 
     def formula(self, points: Sequence[int], codes: Sequence[int], constant: int | None) -> int:
         """What a gold step comes to if its parents, whose values are `codes`, stand for `points`."""
-        return self.compute(points, constant)
+        found: int = self.compute(points, constant)
+        return found
 
     def sentence(self, subject: Name, phrase: str) -> str:
         """The sentence that states it, without its full stop; `phrase` with the scale before it."""
@@ -71,7 +73,7 @@ class StatementForm:
         """The skill that computes it from so many parents; None for the unknown, which is only named."""
         return self.skills[len(self.skills) > 1 and parents > 2] if self.skills else None
 
-    def operands(self, terms: list[Term]) -> tuple[str, str, list[Term | Operation]]:
+    def operands(self, terms: list[Term]) -> tuple[str, str, Sequence[Term | Operation]]:
         """A gold step: its lead ("so "), its sign, and the operands it joins."""
         return "so ", self.sign, terms
 
@@ -87,7 +89,7 @@ class Given(StatementForm):
     fewest = most = 0
     scalable = False
 
-    def compute(self, values: Sequence, constant: int | None) -> Any:
+    def compute(self, values: Sequence[Any], constant: int | None) -> Any:
         """The number."""
         return constant
 
@@ -99,7 +101,7 @@ class Unknown(StatementForm):
     fewest = most = 0
     scalable = False
 
-    def compute(self, values: Sequence, constant: int | None) -> Any:
+    def compute(self, values: Sequence[Any], constant: int | None) -> Any:
         """It is x."""
         return X
 
@@ -136,7 +138,7 @@ class Difference(StatementForm):
     sign = "-"
     joins = frozenset({("-", "copy", "copy")})
 
-    def compute(self, values: Sequence, constant: int | None) -> Any:
+    def compute(self, values: Sequence[Any], constant: int | None) -> Any:
         """The first less the second."""
         return values[0] - values[1]
 
@@ -160,11 +162,11 @@ class Products(StatementForm):
         """Pairs."""
         return parents >= self.fewest and parents % 2 == 0
 
-    def compute(self, values: Sequence, constant: int | None) -> Any:
+    def compute(self, values: Sequence[Any], constant: int | None) -> Any:
         """The sum of products."""
         return sum(map(mul, values[::2], values[1::2]))
 
-    def operands(self, terms: list[Term]) -> tuple[str, str, list[Term | Operation]]:
+    def operands(self, terms: list[Term]) -> tuple[str, str, Sequence[Term | Operation]]:
         """Several products are added up; such a step is published without "so"."""
         if len(terms) == 2:
             return "so ", "*", terms
@@ -198,6 +200,7 @@ def extension() -> str:
     return "\n".join(form.grammar for form in FORMS.values() if form.grammar)
 
 
+_form: StatementForm
 for _form in (Given(), Copy(), Sum(), Difference()):
     register(_form)
 SKILLS.extend(f"constant {scale}" for scale in SCALES)

@@ -241,7 +241,7 @@ class Graph:
     def answer(self) -> int | None:
         """The number asked for; None if the text does not determine an integer."""
         number, why_not = self.verdict
-        return int(number) if why_not is None else None
+        return int(number) if number is not None and why_not is None else None
 
     @property
     def well_posed(self) -> bool:

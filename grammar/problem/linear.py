@@ -7,6 +7,7 @@ reach X; a product of two forms in x overshoots `TOP` and is seen as what it is:
 """
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 MAX_DIGITS = 9  # digits of a number in a text
 MAX_NUMBER = 10**MAX_DIGITS - 1
@@ -50,10 +51,11 @@ def decode(code: int) -> "int | Linear":
     return Linear(slope, code - slope * X)
 
 
-def in_bounds(code: float) -> bool:
+def in_bounds(code: float) -> TypeGuard[int]:
     """Whether a computed number stands for a linear form of admitted size; NaN does not."""
     if -MAX_VALUE <= code <= MAX_VALUE:
         return True
     if not -TOP <= code <= TOP:
         return False
-    return abs(code - (((code + _HALF) >> BITS) << BITS)) <= MAX_VALUE
+    whole = int(code)
+    return abs(whole - (((whole + _HALF) >> BITS) << BITS)) <= MAX_VALUE

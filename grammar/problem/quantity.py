@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from grammar.problem.forms import FORMS, OPERATIONS, SCALES, StatementForm
+from grammar.problem.forms import FORMS, OPERATIONS, SCALES, Scale, StatementForm
 from grammar.problem.linear import MAX_NUMBER, MAX_VALUE
 from grammar.problem.names import read_name
 from grammar.problem.system import LinearForm
 
 Rule = str  # the name of a statement form: "given", "copy", "sum", "difference", "total", "products", "unknown"
-Scale = Literal["plus", "times"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +84,13 @@ class Quantity:
 
         A parent without a value cannot stand in a gold step; any number that is no other quantity's will do then.
         """
+        found: int
         if not codes.keys() >= set(self.parents):
-            return self.compute(points)
-        drawn, known = ([of[parent] for parent in self.parents] for of in (points, codes))
-        return self._scaled(self.form.formula(drawn, known, self.constant))
+            found = self.compute(points)
+        else:
+            drawn, known = ([of[parent] for parent in self.parents] for of in (points, codes))
+            found = self._scaled(self.form.formula(drawn, known, self.constant))
+        return found
 
     def linear(self, forms: Mapping[str, LinearForm | int]) -> LinearForm | int | None:
         """What it is in free quantities, from what its parents are; None if that is not linear, or not within bounds."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from math import gcd
+from typing import overload
 
 from grammar.problem.linear import NAN
 
@@ -27,7 +28,11 @@ class LinearForm(dict[str, int]):
             found[name] = found.get(name, 0) + factor
         return simplified(found)
 
-    def __mul__(self, other: "LinearForm | int") -> "LinearForm | int":
+    @overload
+    def __mul__(self, other: int) -> "LinearForm | int": ...
+    @overload
+    def __mul__(self, other: "LinearForm") -> float: ...
+    def __mul__(self, other: "LinearForm | int") -> "LinearForm | float":
         if isinstance(other, LinearForm):
             return NAN
         return simplified({name: factor * other for name, factor in self.items()})
@@ -65,7 +70,7 @@ def solve(form: LinearForm | int, equations: Sequence[LinearForm], modulus: int 
         TooLarge: if that takes too long.
     """
     system = _System(modulus)
-    rows: list[Row] = [LinearForm({_ASKED: -1}) + form, *equations]
+    rows: list[Row] = [{_ASKED: -1} | (form if isinstance(form, LinearForm) else {"": form}), *equations]
     *others, last = *dict.fromkeys(name for row in rows for name in row if name not in ("", _ASKED)), _ASKED
     for name in others:
         _, rows = system.without(name, rows)

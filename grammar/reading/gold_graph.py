@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from grammar.problem.forms import FORMS, SCALES
+from grammar.problem.forms import FORMS, SCALES, Scale
 from grammar.problem.graph import Graph
 from grammar.problem.names import read_name
 from grammar.problem.quantity import Quantity, Rule
@@ -17,7 +17,7 @@ class _Made(NamedTuple):
     rule: Rule
     parents: tuple[str, ...] = ()
     constant: int | None = None
-    scale: str | None = None
+    scale: Scale | None = None
 
 
 def graph_of(trace: Trace, *, modulus: int | None = None) -> Graph:
@@ -45,10 +45,8 @@ def graph_of(trace: Trace, *, modulus: int | None = None) -> Graph:
 
 
 def _step(step: Step, letters: dict[str, _Made]) -> _Made:
-    if not step.shape.chains:
-        return _Made("unknown")
-    made = None
-    for chain in step.shape.chains:
+    made = _Made("unknown")
+    for chain in step.shape.chains if step.shape is not None else ():
         made = letters[step.words[chain.target]] = _chain(step, chain, letters)
     return made
 

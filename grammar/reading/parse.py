@@ -5,14 +5,15 @@ place, and those around it are read. Any text is read in time linear in its leng
 """
 
 import re
+from collections.abc import Sequence
 
 from lark.exceptions import UnexpectedInput
 
 from grammar.language.lark_tables import TRACES
 from grammar.problem.names import read_name
 from grammar.reading.expectations import explain
-from grammar.reading.shapes import is_variable, read_body, read_ending
-from grammar.reading.trace import PRELUDE, ReverseEnding, Step, StepError, Trace, TraceSyntaxError
+from grammar.reading.shapes import Shape, is_variable, read_body, read_ending
+from grammar.reading.trace import PRELUDE, ErrorKind, ReverseEnding, Step, StepError, Trace, TraceSyntaxError
 
 MAX_TEXT = 65_536  # characters of a response; the longest published one has 2,600
 
@@ -73,7 +74,7 @@ class _Reader:
         errors = tuple(self.errors)
         return Trace(tuple(self.steps), self.prelude, self.ending, answer, gold, errors, len(self.text))
 
-    def error(self, kind: str, step: int | None, message: str, start: int, end: int) -> None:
+    def error(self, kind: ErrorKind, step: int | None, message: str, start: int, end: int) -> None:
         self.errors.append(StepError(kind, step, message, start, end))
 
     def junk(self, start: int, end: int, expected: str) -> None:
@@ -111,7 +112,9 @@ class _Reader:
         name, offset = name.rstrip(" "), stop - len(rest)
         body, full_stop, after = rest.partition(_STOP)
         end = offset + len(body) + len(full_stop)
-        index, shape, words = len(self.steps), None, ()
+        index = len(self.steps)
+        shape: Shape | None = None
+        words: Sequence[str] = ()
         try:
             shape, words = read_body(body)
         except UnexpectedInput as problem:

@@ -4,14 +4,14 @@
 in time linear in its length, whatever was read before.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from lark.exceptions import UnexpectedInput
 
 from grammar.problem.graph import Graph
 from grammar.problem.quantity import Quantity
 from grammar.reading.expectations import explain
-from grammar.reading.sentences import ProblemLanguage, ProblemSyntaxError, problems
+from grammar.reading.sentences import Key, ProblemLanguage, ProblemSyntaxError, problems
 
 MAX_PROBLEM = 1_048_576  # characters of a problem
 MAX_TERMS = 1 << 18  # quantities that the totals of a problem add up
@@ -21,7 +21,8 @@ _PLAIN_STOP = ". "
 _QUESTIONS = ("How many ", "What is the ")
 
 
-class Unread(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Unread:
     """A sentence of a problem that no form of statement fits.
 
     index: its number in the problem, from 0.
@@ -101,7 +102,7 @@ def _statements(language: ProblemLanguage, sentences: list[str]) -> tuple[tuple[
     text alone, not on kinds that are known already.
     """
     statements, unread, left = [], [], _MAX_TRIED
-    kinds: dict[tuple, bool] = {}  # key -> whether `problem.lark` accepts the sentences of it
+    kinds: dict[Key | None, bool] = {}  # key -> whether `problem.lark` accepts the sentences of it
     refused: set[str] = set()
     for index, text in enumerate(sentences):
         if text in refused:

@@ -3,16 +3,15 @@
 import re
 from functools import cache, lru_cache
 
-from lark import Token, Tree
-
 from grammar.language.lark_tables import Language
-from grammar.problem.forms import extension
+from grammar.problem.forms import SCALES, Scale, extension
 from grammar.problem.names import read_name
-from grammar.problem.quantity import Quantity, Rule, Scale
+from grammar.problem.quantity import Quantity, Rule
 
 _LIMIT = 4096  # shapes remembered; the published corpus has about 60
 _NUMBER = "INT"
 Shape = tuple[Rule, Scale | None]
+Key = tuple[str | None, ...]
 
 
 class ProblemSyntaxError(ValueError):
@@ -31,21 +30,19 @@ class ProblemLanguage(Language):
 
     def __init__(self, forms: str) -> None:
         super().__init__("problem.lark", forms)
-        self.shapes: dict[tuple, Shape] = {}
+        self.shapes: dict[Key | None, Shape] = {}
         self.stop = re.compile(self.regexp("_STOP") + self.blank)
         self._pieces = self.cutter("sentence")
         self.cut = lru_cache(maxsize=1 << 13)(self._cut)
         self.sentence = lru_cache(maxsize=1 << 13)(self._sentence)
         self.question = lru_cache(maxsize=1 << 14)(self._question)
 
-    def _cut(self, text: str) -> tuple[tuple | None, list[str], int | None]:
+    def _cut(self, text: str) -> tuple[Key | None, list[str], int | None]:
         """A sentence's key (None if the cutter cannot cut all of it), its names and its number."""
-        key, names, constant, at = [], [], None, 0
-        for match in iter(self._pieces.scanner(text).match, None):
-            kind = match.lastgroup
-            if match.end() == at:
-                break
-            at = match.end()
+        key: list[str | None] = []
+        names, constant, at = [], None, 0
+        while (match := self._pieces.match(text, at)) and match.end() > at:
+            kind, at = match.lastgroup, match.end()
             key += match[1], kind
             if kind == _NUMBER:
                 constant = int(match[kind])
@@ -74,18 +71,19 @@ class ProblemLanguage(Language):
         """The quantity that a sentence states, by Lark alone."""
         tree = self.parse(text, "sentence")
         names = tuple(str(name.children[0]) for name in tree.iter_subtrees_topdown() if name.data == "name")
-        rule, scale, constant = tree.data.value if isinstance(tree.data, Token) else tree.data, None, None
+        rule, constant = str(tree.data), None
+        scale: Scale | None = None
         if rule == "given":
-            constant = int(tree.children[1])
+            constant = int(str(tree.children[1]))
         elif rule == "defined":
-            _, number, scale, expression = tree.children
+            _, number, scaled, expression = tree.children
             rule = str(expression.data)
-            constant, scale = (int(number), str(scale.data)) if number is not None else (None, None)
+            if number is not None:
+                constant, scale = int(str(number)), next(word for word in SCALES if word == scaled.data)
         return Quantity(names[0], rule, names[1:], constant, scale)
 
     def _question(self, text: str) -> str:
-        tree: Tree = self.parse(text, "question")
-        return read_name(" in ".join(tree.children)).text
+        return read_name(" in ".join(map(str, self.parse(text, "question").children))).text
 
 
 _language = cache(ProblemLanguage)

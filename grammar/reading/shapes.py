@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from operator import itemgetter
+from typing import Any
 
 from lark import Token, Tree
 
@@ -26,7 +27,7 @@ _MOST_WORDS = 1 << 16  # words remembered
 _LONGEST = 13  # characters of a value: a sign, nine digits and "*x"
 
 
-class _Kinds(dict):
+class _Kinds(dict[str, int | str]):
     """Word -> kind, remembered; a word that carries no value is its own kind."""
 
     def __missing__(self, word: str) -> int | str:
@@ -60,7 +61,7 @@ def join(words: Sequence[str]) -> str:
 
 _LIMIT = 4096  # shapes remembered; the published corpus has about 500
 Factor = list[tuple[int, int]]  # signs and places of values added up
-_SHAPES: "dict[tuple, Shape]" = {}
+_SHAPES: "dict[tuple[int | str, ...], Shape]" = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Side:
     filled:  `text` as published once values stand for letters in reverse: each in parentheses unless all are added.
     """
 
-    run: Callable[[Sequence], float]
+    run: Callable[[Sequence[float]], float]
     first: int
     last: int
     letters: tuple[int, ...]
@@ -113,7 +114,7 @@ class Shape:
     chains: tuple[Chain, ...]
     sample: str
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> "tuple[Callable[[str], Shape], tuple[str]]":
         """Pickles as a statement of its kind: what computes its sides does not pickle."""
         return _shape_of, (self.sample,)
 
@@ -151,12 +152,12 @@ def read_plainly(body: str) -> tuple[Shape, Sequence[str]]:
     return shape, words
 
 
-def tokens_of(tree: Tree) -> list[Token]:
+def tokens_of(tree: Tree[Any]) -> list[Token]:
     """The tokens of a tree in reading order."""
     return list(tree.scan_values(lambda value: isinstance(value, Token)))
 
 
-def _words(tree: Tree) -> Iterator[str]:
+def _words(tree: Tree[Any]) -> Iterator[str]:
     for number, child in enumerate(tree.children):
         if isinstance(child, Token):
             yield from child.split(" ")
@@ -166,13 +167,13 @@ def _words(tree: Tree) -> Iterator[str]:
         lead, variable, *sides = child.children
         if lead is not None:
             yield "so"
-        yield variable.value
+        yield str(variable)
         for side in sides:
             yield "="
             yield from (token.value for token in tokens_of(side))
 
 
-def _build(tree: Tree, words: list[str]) -> Shape:
+def _build(tree: Tree[Any], words: list[str]) -> Shape:
     places = [i for i, word in enumerate(words) if KINDS[word] in VALUE_KINDS]
     chains, at = [], 0
     for equation in tree.children:
@@ -202,10 +203,11 @@ def read_side(tokens: list[Token], place: int) -> Side:
     """The side made of these tokens, whose first value stands at `place` in its chain."""
     first, kinds, text = place, [KINDS[token.value] for token in tokens], []
     terms: list[tuple[int, list[Factor]]] = []
-    sign, inner_sign, group, times = 1, 1, None, False
+    sign, inner_sign, times = 1, 1, False
+    group: Factor | None = None  # in parentheses that are open
     for token, kind in zip(tokens, kinds, strict=True):
         text.append("%s" if kind in VALUE_KINDS else token.value)
-        factor = None
+        factor: Factor | None = None
         if token.type == "SIGN" and group is None:
             sign = 1 if token == "+" else -1
         elif token.type == "SIGN":
@@ -245,7 +247,7 @@ def _is_plain(kinds: list[int | str]) -> bool:
     return False
 
 
-def _runner(terms: list[tuple[int, list[Factor]]]) -> Callable[[Sequence], float]:
+def _runner(terms: list[tuple[int, list[Factor]]]) -> Callable[[Sequence[float]], float]:
     """Computes a sum of terms, the usual forms without loops."""
     flat = [(sign, [factor[0][1] for factor in factors]) for sign, factors in terms]
     if all(len(factor) == 1 and factor[0][0] == 1 for _, factors in terms for factor in factors):
@@ -263,7 +265,7 @@ def _runner(terms: list[tuple[int, list[Factor]]]) -> Callable[[Sequence], float
     return lambda v: sum(sign * prod(sum(s * v[i] for s, i in factor) for factor in factors) for sign, factors in terms)
 
 
-_ENDINGS: "dict[tuple, EndingShape]" = {}
+_ENDINGS: "dict[tuple[int | str, ...], EndingShape]" = {}
 _BETWEEN = " | "  # between parts that are cut into words together
 
 
@@ -292,7 +294,7 @@ class EndingShape:
     equalities: tuple[tuple[Side, Side], ...]
     sample: str
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> "tuple[Callable[[str], EndingShape], tuple[str]]":
         """Pickles as an ending of its kind: what computes its sides does not pickle."""
         return _ending_shape_of, (self.sample,)
 
@@ -332,7 +334,7 @@ def read_ending(text: str) -> tuple[EndingShape, Sequence[str]]:
     return shape, words
 
 
-def _parts(tree: Tree) -> list[list[Token]]:
+def _parts(tree: Tree[Any]) -> list[list[Token]]:
     """The tokens of each part that `write_ending` takes."""
     parts = []
     for child in tree.children:
@@ -345,7 +347,7 @@ def _parts(tree: Tree) -> list[list[Token]]:
     return parts
 
 
-def _build_ending(tree: Tree, words: list[str]) -> EndingShape:
+def _build_ending(tree: Tree[Any], words: list[str]) -> EndingShape:
     places = [i for i, word in enumerate(words) if KINDS[word] in VALUE_KINDS]
     equalities, at = [], 2
     for child in tree.children:

@@ -6,7 +6,7 @@ from string import ascii_lowercase, ascii_uppercase
 
 from grammar.problem.forms import OPERATIONS, SCALES, Term
 from grammar.problem.graph import Graph
-from grammar.problem.linear import X, decode
+from grammar.problem.linear import Linear, X, decode
 from grammar.problem.quantity import Quantity
 from grammar.reading.parse import parse_trace, require
 from grammar.reading.shapes import UNKNOWN_BODY, is_variable, write_ending
@@ -95,7 +95,7 @@ class _Writer:
         terms = [(self.letter_of[parent], self.graph.codes[parent]) for parent in quantity.parents]
         lead, sign, operands = quantity.form.operands(terms)
         terms = [term if len(term) == 2 else self.join(term[0], self.draw(), *term[1:]) for term in operands]
-        if quantity.scale is not None:
+        if quantity.scale is not None and quantity.constant is not None:
             inner = self.fold(sign, terms)
             sign, terms = SCALES[quantity.scale], [(str(quantity.constant), quantity.constant), inner]
         elif len(terms) > 2:
@@ -133,8 +133,10 @@ class _Writer:
 
     def ending(self) -> str:
         graph, form = self.graph, decode(self.graph.codes[self.graph.end])
-        known, slope = graph.known, form.slope
-        rest = known - form.constant
+        known = graph.known
+        assert isinstance(form, Linear)
+        assert known is not None
+        slope, rest = form.slope, known - form.constant
         letter, moved = self.letter_of[graph.end], decode(slope * X - rest)
         sides = (form, known, form, known, moved, 0, f"{slope}*x", rest)
         return write_ending(letter, known, *sides, slope, "x", rest, slope, "x", graph.answer)

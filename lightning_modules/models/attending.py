@@ -7,11 +7,12 @@ models do not pass keyword arguments on to their attention, so it reads this fro
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel
 
 _STATE: ContextVar[object] = ContextVar("what the attention function under way needs", default=None)
-state: Callable[[], object] = _STATE.get
+state: Callable[[], Any] = _STATE.get
 
 
 @contextmanager

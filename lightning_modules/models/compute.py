@@ -93,9 +93,9 @@ def ledger(state: Mapping[str, Any], config: PretrainedConfig) -> dict[str, Any]
     """
     nominal, tokens = state["nominal_tokens"], {phase: int(counts[0]) for phase, counts in state["phases"].items()}
     if not countable(config):
-        phases = {phase: {"tokens": count, "flops": None} for phase, count in tokens.items()}
+        uncounted = {phase: {"tokens": count, "flops": None} for phase, count in tokens.items()}
         unknown = dict.fromkeys(("flops", "token_equivalents", "nominal_flops", "parameters"))
-        return {"phases": phases, "nominal_tokens": nominal} | unknown
+        return {"phases": uncounted, "nominal_tokens": nominal} | unknown
     parameters, phases = matmul_parameters(config) - config.hidden_size * config.vocab_size, {}
     for phase, (count, attended) in state["phases"].items():
         flops = forward_flops(config, tokens=count, context=attended / count) if count else 0.0

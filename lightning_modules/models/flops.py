@@ -8,10 +8,12 @@ Embedding lookups, norms, biases, rotations and the softmax are left out, as usu
 Not here: the cost of a stage (compute.py), the speed of a machine (callbacks).
 """
 
+from typing import TypeAlias
+
 from torch import Tensor
 from transformers import PretrainedConfig
 
-Number = float | Tensor
+Number: TypeAlias = float | Tensor
 
 
 def matmul_parameters(config: PretrainedConfig) -> int:

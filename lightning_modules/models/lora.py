@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,8 @@ def add_adapters(model: PreTrainedModel, lora: LoRA) -> None:
     from peft import LoraConfig
 
     model.to(getattr(torch, lora.weights))
-    model.add_adapter(LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, bias="none"), NAME)
+    alpha: Any = lora.alpha  # peft's hint says int; it divides by the rank
+    model.add_adapter(LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=lora.targets, bias="none"), NAME)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -100,7 +100,7 @@ class GRPOModule(PolicyModule):
         advantage_NT = self.completion_advantages(experience).flatten()[:, None] * experience.mask_NT
         if self.collector.credit is None:
             return advantage_NT
-        rule = {"discount": self.step_discount, "correction": self.std_correction}
+        rule: dict[str, Any] = {"discount": self.step_discount, "correction": self.std_correction}
         if self.collector.credit.aligned:
             earned_BGK, place_BGK = map(experience.by_group, (experience.earned_NK, experience.place_NK))
             steps_BGT = node_advantages(earned_BGK, place_BGK, advantage_NT.shape[1], **rule)

@@ -103,7 +103,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         teacher, own = kl.reference or init_from, kl.reference is None
         self.reference = ReferencePolicy(lambda: self.shard(self.load(teacher)), kl.reference_decay, teacher=not own)
         self.kl_weight, self.rollouts = kl.weight, 0
-        self.policy_loss: PolicyLoss = clip
+        self.policy_loss: PolicyLoss | Clip = clip
         self.backend: Backend | None = None  # of rows that lie side by side; None: they are padded
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import torch
 from torch import Tensor
 
 NAMED = ("native", "transformers", "vllm")  # engines, see engine.py
-Randomness = torch.Generator | Sequence[torch.Generator] | None
+Randomness: TypeAlias = torch.Generator | Sequence[torch.Generator] | None
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Request:
     limit_N:    maximum tokens of each completion.
     """
 
-    prompts: list[Sequence[int]]
+    prompts: Sequence[Sequence[int]]
     group_size: int
     params: SamplingParams
     stop_S: Tensor

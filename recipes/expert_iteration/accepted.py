@@ -46,7 +46,7 @@ def select(samples: Iterable[dict[str, Any]], keep: Filter) -> tuple[list[dict[s
         Rows, and counts: `samples`, `problems`, `accepted`, `malformed` (accepted, but no text to learn from), `duplicates`,
         `surplus` (over most_per_problem), `solved_problems` and `pass@1`.
     """
-    counts = dict.fromkeys(("samples", "accepted", "malformed", "duplicates", "surplus"), 0)
+    counts: dict[str, float] = dict.fromkeys(("samples", "accepted", "malformed", "duplicates", "surplus"), 0)
     kept: dict[int, dict[str, dict[str, Any]]] = {}  # problem -> solution -> row
     problems = set()
     for row in samples:

@@ -1,7 +1,7 @@
 """Compare the results of arms with claims: python -m recipes.findings.findings_command docs/findings/study
 
-docs/findings/claims.yaml says, for each recipe, what the paper claims and which values of which arms show it; it was written
-before the runs. From the runs alone, or what `kept_study` keeps of them, this writes, beside it, `effects.json` (every seed's
+configs/claims.yaml says, for each recipe, what the paper claims and which values of which arms show it; it was written before
+the runs. From the runs alone, or what `kept_study` keeps of them, this writes, in docs/findings, `effects.json` (every seed's
 value, the files behind it, p-values, seconds by stage), pictures and `README.md`; the report goes into the folder of the runs.
 An effect is the difference of two arms with the same seed, or, without `against`, the value of one arm (with `before`: before
 its last stage; with `at_least`: the share of seeds that reach it). Verdicts: `judging.py`. In a `reading`, `{WHAT}` is the
@@ -10,6 +10,7 @@ value of that effect; the reading is left out if the table is not the one, `read
 
 from argparse import ArgumentParser
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -17,14 +18,14 @@ from callbacks.files import write_json, write_text
 from recipes.findings.findings_page import draw_forest, key_of, page
 from recipes.report.effects import cost, environment, measure
 from recipes.report.judging import judge
-from recipes.report.report_command import report
+from recipes.report.report_command import CLAIMS, report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
 
 HERE = Path(__file__).parents[2] / "docs/findings"
 
 
-def main(argv: list[str] | None = None, here: Path = HERE) -> None:
+def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = CLAIMS) -> None:
     """Measure, then write.
 
     Raises:
@@ -33,13 +34,12 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> None:
     parser = ArgumentParser(prog="python -m recipes.findings.findings_command", description=__doc__)
     parser.add_argument("folder", type=Path, help="of `run --out`; arms that it lacks are `not measured`")
     root = parser.parse_args(argv).folder
-    claims, files, measured = yaml.safe_load((here / "claims.yaml").read_text(encoding="utf-8")), Files(root), {}
+    claims, files = yaml.safe_load(claims_file.read_text(encoding="utf-8")), Files(root)
+    measured: dict[str, dict[str, Any]] = {}
     for study in find_studies(root):
         name, _, scale = study.index.removesuffix(".json").partition(".")
         if name in claims["findings"] and scale == claims["scale"] and study.groups:
             effects = measure(study, files, claims["findings"][name])
-            if claims["findings"][name].get("reading_of") != (key := key_of(effects)):
-                print(f"claims.yaml: the reading of {name} was written for other numbers; if it fits, reading_of: '{key}'")
             bases = {folder: files.json(stage.path("competence.json")) for folder, stage in study.stages().items()}
             competent = {folder: found["reached"] for folder, found in bases.items() if found}
             measured[name] = {
@@ -54,6 +54,9 @@ def main(argv: list[str] | None = None, here: Path = HERE) -> None:
             "recipes first."
         )
     judge(effect for found in measured.values() for effect in found["effects"])
+    for name, found in measured.items():
+        if claims["findings"][name].get("reading_of") != (key := key_of(found["effects"])):
+            print(f"claims.yaml: the reading of {name} was written for other numbers; if it fits, reading_of: '{key}'")
     text = page(claims, measured)
     for name, found in measured.items():
         draw_forest([effect for effect in found["effects"] if "verdict" in effect], here / f"figures/{name}-effects.png")

@@ -100,11 +100,12 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
     parts = [claims["about"].strip()]
     stages = {stage: seconds for found in measured.values() for stage, seconds in found["seconds"].items()}
     users = Counter(stage for found in measured.values() for stage in found["seconds"])
-    hours, least, most = sum(stages.values()) / 3600, min(stages.values()) / 60, max(stages.values()) / 60
-    parts.append(
-        f"All {len(stages)} stages, each run once, took {hours:.1f} hours of training and testing by the clock; "
-        f"{least:.1f} to {most:.1f} minutes each. {_competence(measured)}"
-    )
+    if stages:
+        hours, least, most = sum(stages.values()) / 3600, min(stages.values()) / 60, max(stages.values()) / 60
+        parts.append(
+            f"All {len(stages)} stages, each run once, took {hours:.1f} hours of training and testing by the clock; "
+            f"{least:.1f} to {most:.1f} minutes each. {_competence(measured)}".strip()
+        )
     for name, claim in claims["findings"].items():
         parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
         if name in measured:

@@ -1,6 +1,6 @@
 """What a study measured, small enough for the tree: `python -m recipes.findings.kept_study`, which `make findings` calls.
 
-For each planned seed and each recipe of docs/findings/claims.yaml whose results are not there yet: run it, then copy the index
+For each planned seed and each recipe of configs/claims.yaml whose results are not there yet: run it, then copy the index
 and what claims are measured from (pass@k, errors, skills, seconds, environment) to docs/findings/study, in the layout of the
 run's folder, so that a report reads one like the other. So a study goes on where it stopped, on another day or machine, from
 the tree alone.
@@ -20,6 +20,7 @@ from recipes.findings.findings_command import HERE
 from recipes.findings.findings_command import main as write_findings
 from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
+from recipes.report.report_command import CLAIMS
 from recipes.running.run_command import main as run_recipes
 from recipes.validity import is_current
 
@@ -67,8 +68,8 @@ def _keep_stage(stage: Path, kept: Path) -> None:
         write_text(kept / name, json.dumps(content, separators=(",", ":")) + "\n")
 
 
-def is_kept(name: str, scale: str, seed: int, kept: Path) -> bool:
-    """Whether every arm of a recipe with this seed is there."""
+def is_kept(name: str, scale: str, seed: int, kept: Path, arms_wanted: Sequence[str] = ()) -> bool:
+    """Whether every arm of a recipe with this seed is there, or those that are named."""
     path = kept / f"{name}.{scale}.json"
     arms = {arm["name"]: arm for arm in read_json(path)["arms"]} if path.is_file() else {}
     wanted = make_plan(load_recipe(ROOT / f"configs/recipe/{name}.yaml", scale), (seed,)).arms
@@ -76,7 +77,14 @@ def is_kept(name: str, scale: str, seed: int, kept: Path) -> bool:
         arm.name in arms
         and all(is_current(kept / stage["folder"] / "test/evaluation.json") for stage in arms[arm.name]["stages"])
         for arm in wanted
+        if not arms_wanted or arm.name in arms_wanted
     )
+
+
+def primary_arms(claim: dict[str, Any], seed: int) -> list[str]:
+    """The arms, by name, of which primary effects are differences."""
+    sides = {effect[side] for effect in claim["effects"] if effect.get("primary") for side in ("arm", "against")}
+    return [f"{side}-seed{seed}" for side in sorted(sides)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,16 +94,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--at-once", default="2", help="stages side by side (default: %(default)s)")
     parser.add_argument("--seeds", help="e.g. 0,1 (default: all that are planned)")
     parser.add_argument("--recipes", help="e.g. extrapolation,process_rewards (default: all)")
+    parser.add_argument("--primary", action="store_true", help="only the arms of primary effects")
     args = parser.parse_args(argv)
-    claims = yaml.safe_load((HERE / "claims.yaml").read_text(encoding="utf-8"))
+    if not (HERE / "pilot.json").is_file() or not read_json(HERE / "pilot.json")["passes"]:
+        raise SystemExit("the pilot has not passed its gate; run `make pilot`, and change the world until it does.")
+    claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
     seeds = [int(seed) for seed in args.seeds.split(",")] if args.seeds else claims["seeds"]
     recipes = args.recipes.split(",") if args.recipes else list(claims["findings"])
     kept, scale, failed = HERE / "study", claims["scale"], 0
     for seed in seeds:
         for name in recipes:
-            if is_kept(name, scale, seed, kept):
+            arms = primary_arms(claims["findings"][name], seed) if args.primary else []
+            if is_kept(name, scale, seed, kept, arms):
                 continue
             words = ["--scale", scale, "--seed", str(seed), "--out", str(args.out), "--at-once", args.at_once]
+            words += ["--only", ",".join(arms)] if arms else []
             failed += run_recipes([str(ROOT / f"configs/recipe/{name}.yaml"), *words])
             keep(args.out, kept)
     write_findings([str(kept)])

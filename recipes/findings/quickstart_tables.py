@@ -36,7 +36,7 @@ def main(runs: list[Path]) -> None:
     tables = [keep(run) for run in runs]
     copyfile(runs[0] / "curves.png", KEPT / "curves.png")
     for page, shown in ((ROOT / "README.md", tables[:1]), (ROOT / "docs/quickstart.md", tables)):
-        write_text(page, MARKED.sub(lambda _, shown=shown: "\n\n".join(shown), page.read_text(encoding="utf-8")))
+        write_text(page, MARKED.sub(lambda _, shown=shown: "\n\n".join(shown), page.read_text(encoding="utf-8")))  # type: ignore[misc]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures", "unsee
 STAGE_KEYS = {"config", "kind", "init_from", "use", "set"}
 CHANGE_KEYS = {"use", "set"}
 # key -> its type, an example
-SHAPES: dict[str, tuple[type, str]] = {
+SHAPES: dict[str, tuple[Any, str]] = {
     "stages": (Mapping, "{pretrain: {kind: pretrain}}"), "arms": (Mapping, "{data: {base: {skip: [grpo]}, edge: {}}}"),
     "seeds": (list, "[0, 1, 2]"), "figures": (list, "[3, 10]"), "skip": (list, "[grpo]"),
     "set": (Mapping, "{trainer.max_steps: 100}"), "budget": (Mapping, "{tokens: 1.0e+9, rl_share: 0.2}"),

@@ -39,7 +39,7 @@ class _Reader(ExperimentCLI):
     def _nothing(self, *args: object) -> None:
         pass
 
-    _set_seed = before_instantiate_classes = instantiate_classes = _run_subcommand = _nothing
+    _set_seed = before_instantiate_classes = instantiate_classes = _run_subcommand = _nothing  # type: ignore[assignment]
 
 
 @cache

@@ -10,7 +10,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pydoc import locate
 from typing import Any
 
 import torch
@@ -22,7 +21,7 @@ from lightning_modules.models.label_scores import LOGITS_AT_ONCE
 from lightning_modules.models.memory import LOGITS_BYTES, SHARE
 from recipes.planning.devices import Device
 from recipes.planning.resolve import Config
-from recipes.planning.workload import DECODE, Phase, Workload, phase_flops
+from recipes.planning.workload import DECODE, Phase, Workload, has_own_critic, phase_flops
 
 FLOAT, HALF = 4, 2  # bytes
 MOMENTS = 2  # of Adam, each as large as the weights, in float32
@@ -123,7 +122,7 @@ def memory(config: Config, model: PretrainedConfig, work: Workload, where: Setti
     """Bytes on one device by part, at the worst moment of each; parts of sampling and of updates do not all coincide."""
     settings, size, count = config["model"]["init_args"], parameters(model), 1
     rl = work.rollouts > 0
-    if rl and settings.get("critic") and not locate(settings["critic"]["class_path"]).shares:
+    if rl and has_own_critic(settings):
         count = 2
     found = {
         "weights": FLOAT * size * count / where.shards, "gradients": FLOAT * size * count / where.shards,

@@ -124,7 +124,7 @@ def _policy(config: Config, model: PretrainedConfig | None) -> Workload:
     rollout |= {"reference log-probabilities": rows} if reference else {}
     parts = rows.times(1 / policy["update"]["minibatches"] * config["trainer"].get("accumulate_grad_batches", 1))
     update = {"update": parts}
-    if policy.get("critic") and not locate(policy["critic"]["class_path"]).shares:  # a model as large as the policy
+    if has_own_critic(policy):
         rollout["values"], update["critic update"] = rows, parts
     sampled = float(rollouts * completions * lengths.response)
     return Workload(steps, updates, rollouts, update, rollout, _evaluation(config), sampled, completions, lengths)
@@ -234,9 +234,15 @@ def _scaled(component: Component, share: float) -> Component:
     return Component(component.ops, tuple(component.contexts), tuple(component.modes), component.weight * share)
 
 
+def has_own_critic(settings: Mapping[str, Any]) -> bool:
+    """Whether PPO's critic is a model of its own, as large as the policy; from `model.init_args`."""
+    critic: Any = locate(settings["critic"]["class_path"]) if settings.get("critic") else None
+    return critic is not None and not critic.shares
+
+
 def _shape(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
     """Settings besides the mixture that decide how long problems are; hashable."""
-    graph = {key: tuple(value) if isinstance(value, list) else value for key, value in data["graph"].items()}
+    graph: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data["graph"].items()}
     return GraphSpec(**graph), data["random_letters"]
 
 

@@ -5,6 +5,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -115,7 +116,7 @@ def _lines(axis: Axes, panel: Panel) -> None:
         )  # fmt: skip
         _interval(axis, [(x, n) for x, n in line.points if n.low is not None], colour, shade=len(panel.lines) <= 3)
     xs = sorted({x for line in panel.lines for x, _ in line.points})
-    if xs and not panel.log_x and all(float(x).is_integer() and x < MANY for x in xs) and len(xs) <= FEW:
+    if xs and not panel.log_x and all(float(x).is_integer() and float(x) < MANY for x in xs) and len(xs) <= FEW:
         axis.set_xticks(xs)
 
 
@@ -167,7 +168,7 @@ def _names(axis: Axes, names: list[float | str]) -> None:
 
 
 def _legend(figure: Figure, *axes: Axes) -> None:
-    handles: dict[str, object] = {}
+    handles: dict[str, Artist] = {}
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)

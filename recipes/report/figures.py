@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from recipes.report.chart import Chart, Line, Panel
 from recipes.report.sourced_numbers import Number, Term, pointer
@@ -20,7 +21,7 @@ def line(label: str, points: Points) -> Line | None:
     return Line(label, kept) if kept else None
 
 
-def panel(title: str, x: str, y: str, lines: Iterable[Line | None], **how: object) -> Panel | None:
+def panel(title: str, x: str, y: str, lines: Iterable[Line | None], **how: Any) -> Panel | None:
     """A panel of the lines that exist; each keeps the style of its place, so that an arm looks the same everywhere."""
     kept = tuple(replace(found, style=place) for place, found in enumerate(lines) if found is not None)
     return Panel(title, x, y, kept, **how) if kept else None
@@ -45,7 +46,7 @@ def curves_of_arms(
 
 def bars_of_arms(
     values: Values, keys: Iterable[tuple], title: str, y: str, labels: Sequence[str], number: Callable[..., Number | None],
-    kind: str = "bar", **how: object,
+    kind: str = "bar", **how: Any,
 ) -> list[Panel | None]:  # fmt: skip
     """A panel for each key; at each arm a bar for each label, as high as `number(arm, label, *key)`."""
     named = [(values.title(group), group) for group in values.study.groups]
@@ -115,7 +116,7 @@ def topology(values: Values) -> Chart | None:
     return chart("topology", "Similarity of the structure of right solutions", note, panels)
 
 
-def _bars(values: Values, y: str, number: Callable[[Group, str, int], Number | None], **how: object) -> list[Panel | None]:
+def _bars(values: Values, y: str, number: Callable[[Group, str, int], Number | None], **how: Any) -> list[Panel | None]:
     """Bars of a number by arm and band: a panel for pass@1, another for pass@n."""
     return bars_of_arms(values, product(values.ends()), "pass@{}", y, values.bands(), number, **how)
 
@@ -206,7 +207,7 @@ def _by_band_and_k(values: Values, x: str, points: Callable[[Group, str, int], P
 
 def against_axis(values: Values) -> Chart | None:
     """Pass@1 and pass@n against the last axis, if its values are numbers; a line for each value of the others."""
-    axis = next(reversed(values.study.axes), "")
+    axis = next(reversed(list(values.study.axes)), "")
     placed: dict[str, list[tuple[float, Group]]] = {}
     for group in values.study.groups:
         if (x := numeric(group.values.get(axis, ""))) is not None:
@@ -288,7 +289,7 @@ def across_stages(values: Values) -> Chart | None:
     def points(group: Group, band: str, k: int) -> Points:
         key = pointer("grades", "band", band, GRADER, f"pass@{k}", "mean")
         for place in range(len(chain(group.runs[0]))):
-            yield place, values.number(group, lambda run, place=place: [Term(1, chain(run)[place].evaluation, key)])
+            yield place, values.number(group, lambda run, place=place: [Term(1, chain(run)[place].evaluation, key)])  # type: ignore[misc]
 
     longest = max(len(chain(group.runs[0])) for group in values.study.groups)
     note = "0: before RL; then after each of its stages, which start from one another."

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from recipes.named_files import CONFIGS
 from recipes.report.chart import Chart, draw_png
 from recipes.report.figures import GRADED, MAKERS, curves
 from recipes.report.page import Section, write_page
@@ -18,7 +19,7 @@ from recipes.report.study_values import ACCEPTED, GRADER, Values
 from recipes.report.tables import tables
 from recipes.report.verdicts import Verdict, judge_study
 
-CLAIMS = Path(__file__).parents[2] / "docs/findings/claims.yaml"
+CLAIMS = CONFIGS / "claims.yaml"
 CLAIMED_SCALE = "tiny"
 
 
@@ -69,7 +70,7 @@ def report(root: Path, out: Path, graders: Sequence[str] = ()) -> Path:
 
 def read_claims() -> dict[str, dict[str, Any]]:
     """RECIPE.SCALE -> what the paper claims and what shows it."""
-    held = yaml.safe_load(CLAIMS.read_text(encoding="utf-8")) if CLAIMS.is_file() else {"findings": {}}
+    held = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
     return {f"{name}.{CLAIMED_SCALE}": claim for name, claim in held["findings"].items()}
 
 

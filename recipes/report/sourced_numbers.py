@@ -114,10 +114,10 @@ class Files:
             column, step = _CELL.fullmatch(key).groups()
             found = [row[column] for row in self.rows(path) if row["step"] == step and row.get(column)]
             return float(found[-1]) if found else None
-        found = self.json(path)
+        held: Any = self.json(path)
         for part in key.split("/")[1:]:
-            found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, dict) else None
-        return None if found is None else float(found)
+            held = held.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(held, dict) else None
+        return None if held is None else float(held)
 
     def number(self, runs: Sequence[Sequence[Term]], *, share: bool = True) -> Number | None:
         """The mean over runs that have all their values; None if none has.

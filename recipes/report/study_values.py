@@ -126,7 +126,7 @@ class Values:
         stage = self.policy(run)
         if stage is None:
             return {}
-        found = {}
+        found: dict[str, Terms] = {}
         for column in self.files.rows(stage.path("metrics.csv"))[0]:
             steps = self.steps(stage, column)[-last:]
             if steps and (column.startswith("train/reward") or column in VARIANCE):

@@ -79,7 +79,7 @@ def results(values: Values) -> Table:
 
 def cells(values: Values) -> Table:
     """Operations x context x mode, for each arm."""
-    rows = []
+    rows: list[list[str | Shown | None]] = []
     for cell in sorted(values.names("cell"), key=_place):
         op, _, rest = cell.partition("/")
         context, _, mode = rest.rpartition("/")
@@ -126,7 +126,9 @@ def end_of_training(values: Values) -> Table:
     def cell(group: Group, name: str) -> Shown | None:
         return show(values.number(group, lambda run: values.end_of_training(run).get(name, ()), share=False), "plain")
 
-    rows = [[group.label, *(cell(group, name) for name in names)] for group in values.study.groups]
+    rows: list[list[str | Shown | None]] = [
+        [group.label, *(cell(group, name) for name in names)] for group in values.study.groups
+    ]
     head = ["arm", *(name.removeprefix("train/") for name in names)]
     note = (
         "Means over the last ten logged rollouts; parts add up to the reward. zero_variance: share of groups whose completions "
@@ -149,7 +151,7 @@ def cost(values: Values) -> Table:
             for file, key, form in columns.values()
         ]
 
-    rows = [
+    rows: list[list[str | Shown | None]] = [
         [group.label, " > ".join(s.name for s in group.runs[0].stages), *shown([run.stages for run in group.runs])]
         for group in values.study.groups
     ]

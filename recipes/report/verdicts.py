@@ -1,6 +1,6 @@
 """The verdict on a study's question: effects with intervals and seeds, and one sentence that reads them.
 
-With claims (docs/findings/claims.yaml, written before the results) the effects are the primary ones, in their order, judged by
+With claims (configs/claims.yaml, written before the results) the effects are the primary ones, in their order, judged by
 exact tests (`judging.py`). Without, each later arm is compared with the first, where arms differ most, by intervals of
 Student's t.
 """
@@ -56,7 +56,7 @@ def judge_study(values: Values, claims: Mapping[str, Any] | None = None) -> Verd
 
     Args:
         values: of the study.
-        claims: its `effects`, as docs/findings/claims.yaml has them.
+        claims: its `effects`, as configs/claims.yaml has them.
     """
     claimed = _claimed(values, claims) if claims else ()
     effects = claimed or tuple(effect for of in _compared(values) if (effect := _effect(values, of)) is not None)
@@ -70,7 +70,8 @@ def _claimed(values: Values, claims: Mapping[str, Any]) -> tuple[Effect, ...]:
     primary = {"effects": [effect for effect in claims.get("effects", ()) if effect.get("primary")]}
     measured = [effect for effect in measure(values.study, values.files, primary) if "seeds" in effect]
     judge(measured)
-    return tuple(Effect(e["what"], effect_number(values, e), tuple(e["seeds"]), e["verdict"]) for e in measured)
+    numbers = [(e, number) for e in measured if (number := effect_number(values, e)) is not None]
+    return tuple(Effect(e["what"], number, tuple(e["seeds"]), e["verdict"]) for e, number in numbers)
 
 
 def _compared(values: Values) -> list[dict[str, Any]]:

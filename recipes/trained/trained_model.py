@@ -148,7 +148,8 @@ def kind_of(data: Mapping[str, Any]) -> Kind:
     graph = data.get("graph") or {}
     try:
         contexts, modes = _names(data.get("held_out") or {}, data.get("mixture") or [])
-        spec = GraphSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in graph.items()})
+        shape: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in graph.items()}
+        spec = GraphSpec(**shape)
     except (TypeError, AttributeError) as err:
         raise ValueError(f"the run's config.yaml has other settings of problems than this version: {err}.") from err
     return Kind(contexts, modes, spec)

@@ -1,0 +1,63 @@
+"""Whether a study has something to see: `python -m recipes.findings.pilot_gate runs/pilot`, which `make pilot` calls.
+
+The bases of recipe `pilot` must know what they were trained on, with room to gain at the edge and more than nothing beyond it:
+within the bounds of `gate` in configs/claims.yaml, with each of at least three seeds. Writes docs/findings/pilot.json, which
+`make findings` asks for.
+"""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from callbacks.files import read_json, write_json
+from callbacks.text_tables import align
+from recipes.findings.findings_command import HERE
+from recipes.report.report_command import CLAIMS
+from recipes.report.sourced_numbers import Files
+from recipes.report.studies import find_studies
+
+FEWEST = 3
+COMPETENCE = "/competence"  # the lowest pass@1 of an ID operation, at the last validation of pre-training
+
+
+def measured(root: Path, gate: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each base, by seed, the values that the gate names, and whether all are within its bounds."""
+    files, bases = Files(root), []
+    (study,) = (study for study in find_studies(root) if study.index.startswith("pilot."))
+    for run in (run for group in study.groups for run in group.runs):
+        values = {}
+        for bound in gate:
+            if bound["at"] == COMPETENCE:
+                values[bound["what"]] = read_json(root / run.last.path("competence.json"))["validations"][-1]["pass@1"]
+            else:
+                values[bound["what"]] = files.value(run.last.evaluation, bound["at"])
+        held = all(low <= values[bound["what"]] <= high for bound in gate for low, high in [bound["within"]])
+        bases.append({"seed": run.seed, "passes": held, "values": {name: round(value, 4) for name, value in values.items()}})
+    return bases
+
+
+def passes(bases: Sequence[dict[str, Any]]) -> bool:
+    """Whether the study may start."""
+    return len(bases) >= FEWEST and all(base["passes"] for base in bases)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure, write and print; 1: the gate is shut."""
+    parser = ArgumentParser(prog="python -m recipes.findings.pilot_gate", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of `run pilot --out`")
+    claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
+    bases = measured(parser.parse_args(argv).folder, claims["gate"])
+    write_json(HERE / "pilot.json", {"scale": claims["scale"], "passes": passes(bases), "bases": bases})
+    bounds = [f"{bound['what']} {bound['within'][0]}-{bound['within'][1]}" for bound in claims["gate"]]
+    rows = [[str(base["seed"]), *(f"{value:.3f}" for value in base["values"].values()), str(base["passes"])] for base in bases]
+    print(align([["seed", *bounds, "passes"], *rows]))
+    print("The study may start." if passes(bases) else f"The study does not start: {FEWEST} bases have to pass, and every one.")
+    return int(not passes(bases))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
