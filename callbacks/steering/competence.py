@@ -5,14 +5,17 @@ from lightning import LightningModule, Trainer
 from callbacks.files import run_folder, write_json
 from callbacks.kept_state import KeptState
 
+ROUNDING = 1e-6  # of scores, which are logged in float32
+
 
 class UntilCompetent(KeptState):
     """Stop training once every operation of a band is solved, so that models of different seeds are equally able.
 
     Models of the same size and tokens differ: some have just learned an operation that others have not. Then a difference
-    after RL is partly one of the bases. The score is the lowest pass@1 at validation of the band's numbers of operations, which
-    needs `held_out.per_op: true`. `trainer.max_steps` is the cap; a run that reaches it says so. `competence.json` in the run's
-    folder has, for every run, `reached` and each validation's step, lowest score and operation.
+    after RL is partly one of the bases. The score is the lowest pass@1 at validation of the band's numbers of operations, of
+    which each should have as many problems (`held_out.per_op: true`). `trainer.max_steps` is the cap; a run that reaches it
+    says so. `competence.json` in the run's folder has, for every run, `reached` and each validation's step, lowest score
+    and operation.
 
     Args:
         band: of `held_out.bands`; those that the model was trained on.
@@ -40,7 +43,7 @@ class UntilCompetent(KeptState):
     @property
     def reached(self) -> bool:
         """Whether the last validation was good enough."""
-        return bool(self.history) and self.history[-1][1] >= self.level
+        return bool(self.history) and self.history[-1][1] >= self.level - ROUNDING
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep how it went."""
@@ -69,6 +72,7 @@ class UntilCompetent(KeptState):
         names = {op: f"val/{self.grader}/pass@1/op{op}" for op in bands[self.band]}
         if missing := sorted(op for op, name in names.items() if name not in logged):
             raise ValueError(
-                f"UntilCompetent: validation has no {names[missing[0]]}; set `data.init_args.held_out.per_op: true`."
+                f"UntilCompetent: validation has no {names[missing[0]]}; choose a grader that judges, and set "
+                "`data.init_args.held_out.per_op: true`, so that every operation has problems."
             )
         return {op: float(logged[name]) for op, name in names.items()}

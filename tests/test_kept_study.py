@@ -1,0 +1,125 @@
+"""What a study measured goes into the tree, and the study goes on from there."""
+
+import json
+
+import pytest
+import yaml
+from finished_study import KEY, VALUES, write_study
+
+from recipes.findings import findings_command, kept_study, pilot_gate
+from recipes.report.sourced_numbers import Files
+from recipes.report.studies import find_studies
+
+RECIPE = "extrapolation"
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def study(tmp_path):
+    write_study(tmp_path / "runs")
+    for path in (tmp_path / "runs/stages").glob("*/test/evaluation.json"):
+        found = read(path)
+        for of in (*found["grades"]["band"].values(), *found["grades"]["all"].values()):
+            of |= {"problems": 3, "errors": {"value": 0.123456789}, "paper": {"pass@1": {"mean": 0.5}}}
+            of["answer"] = {"pass@1": {"mean": 0.123456789, "low": 0.1, "high": 0.2}}
+        path.write_text(
+            json.dumps(found | {"settings": {"weights": "ab", "seed": 0}, "skills": {"all": {"atomic": {}}, "op2": {}}})
+        )
+    return tmp_path
+
+
+def test_what_claims_need_is_kept_and_read_like_the_runs(study):
+    kept_study.keep(study / "runs", study / "kept")
+    files = sorted(path.relative_to(study / "kept") for path in (study / "kept").rglob("*.json"))
+    assert len(files) == 1 + 12 * 3 + 3  # the index; evaluation, training and environment of each stage; three bases' competence
+    found = read(study / "kept/stages/edge1/test/evaluation.json")
+    assert found["grades"]["band"]["edge"] == {
+        "executable": {"pass@16": {"mean": 0.45}}, "answer": {"pass@1": {"mean": 0.12346}}, "errors": {"value": 0.12346},
+    }  # fmt: skip
+    assert found["settings"] == {"weights": "ab"}
+    assert found["skills"] == {"all": {"atomic": {}}}
+    (of_runs,), (of_kept,) = find_studies(study / "runs"), find_studies(study / "kept")
+    assert of_runs.groups == of_kept.groups
+    values = {run.seed: Files(study / "kept").value(run.last.evaluation, KEY) for run in of_kept.groups[1].runs}
+    assert values == VALUES["edge"]
+
+
+def test_what_another_day_kept_stays(study):
+    kept_study.keep(study / "runs", study / "kept")
+    index = study / "runs/extrapolation.tiny.json"
+    arms = read(index)["arms"]
+    index.write_text(json.dumps(read(index) | {"arms": [arm for arm in arms if arm["seed"] == 1]}))  # a fresh folder of runs
+    kept_study.keep(study / "runs", study / "kept")
+    assert {arm["name"] for arm in read(study / "kept/extrapolation.tiny.json")["arms"]} == {arm["name"] for arm in arms}
+
+
+def test_arms_that_are_not_complete_are_not_kept(study):
+    index = study / "runs/extrapolation.tiny.json"
+    found = read(index)
+    found["arms"][-1]["stages"][-1]["state"] = "failed"
+    index.write_text(json.dumps(found))
+    kept_study.keep(study / "runs", study / "kept")
+    assert found["arms"][-1]["name"] not in {arm["name"] for arm in read(study / "kept/extrapolation.tiny.json")["arms"]}
+
+
+def test_a_study_runs_what_is_missing_and_no_more(study, monkeypatch):
+    """The whole recipe has more arms than the two that are there, whose effect alone is primary here."""
+    ran = []
+    monkeypatch.setattr(kept_study, "HERE", study)
+    monkeypatch.setattr(kept_study, "CLAIMS", study / "claims.yaml")
+    monkeypatch.setattr(kept_study, "run_recipes", lambda words: ran.append(words) or 0)
+    monkeypatch.setattr(kept_study, "write_findings", lambda argv: None)
+    effect = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "primary": True}
+    claims = {"scale": "tiny", "seeds": [0, 5, 6], "findings": {RECIPE: {"effects": [effect]}}}
+    (study / "claims.yaml").write_text(yaml.safe_dump(claims))
+    with pytest.raises(SystemExit, match="the pilot has not passed its gate; run `make pilot`"):
+        kept_study.main([])
+    (study / "pilot.json").write_text('{"passes": true}')
+    kept_study.keep(study / "runs", study / "study")
+    assert kept_study.main(["--primary", "--out", str(study / "runs")]) == 0
+    (words,) = ran
+    assert words[words.index("--seed") + 1] == "6"
+    assert words[words.index("--only") + 1] == "base-seed6,edge-seed6"
+    ran.clear()
+    kept_study.main(["--out", str(study / "runs")])
+    assert [words[words.index("--seed") + 1] for words in ran] == ["0", "5", "6"]  # `inside` and others are missing
+    assert all("--only" not in words for words in ran)
+
+
+GATE = [
+    {"what": "ID", "at": "/competence", "within": [0.95, 1.0]}, {"what": "edge pass@16", "at": KEY, "within": [0.1, 0.3]},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lowest", "passes"), [(0.96, True), (0.9, False)])
+def test_the_gate_of_the_pilot(study, monkeypatch, capsys, lowest, passes):
+    index = read(study / "runs/extrapolation.tiny.json")
+    arms = [arm for arm in index["arms"] if arm["values"]["data"] == "base" and arm["seed"] < 3]
+    (study / "runs/extrapolation.tiny.json").unlink()
+    (study / "runs/pilot.tiny.json").write_text(json.dumps(index | {"recipe": "pilot", "arms": arms}))
+    for seed in range(3):
+        steps = [{"step": 1, "pass@1": 1.0, "op": 2}, {"step": 2, "pass@1": 0.97 if seed else lowest, "op": 3}]
+        (study / f"runs/stages/base{seed}/competence.json").write_text(json.dumps({"reached": True, "validations": steps}))
+    monkeypatch.setattr(pilot_gate, "HERE", study)
+    monkeypatch.setattr(pilot_gate, "CLAIMS", study / "claims.yaml")
+    (study / "claims.yaml").write_text(yaml.safe_dump({"scale": "tiny", "gate": GATE}))
+    assert pilot_gate.main([str(study / "runs")]) == int(not passes)
+    found = read(study / "pilot.json")
+    assert found["passes"] == passes
+    assert [base["passes"] for base in found["bases"]] == [passes, True, True]
+    assert found["bases"][1]["values"] == {"ID": 0.97, "edge pass@16": 0.3}
+    assert ("The study may start." if passes else "The study does not start") in capsys.readouterr().out
+    assert not pilot_gate.passes(found["bases"][1:])  # two bases are too few
+
+
+def test_the_study_of_the_tree_has_the_numbers_of_its_effects():
+    """Every number on the page comes from files in the tree."""
+    effects = read(findings_command.HERE / "effects.json")
+    files = Files(findings_command.HERE / "study")
+    for found in effects.values():
+        for effect in found["effects"]:
+            for seed, terms in zip(effect.get("seeds", ()), effect.get("terms", ()), strict=True):
+                assert seed == pytest.approx(sum(weight * files.value(path, key) for weight, path, key in terms))
