@@ -22,6 +22,7 @@ CALLBACKS = """
     progress.StageBar random_state.RandomState reward_hacking.RewardHacking run_record.RunRecord sample_log.SampleLog
     sample_writer.SampleWriter throughput.Throughput token_budget.TokenBudget zero_variance.ZeroVariance
     peak.StopAtPeak
+    competence.UntilCompetent
 """
 PATHS = [(lightning_modules.rewards, path) for path in REWARDS.split()] + [(callbacks, path) for path in CALLBACKS.split()]
 

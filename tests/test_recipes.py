@@ -83,7 +83,7 @@ def test_every_recipe_of_the_paper_exists_at_every_scale():
     assert {path.stem for path, scale in CASES if scale} == {
         "extrapolation", "context_seeding", "context_share_trace", "context_share_seeded", "difficulty_mixes", "compute_split",
         "process_rewards", "atomic_skills", "process_rewards_released", "compute_split_shared", "extrapolation_as_released",
-        "pretraining_ladder", "length_exposure", "pass_at_k_edge", "beyond_reach",
+        "pretraining_ladder", "length_exposure", "pass_at_k_edge", "beyond_reach", "pilot",
     }  # fmt: skip
     for path, scale in CASES:
         recipe = load_recipe(path, scale)
@@ -104,7 +104,7 @@ def test_every_recipe_is_planned_and_estimated_at_every_scale(path, scale, tmp_p
 @pytest.mark.long
 def test_recipes_share_their_base_and_equal_arms():
     edge = last_of("extrapolation", "edge-seed0")
-    assert edge == last_of("compute_split", "2.6M-1-seed0") == last_of("process_rewards", "strict-seed0")
+    assert edge == last_of("compute_split", "1.7M-1-seed0") == last_of("process_rewards", "strict-seed0")
     assert last_of("extrapolation", "base-seed0") not in (edge, last_of("atomic_skills", "control-seed0"))
     outcome = last_of("quickstart_rewards", "outcome-seed0", None)
     assert outcome == last_of("quickstart_credit", "GRPO outcome-seed0", None)
@@ -247,8 +247,8 @@ def test_the_recipe_of_the_documentation_can_be_planned(tmp_path):
     (tmp_path / "written.yaml").write_text(text.partition("```yaml\n")[2].partition("```")[0])
     plan = make_plan(load_recipe(tmp_path / "written.yaml"), (0,))
     assert {arm.name: [stage.name for stage in arm.stages] for arm in plan.arms} == {
-        "base-2.6M-seed0": ["pretrain"], "edge-2.6M-seed0": ["pretrain", "midtrain", "grpo"],
-        "hard-2.6M-seed0": ["pretrain", "midtrain", "grpo"],
+        "base-1.7M-seed0": ["pretrain"], "edge-1.7M-seed0": ["pretrain", "midtrain", "grpo"],
+        "hard-1.7M-seed0": ["pretrain", "midtrain", "grpo"],
     }  # fmt: skip
 
 
