@@ -1,7 +1,7 @@
 """The generated parts of docs/paper.md and docs/data.md, from docs/paper/* and docs/data/*: `python -m benchmarks.paper_page`.
 
 A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. Figures come from figures.yaml and the recipes that name them; tables
-from the JSON that `benchmarks.disagreements` and `benchmarks.topology` left; modes from the lengths measured of gold solutions.
+from the JSON that `benchmarks.disagreements`, `distances` and `topology` left; modes from the lengths measured of gold solutions.
 """
 
 import json
@@ -10,11 +10,11 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks import disagreements
+from benchmarks import disagreements, distances
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs/paper"
-PAGES = {"docs/paper.md": ("figures", "modes", "disagreements"), "docs/data.md": ("topology",)}
+PAGES = {"docs/paper.md": ("figures", "modes", "distances", "disagreements"), "docs/data.md": ("topology",)}
 TABLES = {"Table 3": ("compute_split", "compute_split_shared")}  # recipes of tables; those of figures name them
 # tokens of gold solutions under the published tokenizer, op 2-20, and the lengths of responses that Figure 11 shows in RL
 FORWARD = (63, 88, 95, 108, 128, 152, 168, 186, 201, 220, 228, 248, 270, 296, 304, 319, 346, 343, 371)
@@ -83,6 +83,7 @@ def _kept(name: str) -> dict:
 MAKERS = {
     "figures": figures, "modes": modes, "topology": topology,
     "disagreements": lambda: disagreements.markdown(_kept("disagreements")),
+    "distances": lambda: distances.markdown(_kept("distances")),
 }  # fmt: skip
 
 
