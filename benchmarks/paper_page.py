@@ -67,13 +67,21 @@ def topology() -> str:
     """Total variation of the profile's problems from published ones, by mode and band."""
     found = json.loads((ROOT / "docs/data/topology.json").read_text(encoding="utf-8"))
     names = list(dict.fromkeys(name for group in found.values() for name in group))
-    lines = ["Total variation of fresh draws of `published` from published rows (in brackets: of `plain`).", ""]
+    lines = [
+        "Total variation of fresh draws of `published` from published rows / what as many rows of the very same distribution",
+        "exceed one time in twenty, by sampling alone (in brackets: of `plain`). Bold: not explained by sampling.", "",
+    ]  # fmt: skip
     lines += [f"| mode and op | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for group, of in found.items():
-        apart = [of[name]["variation"] if name in of else None for name in names]
-        cells = [f"{each['profile']:.2f} ({each['plain']:.2f})" if each else "" for each in apart]
+        cells = [_apart(of[name]) if name in of else "" for name in names]
         lines.append(f"| {group} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _apart(found: dict) -> str:
+    apart, alone = found["variation"], found["sampling"]["95%"]
+    text = f"{apart['profile']:.2f} / {alone:.2f} ({apart['plain']:.2f})"
+    return f"**{text}**" if apart["profile"] > max(alone, 0.05) else text
 
 
 def _kept(name: str) -> dict:
