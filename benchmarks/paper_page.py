@@ -7,6 +7,7 @@ from the JSON that `benchmarks.disagreements`, `distances` and `topology` left; 
 import json
 import re
 from pathlib import Path
+from statistics import mean
 
 import yaml
 
@@ -14,6 +15,7 @@ from benchmarks import disagreements, distances
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs/paper"
+LENGTHS, CLOSE = ("problem words", "solution words"), 0.05  # the statistics that are not fitted; how near the others should be
 PAGES = {"docs/paper.md": ("figures", "modes", "distances", "disagreements"), "docs/data.md": ("topology",)}
 TABLES = {"Table 3": ("compute_split", "compute_split_shared")}  # recipes of tables; those of figures name them
 # tokens of gold solutions under the published tokenizer, op 2-20, and the lengths of responses that Figure 11 shows in RL
@@ -75,13 +77,27 @@ def topology() -> str:
     for group, of in found.items():
         cells = [_apart(of[name]) if name in of else "" for name in names]
         lines.append(f"| {group} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _together(found)])
+
+
+def _together(found: dict) -> str:
+    fitted, lengths = (
+        [of for group in found.values() for name, of in group.items() if (name in LENGTHS) == words] for words in (False, True)
+    )
+    above = [of for of in fitted if of["variation"]["profile"] > CLOSE]
+    below = sum(of["variation"]["profile"] < of["sampling"]["mean"] for of in above)
+    apart, alone = mean(of["variation"]["profile"] for of in lengths), mean(of["sampling"]["mean"] for of in lengths)
+    return (
+        f"Of {len(fitted)} distances of fitted statistics {len(fitted) - len(above)} are at most {CLOSE}; of the other "
+        f"{len(above)}, {below} are less than sampling alone gives on average. Numbers of words are {apart:.3f} off on average, "
+        f"where sampling alone gives {alone:.3f}."
+    )
 
 
 def _apart(found: dict) -> str:
     apart, alone = found["variation"], found["sampling"]["95%"]
     text = f"{apart['profile']:.2f} / {alone:.2f} ({apart['plain']:.2f})"
-    return f"**{text}**" if apart["profile"] > max(alone, 0.05) else text
+    return f"**{text}**" if apart["profile"] > max(alone, CLOSE) else text
 
 
 def _kept(name: str) -> dict:
