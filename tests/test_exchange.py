@@ -40,3 +40,5 @@ def test_folds_are_pooled_as_their_problems_would_be():
     assert pooled(parts) == pytest.approx(
         {"mean": expected, "low": max(0, expected - 1.96 * error), "high": min(1, expected + 1.96 * error), "problems": 6}
     )
+    none = pooled([{"mean": 0.0, "standard_error": 0.0, "problems": 60}])
+    assert (1 - none["high"]) ** 60 == pytest.approx(0.05)  # that none of 60 is solved happens one time in twenty
