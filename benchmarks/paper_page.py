@@ -1,20 +1,22 @@
 """The generated parts of docs/paper.md and docs/data.md, from docs/paper/* and docs/data/*: `python -m benchmarks.paper_page`.
 
 A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. Figures come from figures.yaml and the recipes that name them; tables
-from the JSON that `benchmarks.disagreements` and `benchmarks.topology` left; modes from the lengths measured of gold solutions.
+from the JSON that `benchmarks.disagreements`, `distances` and `topology` left; modes from the lengths measured of gold solutions.
 """
 
 import json
 import re
 from pathlib import Path
+from statistics import mean
 
 import yaml
 
-from benchmarks import disagreements
+from benchmarks import disagreements, distances
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs/paper"
-PAGES = {"docs/paper.md": ("figures", "modes", "disagreements"), "docs/data.md": ("topology",)}
+LENGTHS, CLOSE = ("problem words", "solution words"), 0.05  # the statistics that are not fitted; how near the others should be
+PAGES = {"docs/paper.md": ("figures", "modes", "distances", "disagreements"), "docs/data.md": ("topology",)}
 TABLES = {"Table 3": ("compute_split", "compute_split_shared")}  # recipes of tables; those of figures name them
 # tokens of gold solutions under the published tokenizer, op 2-20, and the lengths of responses that Figure 11 shows in RL
 FORWARD = (63, 88, 95, 108, 128, 152, 168, 186, 201, 220, 228, 248, 270, 296, 304, 319, 346, 343, 371)
@@ -67,13 +69,35 @@ def topology() -> str:
     """Total variation of the profile's problems from published ones, by mode and band."""
     found = json.loads((ROOT / "docs/data/topology.json").read_text(encoding="utf-8"))
     names = list(dict.fromkeys(name for group in found.values() for name in group))
-    lines = ["Total variation of fresh draws of `published` from published rows (in brackets: of `plain`).", ""]
+    lines = [
+        "Total variation of fresh draws of `published` from published rows / what as many rows of the very same distribution",
+        "exceed one time in twenty, by sampling alone (in brackets: of `plain`). Bold: not explained by sampling.", "",
+    ]  # fmt: skip
     lines += [f"| mode and op | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for group, of in found.items():
-        apart = [of[name]["variation"] if name in of else None for name in names]
-        cells = [f"{each['profile']:.2f} ({each['plain']:.2f})" if each else "" for each in apart]
+        cells = [_apart(of[name]) if name in of else "" for name in names]
         lines.append(f"| {group} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _together(found)])
+
+
+def _together(found: dict) -> str:
+    fitted, lengths = (
+        [of for group in found.values() for name, of in group.items() if (name in LENGTHS) == words] for words in (False, True)
+    )
+    above = [of for of in fitted if of["variation"]["profile"] > CLOSE]
+    below = sum(of["variation"]["profile"] < of["sampling"]["mean"] for of in above)
+    apart, alone = mean(of["variation"]["profile"] for of in lengths), mean(of["sampling"]["mean"] for of in lengths)
+    return (
+        f"Of {len(fitted)} distances of fitted statistics {len(fitted) - len(above)} are at most {CLOSE}; of the other "
+        f"{len(above)}, {below} are less than sampling alone gives on average. Numbers of words are {apart:.3f} off on average, "
+        f"where sampling alone gives {alone:.3f}."
+    )
+
+
+def _apart(found: dict) -> str:
+    apart, alone = found["variation"], found["sampling"]["95%"]
+    text = f"{apart['profile']:.2f} / {alone:.2f} ({apart['plain']:.2f})"
+    return f"**{text}**" if apart["profile"] > max(alone, CLOSE) else text
 
 
 def _kept(name: str) -> dict:
@@ -83,6 +107,7 @@ def _kept(name: str) -> dict:
 MAKERS = {
     "figures": figures, "modes": modes, "topology": topology,
     "disagreements": lambda: disagreements.markdown(_kept("disagreements")),
+    "distances": lambda: distances.markdown(_kept("distances")),
 }  # fmt: skip
 
 

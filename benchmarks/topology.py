@@ -3,7 +3,9 @@
 For each mode and band of operations: the statistics of the published profile (`datamodules/problems/published.py`: distractors,
 steps, depth, fan-out, reuse, kinds of definitions, given numbers, answers) and the words of problem and solution, each in bins
 that hold a sixth of the published rows. FOLDER holds op2.jsonl ... op20.jsonl in the published schema. Ours are drawn twice, by
-the profile "published" and plainly. Writes topology.json (shares, total variations) and topology.png, prints the variations.
+the profile "published" (with its defects, which shorten texts and change nothing else) and plainly. Beside each total variation
+stands what sampling alone explains: that of as many rows drawn from the published ones themselves, its mean and the value
+that one time in twenty exceeds. Writes topology.json and topology.png, prints the variations.
 """
 
 import json
@@ -13,7 +15,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from statistics import quantiles
+from random import Random
+from statistics import mean, quantiles
 from typing import NamedTuple
 
 import matplotlib.pyplot as plt
@@ -30,6 +33,7 @@ from grammar.reading.gold_graph import graph_of
 SHOWN = ("distractors", "steps", "depth", "fan-out", "reused", "kind", "answer", "problem words", "solution words")
 LENGTHS = ("problem words", "solution words")
 BINS = 6  # of lengths
+RESAMPLES = 400
 Group = tuple[str, str]  # mode, band
 
 
@@ -83,9 +87,23 @@ def distributions(rows: Sequence[Row], edges: Sequence[Sequence[float]]) -> dict
     return found
 
 
+def sampling(rows: Sequence[Row], edges: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
+    """Statistic -> total variation from `rows` of as many drawn from them with replacement: mean, and 95% quantile."""
+    wanted, random, apart = distributions(rows, edges), Random("sampling"), defaultdict(list)
+    for _ in range(RESAMPLES):
+        for name, found in distributions(random.choices(rows, k=len(rows)), edges).items():
+            apart[name].append(variation(wanted[name], found))
+    return {name: {"mean": round(mean(of), 4), "95%": round(quantiles(of, n=20)[-1], 4)} for name, of in apart.items()}
+
+
+def lengths_cut(rows: Sequence[Row]) -> list[list[float]]:
+    """Bounds of BINS bins of the lengths of problems, and of solutions."""
+    return [quantiles([row.lengths[place] for row in rows], n=BINS) for place in (0, 1)]
+
+
 def compare(theirs: Sequence[Row], ours: dict[str, Sequence[Row]]) -> dict[str, dict[str, object]]:
     """Statistic -> shares of published rows and of each of ours, and how far apart they are."""
-    edges = [quantiles([row.lengths[place] for row in theirs], n=BINS) for place in (0, 1)]
+    edges = lengths_cut(theirs)
     wanted = distributions(theirs, edges)
     found = {name: distributions(rows, edges) for name, rows in ours.items()}
     return {
@@ -132,11 +150,14 @@ def main() -> None:
     args = parser.parse_args()
     path = args.out / "topology.json"
     compared = json.loads(path.read_text(encoding="utf-8")) if args.only else {}
-    specs = {"profile": GraphSpec(profile="published"), "plain": GraphSpec()}
+    specs = {"profile": GraphSpec(profile="published", defects=True), "plain": GraphSpec()}
     for (mode, band), rows in sorted(grouped(published(args.reference)).items()):
-        if not args.only or f"{mode} op {band}" in args.only:
+        group = f"{mode} op {band}"
+        if not args.only or group in args.only:
             ours = {name: sampled((mode, band), args.rows, spec) for name, spec in specs.items()}
-            compared[f"{mode} op {band}"] = compare(rows, ours)
+            compared[group] = compare(rows, ours)
+        for name, found in sampling(rows, lengths_cut(rows)).items() if group in compared else ():
+            compared[group][name]["sampling"] = found
     args.out.mkdir(parents=True, exist_ok=True)
     compared = {f"{mode} op {band}": compared[f"{mode} op {band}"] for mode, band in product(MODES, BANDS)
                 if f"{mode} op {band}" in compared}  # fmt: skip

@@ -92,9 +92,14 @@ class Answered:
         return [[answer.text for answer in group] for group in self.answers]
 
 
+def gold_text(example: Example) -> str:
+    """The problem's gold solution, or else one that we write; empty if there is none."""
+    return example.solution or (write_solution(example.graph) if example.graph.solvable else "")
+
+
 def released_verdicts(example: Example, responses: Sequence[str]) -> list[bool]:
     """Whether the published scorer accepts each response, beside the problem's gold solution or else one that we write."""
-    solution = example.solution or (write_solution(example.graph) if example.graph.solvable else "")
+    solution = gold_text(example)
     return [published_verdict(response, solution).perfect for response in responses]
 
 

@@ -11,6 +11,7 @@ import lightning_modules.rewards
 REWARDS = """
     credit.Credit credit.Earned credit.NodeCredit format.FormatPenalty length.LengthPenalty mixed.MixedReward noisy.NoisyVerifier
     outcome.OutcomeReward process.ProcessReward computed_steps.ReasoningReward released.ReleasedReward reward.Reward
+    released.ReleasedTextReward
     step_credit.StepCredit strict.StrictReward weighted_sum.WeightedSum penalties.OverlongPenalty scoring.RewardError scoring.earn
     scoring.score
 """

@@ -3,9 +3,10 @@
 import sys
 
 import pytest
+from grammar_cases import rows
 from jsonargparse import ArgumentParser
 
-from grammar import Report, parse_response, verify
+from grammar import Report, parse_response, verify, write_solution
 from grammar.checking.report import NodeVerdict
 from grammar.reading.trace import StepError
 from lightning_modules.rewards import (
@@ -16,6 +17,7 @@ from lightning_modules.rewards import (
     OutcomeReward,
     ProcessReward,
     ReleasedReward,
+    ReleasedTextReward,
     Reward,
     StrictReward,
     WeightedSum,
@@ -176,3 +178,35 @@ def test_a_reward_of_ones_own_needs_one_file(tmp_path, monkeypatch, gold):
     reward = parser.instantiate_classes(parser.parse_args([f"--reward={config}"])).reward
     assert reward(gold[0], judged(*gold)) == {"mine/brief": 0.5, "answer/outcome": 1.0}
     sys.modules.pop("brevity")
+
+
+def test_rewards_on_texts_are_those_that_the_published_code_was_recorded_to_give():
+    """Oracle: the scores recorded beside each candidate; an answer with a leading zero alone is judged otherwise."""
+    blend, strict = ReleasedTextReward(), ReleasedTextReward(answer_weight=1.0, process_weight=0.0, strict=True)
+    by_grader, checked = StrictReward("released"), 0
+    for row in rows("verdicts"):
+        if row["kind"] == "answer_format:lead0":
+            continue
+        right = parse_response(row["candidate"]).answer == int(row["gold_answer"])
+        report = report_of("wrong_both")._replace(answer_correct=right)
+        for reward, recorded in ((blend, "score"), (strict, "score_strict"), (by_grader, "strict")):
+            parts = reward.beside(row["gold_solution"])(row["candidate"], report)
+            assert sum(parts.values()) == pytest.approx(float(row[recorded])), (row["vid"], recorded)
+        checked += 1
+    assert checked > 200
+
+
+def test_a_sum_hands_the_gold_solution_to_its_parts_and_others_are_unchanged(gold):
+    response, graph = gold
+    plain = WeightedSum({"outcome": OutcomeReward()})
+    assert plain.beside("") is plain
+    both = WeightedSum({"outcome": OutcomeReward(), "as_released": StrictReward("released")}, {"outcome": 0.5})
+    found = both.beside(write_solution(graph))(write_solution(graph), judged(response, graph))
+    assert found == {"outcome/outcome": 0.5, "as_released/strict": 1.0}
+
+
+def test_a_verifier_that_errs_needs_a_reward_that_reads_verdicts():
+    with pytest.raises(ValueError, match="take a reward of verdicts"):
+        NoisyVerifier(ReleasedTextReward())
+    with pytest.raises(ValueError, match="beside"):
+        ReleasedTextReward()("", report_of("correct"))

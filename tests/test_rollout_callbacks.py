@@ -19,7 +19,7 @@ from grammar import parse_response, verify
 from lightning_modules import PPOModule
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.policy.trust_region import KLPenalty
-from lightning_modules.rewards import StrictReward
+from lightning_modules.rewards import Reward, StrictReward
 from tests_support import TINY
 
 
@@ -144,6 +144,31 @@ def test_every_monitor_logs_with_the_training_step(start, tmp_path, kind):
     assert logs["train/entropy_nats"] == pytest.approx(-LOGP)
     assert logs["train/hacking"] == 0
     assert logs["train/zero_variance"] >= logs["train/zero_variance/solved"] + logs["train/zero_variance/failed"] - 1e-6
+
+
+class GoldLength(Reward):
+    """The length of the gold text, which only `beside` knows."""
+
+    def __init__(self, length=-1):
+        self.length = length
+
+    def beside(self, solution):
+        return GoldLength(len(solution))
+
+    def __call__(self, response, report):
+        return {"gold": float(self.length)}
+
+
+def test_a_reward_is_asked_beside_the_gold_solution_of_its_own_problem(start, tmp_path):
+    seen = []
+
+    class Watch(Callback):
+        def on_rollout(self, trainer, pl_module, groups):
+            seen.extend(groups)
+
+    train(tmp_path, policy(start, SimulatedPolicy, reward=GoldLength()), Watch(), steps=1)
+    assert len({len(group.example.solution) for group in seen}) > 1
+    assert all(part == {"gold": len(group.example.solution)} for group in seen for part in group.parts)
 
 
 class Sloppy(SimulatedPolicy):

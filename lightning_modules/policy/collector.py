@@ -15,6 +15,7 @@ from datamodules.problems.keyed import keyed_generator
 from datamodules.rows.documents import PromptBatch
 from grammar import Report
 from grammar.checking.pool import Verifier
+from lightning_modules.evaluation import gold_text
 from lightning_modules.models.compute import generation_counts
 from lightning_modules.models.sharding import gathered
 from lightning_modules.policy.character_ends import CharacterEnds, token_at
@@ -139,7 +140,8 @@ class RolloutCollector:
         aligned = self.credit is not None and self.credit.aligned
         for b, (ids, texts, found) in enumerate(zip(prompts.prompt_ids, responses, reports, strict=True)):
             own = slice(b * size, (b + 1) * size)
-            parts = [score(self.reward, text, report) for text, report in zip(texts, found, strict=True)]
+            reward = self.reward.beside(gold_text(prompts.examples[b]))
+            parts = [score(reward, text, report) for text, report in zip(texts, found, strict=True)]
             if self.group.overlong is not None:
                 longest = self.sampling.max_new_tokens
                 over = [self.group.overlong(len(row), longest) for row in rows[own]]

@@ -7,14 +7,14 @@ from lightning_modules.rewards.computed_steps import ReasoningReward
 from lightning_modules.rewards.credit import Credit, Earned, NodeCredit, StepCredit
 from lightning_modules.rewards.noisy import NoisyVerifier
 from lightning_modules.rewards.penalties import FormatPenalty, LengthPenalty, OverlongPenalty
-from lightning_modules.rewards.released import ReleasedReward
+from lightning_modules.rewards.released import ReleasedReward, ReleasedTextReward
 from lightning_modules.rewards.reward import MixedReward, OutcomeReward, ProcessReward, Reward, StrictReward, WeightedSum
 from lightning_modules.rewards.scoring import RewardError, earn, score
 
 __all__ = [
     "Credit", "Earned", "FormatPenalty", "LengthPenalty", "MixedReward", "NodeCredit", "NoisyVerifier", "OutcomeReward",
-    "OverlongPenalty", "ProcessReward", "ReasoningReward", "ReleasedReward", "Reward", "RewardError", "StepCredit",
-    "StrictReward", "WeightedSum", "earn", "score",
+    "OverlongPenalty", "ProcessReward", "ReasoningReward", "ReleasedReward", "ReleasedTextReward", "Reward", "RewardError",
+    "StepCredit", "StrictReward", "WeightedSum", "earn", "score",
 ]  # fmt: skip
 
 # class paths of older configs: one module per class

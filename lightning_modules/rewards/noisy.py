@@ -32,6 +32,8 @@ class NoisyVerifier(Reward):
     def __post_init__(self) -> None:
         if not (0 <= self.false_accept <= 1 and 0 <= self.false_reject <= 1):
             raise ValueError(f"NoisyVerifier: rates {self.false_accept} and {self.false_reject} must be within 0 and 1.")
+        if self.reward.beside("") is not self.reward:
+            raise ValueError(f"NoisyVerifier: {self.reward} reads texts, not the verdicts that err; take a reward of verdicts.")
 
     def __call__(self, response: str, report: Report) -> dict[str, float]:
         """The parts of `reward` without errors, and "noise": the effect of the verifier's error."""

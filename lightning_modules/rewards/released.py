@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from grammar import Report
+from grammar.checking.published_scorer import published_verdict
 from lightning_modules.rewards.reward import Reward
 
 _MISMATCHES = {"correct": 0, "missing": 1, "wrong_value": 1, "wrong_parents": 1, "wrong_both": 2}
@@ -32,13 +33,47 @@ class ReleasedReward(Reward):
 
     def __call__(self, response: str, report: Report) -> dict[str, float]:
         """{"outcome": ..., "process": ...}, 0 to 1 in all."""
-        penalty, total = released_penalty(report), self.answer_weight + self.process_weight
-        counts = (report.answer_correct or not self.gated) and not (self.strict and penalty)
-        share = max(0.0, 1 - penalty / len(report.nodes)) if report.nodes else 0.0
+        return self.parts(released_penalty(report), len(report.nodes), right=report.answer_correct)
+
+    def parts(self, penalty: int, nodes: int, *, right: bool) -> dict[str, float]:
+        """The parts for a penalty, a number of gold nodes, and whether the answer is right."""
+        total = self.answer_weight + self.process_weight
+        counts = (right or not self.gated) and not (self.strict and penalty)
+        share = max(0.0, 1 - penalty / nodes) if nodes else 0.0
         return {
-            "outcome": counts * report.answer_correct * self.answer_weight / total,
+            "outcome": counts * right * self.answer_weight / total,
             "process": counts * share * self.process_weight / total,
         }
+
+
+@dataclass(frozen=True)
+class ReleasedTextReward(ReleasedReward):
+    """`ReleasedReward` with the mismatches that the published scorer finds between two texts, faults and all.
+
+    Sound solutions of reverse problems in other letters than the gold solution's are often penalised (docs/paper.md).
+    """
+
+    def beside(self, solution: str) -> Reward:
+        """The reward of responses to the problem with this gold solution."""
+        return _Beside(self, solution)
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """Refused: a response alone has no mismatches."""
+        raise ValueError("ReleasedTextReward compares two texts; score with `beside(solution)`.")
+
+
+@dataclass(frozen=True)
+class _Beside(Reward):
+    """A `ReleasedTextReward` for the problem with this gold `solution`."""
+
+    reward: ReleasedTextReward
+    solution: str
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """See `ReleasedReward`."""
+        said = published_verdict(response, self.solution)
+        penalty = said.missing + said.wrong_values + said.wrong_parents + min(said.extra, said.nodes) + said.wrong_answer
+        return self.reward.parts(penalty, said.nodes, right=report.answer_correct)
 
 
 def released_penalty(report: Report) -> int:

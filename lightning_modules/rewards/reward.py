@@ -1,9 +1,10 @@
 """Rewards for a verified response: `grammar.verify` gives verdicts, a reward scores them."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from grammar import Report, grade
+from grammar.checking.published_scorer import published_verdict
 
 
 class Reward(ABC):
@@ -20,6 +21,10 @@ class Reward(ABC):
         Returns:
             Named parts, with the same names for every response.
         """
+
+    def beside(self, solution: str) -> "Reward":
+        """What scores responses to the problem with this gold solution: itself, unless the reward reads the gold text."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -45,14 +50,30 @@ class StrictReward(Reward):
     """1 if `grader` accepts, else 0 (arXiv:2512.07783, section 6: R_out if R_pv = 1, which is grader "paper").
 
     Args:
-        grader: "paper", or "executable" for solutions in which every statement is true.
+        grader: "paper", or "executable" for solutions in which every statement is true; "released": the published scorer, on the
+            texts of response and gold solution.
     """
 
     grader: str = "paper"
 
+    def beside(self, solution: str) -> Reward:
+        """With the grader "released" its verdict beside this gold solution."""
+        return _PublishedVerdict(solution) if self.grader == "released" else self
+
     def __call__(self, response: str, report: Report) -> dict[str, float]:
         """{"strict": 0 or 1}."""
         return {"strict": float(grade(report, self.grader))}
+
+
+@dataclass(frozen=True)
+class _PublishedVerdict(Reward):
+    """1 if the published scorer accepts a response beside a gold `solution`."""
+
+    solution: str
+
+    def __call__(self, response: str, report: Report) -> dict[str, float]:
+        """{"strict": 0 or 1}."""
+        return {"strict": float(published_verdict(response, self.solution).perfect)}
 
 
 @dataclass(frozen=True)
@@ -96,6 +117,11 @@ class WeightedSum(Reward):
         unknown = sorted(self.weights.keys() - self.rewards.keys())
         if not self.rewards or unknown:
             raise ValueError(f"WeightedSum: weights {unknown} match none of the rewards {sorted(self.rewards)}; add or rename.")
+
+    def beside(self, solution: str) -> Reward:
+        """The sum of the rewards beside this gold solution."""
+        rewards = {name: reward.beside(solution) for name, reward in self.rewards.items()}
+        return self if rewards == self.rewards else replace(self, rewards=rewards)
 
     def __call__(self, response: str, report: Report) -> dict[str, float]:
         """{"reward/part": weighted part} for all of them."""
