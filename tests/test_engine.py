@@ -12,6 +12,7 @@ from lightning_modules.models.language_model import build_language_model
 from lightning_modules.rollout import SamplingParams, chosen_engine, sample
 from lightning_modules.rollout.by_generate import generate
 from lightning_modules.rollout.graphed import GraphedSampler
+from lightning_modules.rollout.graphed_sharing import GraphedSharing
 from lightning_modules.rollout.prefix_sharing import PrefixSampler
 from lightning_modules.rollout.sampling import Request, uniform_points
 from lightning_modules.rollout.slots import IN_SLOTS, attend_in_slots
@@ -19,9 +20,9 @@ from tests_support import TINY
 
 STOP = [9, 3]
 ENGINES = {
-    "shared prompts": lambda model, request: PrefixSampler(model, request, copy_prompts=False).run(),
-    "copied prompts": lambda model, request: PrefixSampler(model, request, copy_prompts=True).run(),
+    "shared prompts": lambda model, request: PrefixSampler(model, request).run(),
     "graphed": lambda model, request: GraphedSampler(model, request, every=3, stride=8).run(),
+    "graphed sharing": lambda model, request: GraphedSharing(model, request, every=3, stride=8).run(),
     "transformers": generate,
 }
 

@@ -90,8 +90,7 @@ def sample(
         generator: source of randomness, or one for each prompt, so that its completions do not depend on other prompts; None:
             torch's.
         limits: maximum tokens of each of the N completions, up to `max_new_tokens`; None: `max_new_tokens`.
-        share: compute shared prefixes once on a GPU too, without CUDA graphs: for many samples of a confident model. On a CPU
-            prefixes are always shared.
+        share: compute shared prefixes once on a GPU too: for many samples of a confident model. On a CPU they always are.
 
     Returns:
         Completions in the order of the prompts, G side by side.
