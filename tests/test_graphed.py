@@ -158,6 +158,15 @@ def test_what_does_not_fit_the_slots_gets_new_ones(model):
 
 
 @torch.inference_mode()
+def test_what_is_released_is_made_anew(model):
+    engine, request = Native(), request_of(PROMPTS[:2])
+    engine.in_graphs(model, request, share=True, **STEPS)
+    engine.release()
+    assert engine.replica is engine.sampler is None
+    assert_same(engine.in_graphs(model, request, **STEPS), stepwise(model, request))
+
+
+@torch.inference_mode()
 def test_a_model_that_moved_is_copied_anew(model):
     """`model.to(device)` gives parameters other addresses, and so would a change from training to evaluation other steps."""
     engine, request = Native(), request_of(PROMPTS[:2])

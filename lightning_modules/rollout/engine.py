@@ -48,6 +48,10 @@ class Engine(ABC):
             share: many samples of a prompt may agree: compute shared prefixes once, if the engine can.
         """
 
+    def release(self) -> None:
+        """Give back the memory that it keeps for further requests, as an evaluation has ended and training may need it."""
+        return None
+
 
 _MADE: WeakKeyDictionary[PreTrainedModel, dict[str, Engine]] = WeakKeyDictionary()
 
@@ -71,6 +75,12 @@ def engine_of(model: PreTrainedModel, name: str) -> Engine:
     if name not in made:
         made[name] = engine_class(name)()
     return made[name]
+
+
+def release(model: PreTrainedModel) -> None:
+    """Release all engines of a model."""
+    for engine in _MADE.get(model, {}).values():
+        engine.release()
 
 
 @torch.inference_mode()

@@ -35,6 +35,10 @@ class Native(Engine):
             return PrefixSampler(model, request).run()
         return self.in_graphs(model, request, share=share)
 
+    def release(self) -> None:
+        """See Engine."""
+        self.replica = self.sampler = None
+
     def in_graphs(self, model: PreTrainedModel, request: Request, *, share: bool = False, **steps: int) -> Completions:
         """Sample with the graphs that are there, and new weights in them; `steps`: as GraphedSampler takes them."""
         device, kind = model.device.type, GraphedSharing if share else GraphedSampler
