@@ -125,7 +125,8 @@ class GraphedSampler:
             prompts = self.queue.prefill(-(-most // group))
             self.prefilled.extend((prompts, prompt, member) for prompt in range(len(prompts.number_S)) for member in range(group))
         prompts, count = self.prefilled[0][0], min(most, len(self.prefilled))
-        return prompts, *zip(*(self.prefilled.popleft()[1:] for _ in range(count)), strict=True)
+        chosen, members = zip(*(self.prefilled.popleft()[1:] for _ in range(count)), strict=True)
+        return prompts, chosen, members
 
     def refill(self, free: list[int]) -> None:
         """Start the next completions in free slots."""

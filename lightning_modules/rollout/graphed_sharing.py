@@ -65,7 +65,8 @@ class GraphedSharing(GraphedSampler):
         Returns:
             The slots, with a bound on the tokens in each.
         """
-        device, group, used = self.job_R.device, self.request.group_size, {}
+        device, group = self.job_R.device, self.request.group_size
+        used: dict[int, int] = {}
         while places and self.waiting():
             prompts, chosen, members = self.take(len(places))
             slots = {prompt: idle.pop(0) for prompt in dict.fromkeys(chosen)}

@@ -121,9 +121,9 @@ class SharedPrompts(SlotCache):
         self.prompt_R[row_S] = self.prefixes.add(prompts)
         self.length_R[row_S], self.held_R[row_S] = prompts.length_S, 0
 
-    def copy(self, from_M: Tensor, to_M: Tensor) -> None:
+    def copy(self, from_M: Tensor, to_M: Tensor, width: int | None = None) -> None:
         """Copy slots to others."""
-        super().copy(from_M, to_M)
+        super().copy(from_M, to_M, width)
         self.prompt_R[to_M] = self.prompt_R[from_M]
 
     def drop_unused(self) -> None:
