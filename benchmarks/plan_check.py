@@ -2,7 +2,7 @@
 
 Predicted and measured seconds of a training step, of log-probabilities without gradients and of a rollout, for models of two
 sizes with fresh weights, one thread; and the bytes that a forward pass keeps. On a CPU the model of cost takes the rates of a
-product and of a copy measured here for the peak, and reaches all of it.
+product and of a copy measured here for the peak, and reaches all of it. Times are CPU times.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def check(architecture: dict[str, Any]) -> dict[str, dict[str, float]]:
     settings, where = dict(architecture), Setting(this_cpu(), 1, sharded=False, half=False, checkpointing=False)
     config: PretrainedConfig = AutoConfig.for_model(settings.pop("model_type"), **settings)
     model, rate = build_language_model(architecture), where.device.flops * where.device.share
-    job = Job(architecture, rows_of(data(), 8), warm=2)
+    job = Job(architecture, rows_of(data(), 8), warm=2, clock=time.process_time)
     counts = [packed_counts(batch.position_BT, batch.document_BT) for batch in job.batches[job.warm :]]
     tokens, attended = (float(sum(part)) for part in zip(*counts, strict=True))
     step = {"predicted": training_flops(config, tokens=tokens, context=attended / tokens) / rate, "measured": ours(job)[0]}
@@ -83,12 +83,12 @@ def check(architecture: dict[str, Any]) -> dict[str, dict[str, float]]:
 
 
 def timed(run: Callable[[], Any]) -> float:
-    """Seconds of the faster of two runs."""
+    """CPU seconds of the faster of two runs."""
     seconds = []
     for _ in range(2):
-        started = time.perf_counter()
+        started = time.process_time()
         run()
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     return min(seconds)
 
 

@@ -5,7 +5,7 @@ as a run on a GPU would measure them, then weights, Adam's states, gradients and
 the lengths of gold solutions, and one sample that never ends. Needs a PyTorch that is linked against CUDA, as `make pretend-gpu`
 has one.
 
---out FILE  writes the figures as JSON.
+--out FILE  writes the figures as JSON. Exit status 1: a step is above its bound, or waits for the device.
 """
 
 import argparse
@@ -189,6 +189,8 @@ def main() -> None:
         )
     if args.out:
         args.out.write_text(json.dumps({"torch": torch.__version__, "steps": table}, indent=1) + "\n")
+    if broken := [name for name, found in table.items() if found["peak_gib"] > found["most_gib"] or found["waits"]]:
+        raise SystemExit(f"above their bound, or waiting for the device: {', '.join(broken)}")
 
 
 if __name__ == "__main__":

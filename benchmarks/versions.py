@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -31,9 +32,10 @@ TESTS = (
 
 
 def pairs() -> list[tuple[str, str]]:
-    """Each PyTorch with the usual transformers, each transformers with the usual PyTorch, and oldest and newest together."""
+    """Oldest and newest of each, then each PyTorch with the usual transformers and each transformers with the usual PyTorch."""
+    corners = product((TORCH[0], TORCH[-1]), (TRANSFORMERS[0], TRANSFORMERS[-1]))
     crossed = [*((torch, USUAL[1]) for torch in TORCH), *((USUAL[0], transformers) for transformers in TRANSFORMERS)]
-    return list(dict.fromkeys([(TORCH[0], TRANSFORMERS[0]), (TORCH[-1], TRANSFORMERS[-1]), *crossed]))
+    return list(dict.fromkeys([*corners, *crossed]))
 
 
 def environment(pair: tuple[str, str]) -> tuple[Path, str]:

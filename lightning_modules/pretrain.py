@@ -196,6 +196,7 @@ class PretrainModule(StageModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss on gold documents by band and context, and the perplexity of their solutions by kind of token."""
+        super().on_validation_epoch_end()
         if self.gold_loss.update_called:
             table = gold_loss_table(self.gold_loss.compute(), self.trainer.datamodule.bands, self.labels["context"], LABEL_KINDS)
             self.log_dict({f"val/{name}": value for name, value in table.items()}, rank_zero_only=True)

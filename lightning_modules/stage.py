@@ -38,7 +38,7 @@ from lightning_modules.models.memory import learning_bytes, pass_tokens
 from lightning_modules.models.sharding import gathered, shard, weights_digest
 from lightning_modules.models.token_nll import TOKENS_AT_ONCE, token_nll
 from lightning_modules.optimizers import OptimizerFactory, number_by_model
-from lightning_modules.rollout import Completions, Randomness, SamplingParams, chosen_engine, sample
+from lightning_modules.rollout import Completions, Randomness, SamplingParams, chosen_engine, release, sample
 from lightning_modules.schedules import Schedule
 
 END_OF_ANSWER = ANSWER[1]
@@ -326,6 +326,11 @@ class StageModule(LightningModule):
         self.judgements.reset()
 
     on_validation_epoch_start = on_test_epoch_start = on_predict_epoch_start = _forget
+
+    def _release(self) -> None:
+        release(self.language_model)
+
+    on_validation_epoch_end = on_test_epoch_end = on_predict_epoch_end = _release
 
 
 @cache

@@ -2,26 +2,34 @@
 
 from collections import Counter
 from contextlib import nullcontext
+from typing import ClassVar
 
 import pytest
 import torch
+from lightning import Trainer
+from policy_runs import problems
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+from lightning_modules import GRPOModule, MidtrainModule
 from lightning_modules.models.attending import attending
 from lightning_modules.models.language_model import build_language_model
+from lightning_modules.rewards import OutcomeReward
 from lightning_modules.rollout import SamplingParams, chosen_engine, sample
 from lightning_modules.rollout.by_generate import generate
 from lightning_modules.rollout.graphed import GraphedSampler
+from lightning_modules.rollout.graphed_sharing import GraphedSharing
+from lightning_modules.rollout.native import Native
 from lightning_modules.rollout.prefix_sharing import PrefixSampler
 from lightning_modules.rollout.sampling import Request, uniform_points
 from lightning_modules.rollout.slots import IN_SLOTS, attend_in_slots
+from lightning_modules.stage import Evaluation
 from tests_support import TINY
 
 STOP = [9, 3]
 ENGINES = {
-    "shared prompts": lambda model, request: PrefixSampler(model, request, copy_prompts=False).run(),
-    "copied prompts": lambda model, request: PrefixSampler(model, request, copy_prompts=True).run(),
+    "shared prompts": lambda model, request: PrefixSampler(model, request).run(),
     "graphed": lambda model, request: GraphedSampler(model, request, every=3, stride=8).run(),
+    "graphed sharing": lambda model, request: GraphedSharing(model, request, every=3, stride=8).run(),
     "transformers": generate,
 }
 
@@ -252,6 +260,29 @@ def test_in_16_bit_log_probabilities_are_close_to_teacher_forcing(engine, sharp_
         for n, row in enumerate(done.rows()):
             expected = teacher_forced(sharp_model, prompts.prompt_ids[n // 3], row).float()
             assert (done.logp_NT[n, : len(row)] - expected).abs().mean() < 0.05
+
+
+class Kept(Native):
+    """Remembers what it is asked for."""
+
+    events: ClassVar[list[str]] = []
+
+    def sample(self, model, request, *, share=False):
+        self.events.append("sample")
+        return super().sample(model, request, share=share)
+
+    def release(self):
+        self.events.append("release")
+
+
+@pytest.mark.parametrize("kind", [MidtrainModule, GRPOModule])
+def test_an_evaluation_that_has_ended_gives_memory_back(start, tmp_path, kind):
+    sampling = SamplingParams(max_new_tokens=4, engine=f"{__name__}.Kept")
+    parts = (start, OutcomeReward()) if kind is GRPOModule else (start,)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    Kept.events.clear()
+    trainer.validate(kind(*parts, evaluation=Evaluation(samples=2, sampling=sampling)), problems(), verbose=False)
+    assert Kept.events[-2:] == ["sample", "release"] and Kept.events.count("release") == 1
 
 
 @pytest.mark.gpu

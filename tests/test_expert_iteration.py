@@ -202,6 +202,22 @@ def test_a_killed_experiment_goes_on_bit_for_bit_and_repeats_nothing(begin, tmp_
     assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").rglob("*.json*")}
 
 
+@pytest.mark.long
+def test_two_processes_keep_the_rows_of_one(begin, tmp_path):
+    """Samples of a problem depend on the weights and the problem alone; in the first round the weights are the same."""
+    assert run(iterate, begin("one", ops="2")) == [0]
+    two = begin("two", ops="2", settings={"trainer.devices": 2, "trainer.strategy": "ddp"})
+    assert run(iterate, two, world=2) == [0, 0]
+    kept = [rows(tmp_path / name / "op02/train.jsonl") for name in ("one", "two")]
+    assert kept[0] and sorted(kept[0], key=str) == sorted(kept[1], key=str)
+    found = [json.loads((tmp_path / name / "op02/round.json").read_text()) for name in ("one", "two")]
+    assert {**found[0], "asked": ""} == {**found[1], "asked": ""}
+    assert all((tmp_path / "two/op02" / name).is_file() for name in ("training.json", "test/pass_at_k.json"))
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "two").rglob("*.json*")}
+    assert run(iterate, two, world=2) == [0, 0]  # nothing is left to do
+    assert stamps == {path: path.stat().st_mtime_ns for path in (tmp_path / "two").rglob("*.json*")}
+
+
 def test_the_shipped_experiment_loads():
     spec = load(ROOT / "configs/expert_iteration/quickstart.yaml")
     assert spec.config.name == "quickstart_midtrain.yaml" and spec.keep == Filter("executable", 4, 0.1)

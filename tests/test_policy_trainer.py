@@ -83,7 +83,10 @@ def _train(
     """Three updates (or `steps`) on the same four problems a rollout, in one process or shared by two."""
     torch.manual_seed(0)
     world = 1 if strategy == "auto" else 2
-    kind = {"auto": "auto", "ddp": DDPStrategy(), "sharded": ModelParallelStrategy(2, 1) if strategy == "sharded" else None}
+    kind = {
+        "auto": lambda: "auto", "ddp": DDPStrategy, "sharded": lambda: ModelParallelStrategy(2, 1),
+        "full": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=False),
+    }[strategy]()  # fmt: skip
     module_type, settings = recipe(name, minibatches)
     module = build(start, module_type, **settings)
     module.optimizer = Descent(0.1, momentum=0.5)  # Lightning cannot resume sharded optimisers without a state
@@ -93,7 +96,7 @@ def _train(
             **grouped(resample=2, **settings),
         )  # fmt: skip
     trainer = fit(
-        module, out, prompts=4 // world, devices=world, strategy=kind[strategy], accumulate_grad_batches=minibatches,
+        module, out, prompts=4 // world, devices=world, strategy=kind, accumulate_grad_batches=minibatches,
         max_steps=steps, resume=resume,
     )  # fmt: skip
     out.mkdir(exist_ok=True)
@@ -101,7 +104,7 @@ def _train(
         trainer.save_checkpoint(out / "last.ckpt")
     if module.reference.model is not None:
         parts = [isinstance(p, DTensor) for p in module.reference.model.parameters()]
-        assert all(parts) if strategy == "sharded" else not any(parts)
+        assert all(parts) if strategy in ("sharded", "full") else not any(parts)
     logged = {name: value for name, value in trainer.callback_metrics.items() if name.startswith("train/")}
     torch.save((all_weights(module), logged), out / f"rank{trainer.global_rank}.pt")
 
@@ -134,7 +137,8 @@ def test_two_processes_take_the_updates_of_one(start, tmp_path, strategy, miniba
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["grpo", "separate"])
 @pytest.mark.parametrize(
-    ("source", "target"), [("auto", "ddp"), ("ddp", "auto"), ("ddp", "sharded"), ("auto", "sharded"), ("sharded", "sharded")]
+    ("source", "target"),
+    [("auto", "ddp"), ("ddp", "auto"), ("ddp", "sharded"), ("auto", "sharded"), ("sharded", "sharded"), ("full", "auto")],
 )
 def test_a_run_goes_on_with_another_number_of_processes(start, tmp_path, source, target, name):
     """Oracle: one process from start to end; the reference, which moves, goes on where it was."""

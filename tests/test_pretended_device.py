@@ -9,8 +9,16 @@ from torch._subclasses.fake_tensor import DynamicOutputShapeException
 from benchmarks import pretended_memory
 from benchmarks.pretended_device import linked, pretended
 from benchmarks.pretended_memory import CASES, measure, set_up, stage, step
+from lightning_modules.models.attending import attending
+from lightning_modules.models.language_model import build_language_model
 from lightning_modules.models.memory import kept_bytes
 from lightning_modules.models.passes import on_device
+from lightning_modules.rollout import SamplingParams
+from lightning_modules.rollout.graphed import GraphedSampler
+from lightning_modules.rollout.graphed_sharing import GraphedSharing
+from lightning_modules.rollout.sampling import Request
+from lightning_modules.rollout.slots import IN_SLOTS
+from tests_support import TINY
 
 pytestmark = pytest.mark.skipif(not linked(), reason="this PyTorch is not linked against CUDA; see `make pretend-gpu`")
 
@@ -20,6 +28,28 @@ def test_a_step_stays_within_its_memory_and_waits_for_nothing(name):
     found = measure(CASES[name])
     assert 1 < found["peak_gib"] <= CASES[name].most
     assert found["waits"] == {}
+
+
+@pytest.mark.parametrize("kind", [GraphedSampler, GraphedSharing])
+def test_steps_of_sampling_wait_for_nothing(kind):
+    """Each completion in a slot of its own, as rollouts have it, and prefixes that samples share, as in evaluations."""
+    params = SamplingParams(max_new_tokens=24, temperature=0.7)
+    request = Request([[5, 6, 7]] * 4, 8, params, torch.tensor([3, 9]), 1, torch.zeros(32, 24), torch.full((32,), 24))
+    with pretended("cuda") as watch:
+        with torch.device("cuda"):
+            model = build_language_model(TINY).eval()
+        request.stop_S, request.point_NT, request.limit_N = (
+            torch.zeros_like(x, device="cuda") for x in (request.stop_S, request.point_NT, request.limit_N)
+        )
+        with torch.inference_mode(), attending(model, IN_SLOTS):
+            sampler = kind(model, request, stride=16)
+            sampler.pool, sampler.rows = None, 16
+            watch.waits.clear()
+            before = watch.kernels
+            for _ in range(sampler.every):
+                sampler.advance()
+        assert watch.kernels > 100 + before
+        assert watch.waits == {}
 
 
 def test_waits_are_seen():

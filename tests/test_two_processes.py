@@ -11,11 +11,20 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 from processes import run
 
-from callbacks import Checkpoint, GradientNorm, HuggingFaceExport, MixtureRecord, RandomState, Throughput
-from datamodules import PretrainDataModule
+from callbacks import (
+    Checkpoint,
+    GradientNorm,
+    HuggingFaceExport,
+    MixtureRecord,
+    RandomState,
+    SampleWriter,
+    Throughput,
+    VerifiedPassAtK,
+)
+from datamodules import MidtrainDataModule, PretrainDataModule
 from datamodules.problems.mixture import Component
 from datamodules.reasoning import HeldOut
-from lightning_modules import PretrainModule
+from lightning_modules import MidtrainModule, PretrainModule
 from lightning_modules.models.language_model import load_language_model
 from lightning_modules.optimizers import AdamW, Muon
 from lightning_modules.rollout import SamplingParams
@@ -24,6 +33,10 @@ from tests_support import PLAIN, TINY
 
 UPDATES, HALFWAY = 6, 3
 HELD_OUT = HeldOut({"ID": "2-3"}, ["garden"], validation_problems=3)
+STRATEGIES = {
+    "one": lambda: "auto", "ddp": lambda: DDPStrategy(), "sharded": lambda: ModelParallelStrategy(2, 1),
+    "full": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=False),
+}  # fmt: skip
 
 
 class Watch(Callback):
@@ -47,26 +60,22 @@ class Watch(Callback):
         (self.path / f"rank{trainer.global_rank}.json").write_text(json.dumps(kept))
 
 
-def train(folder: Path, *, kind="one", rows=4, accumulate=1, resume=None, muon=False, compile=False) -> None:
-    """Six updates of four rows each."""
+def train(folder: Path, *, kind="one", rows=4, accumulate=1, resume=None, muon=False, compile=False, start=None) -> None:
+    """Six updates of four rows each; with weights to start from, of mid-training, which replays a quarter."""
     seed_everything(0, verbose=False)
-    strategy = {
-        "one": lambda: "auto", "ddp": lambda: DDPStrategy(),
-        "sharded": lambda: ModelParallelStrategy(2, 1),
-        "full": lambda: ModelParallelStrategy(2, 1, save_distributed_checkpoint=False),
-    }[kind]()  # fmt: skip
-    data = PretrainDataModule(
-        [Component("2-4", ["garden"])], "garden", row_length=128, graph=PLAIN, batch_rows=rows, loss_on="solution",
+    replay = {"replay": [Component("2-3", ["garden"])], "replay_share": 0.25} if start else {}
+    data = (MidtrainDataModule if start else PretrainDataModule)(
+        [Component("2-4", ["garden"])], "garden", **replay, row_length=128, graph=PLAIN, batch_rows=rows, loss_on="solution",
         held_out=HELD_OUT, validation_batches=16 // (rows * (1 if kind == "one" else 2)),
     )  # fmt: skip
-    module = PretrainModule(
-        TINY, optimizer=Muon(lr=0.01) if muon else AdamW(lr=1e-2), z_loss=1e-3, compile=compile,
+    module = (MidtrainModule if start else PretrainModule)(
+        start or TINY, optimizer=Muon(lr=0.01) if muon else AdamW(lr=1e-2), z_loss=1e-3, compile=compile,
         evaluation=Evaluation(samples=2, sampling=SamplingParams(max_new_tokens=6)),
     )  # fmt: skip
     keep = Checkpoint(dirpath=folder / "checkpoints", every_n_train_steps=HALFWAY, save_top_k=-1, filename="{step}")
     watch = [keep, Watch(folder), RandomState(), Throughput(), GradientNorm(), HuggingFaceExport(), MixtureRecord()]
     trainer = Trainer(
-        max_steps=UPDATES, accelerator="cpu", devices=1 if kind == "one" else 2, strategy=strategy, logger=False,
+        max_steps=UPDATES, accelerator="cpu", devices=1 if kind == "one" else 2, strategy=STRATEGIES[kind](), logger=False,
         accumulate_grad_batches=accumulate, gradient_clip_val=0.5, callbacks=watch,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0,
         log_every_n_steps=1, val_check_interval=UPDATES * accumulate, check_val_every_n_epoch=None,
@@ -160,6 +169,16 @@ def test_a_checkpoint_of_one_strategy_is_resumed_by_another(one, tmp_path, sourc
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("kind", ["ddp", "full"])
+def test_mid_training_on_two_processes_takes_the_steps_of_one_and_goes_on_with_another_number(start, tmp_path, kind):
+    whole, two = fit(tmp_path / "whole", start=start), fit(tmp_path / "two", kind, start=start)
+    assert_same_steps(whole, two)
+    for source, target in ((two, "one"), (whole, kind)):
+        checkpoint = str(source / f"checkpoints/step={HALFWAY}.ckpt")
+        assert_same_steps(whole, fit(tmp_path / f"{target} goes on", target, start=start, resume=checkpoint), first=HALFWAY)
+
+
+@pytest.mark.long
 def test_a_stage_starts_from_a_folder_of_shards(tmp_path):
     folder = fit(tmp_path / "run", "sharded")
     model = load_language_model(str(folder / f"checkpoints/step={UPDATES}.ckpt"))
@@ -169,3 +188,40 @@ def test_a_stage_starts_from_a_folder_of_shards(tmp_path):
 @pytest.mark.long
 def test_compiled_layers_of_a_sharded_model_take_the_same_steps(one, tmp_path):
     assert_same_steps(one, fit(tmp_path / "run", "sharded", compile=True), tolerance=1e-3)
+
+
+def _evaluate(folder: Path, kind: str, start: str) -> None:
+    """Five problems, three samples each: two processes do not get equally many."""
+    held_out = HeldOut({"ID": "2-3"}, ["garden"], problems=5, batch_size=2)
+    data = PretrainDataModule([Component("2-4", ["garden"])], "garden", row_length=128, graph=PLAIN, held_out=held_out)
+    module = MidtrainModule(start, evaluation=Evaluation(samples=3, sampling=SamplingParams(max_new_tokens=8)))
+    trainer = Trainer(
+        accelerator="cpu", devices=1 if kind == "one" else 2, strategy=STRATEGIES[kind](), logger=False,
+        callbacks=[SampleWriter(), VerifiedPassAtK(resamples=0)], enable_progress_bar=False, default_root_dir=folder,
+    )  # fmt: skip
+    trainer.test(module, data, verbose=False)
+
+
+def evaluated(folder: Path) -> tuple[list[tuple], dict, dict]:
+    rows = [json.loads(line) for path in folder.rglob("test*.jsonl") for line in path.read_text().splitlines()]
+    results = json.loads(next(folder.rglob("evaluation.json")).read_text())
+    drawn = sorted((row["index"], row["sample"], row["response"], row["tokens"], str(row["report"])) for row in rows)
+    return drawn, results["grades"], results["likelihood"]["all"]["all"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["ddp", "sharded"])
+def test_two_processes_evaluate_as_one_and_go_on_for_each_other(start, tmp_path, kind):
+    for folder, by in (("one", "one"), ("two", kind)):
+        assert run(_evaluate, tmp_path / folder, by, start, world=1 if by == "one" else 2) in ([0], [0, 0])
+    (samples, grades, likelihood), other = evaluated(tmp_path / "one"), evaluated(tmp_path / "two")
+    assert len(samples) == 5 * 3 and (samples, grades) == other[:2]
+    assert likelihood == pytest.approx(other[2], rel=1e-4)
+    for folder, by in (("one", kind), ("two", "one")):  # with the first problem alone, as if interrupted
+        first = next((tmp_path / folder).rglob("test.jsonl"))
+        kept = first.read_bytes().splitlines(keepends=True)[:3]
+        for path in (tmp_path / folder).rglob("test*.jsonl"):
+            path.write_bytes(b"".join(kept) if path == first else b"")
+        assert run(_evaluate, tmp_path / folder, by, start, world=1 if by == "one" else 2) in ([0], [0, 0])
+        assert first.read_bytes().splitlines(keepends=True)[:3] == kept
+        assert evaluated(tmp_path / folder)[:2] == (samples, grades)

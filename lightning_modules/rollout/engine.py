@@ -48,6 +48,10 @@ class Engine(ABC):
             share: many samples of a prompt may agree: compute shared prefixes once, if the engine can.
         """
 
+    def release(self) -> None:
+        """Give back the memory that it keeps for further requests, as an evaluation has ended and training may need it."""
+        return None
+
 
 _MADE: WeakKeyDictionary[PreTrainedModel, dict[str, Engine]] = WeakKeyDictionary()
 
@@ -73,6 +77,12 @@ def engine_of(model: PreTrainedModel, name: str) -> Engine:
     return made[name]
 
 
+def release(model: PreTrainedModel) -> None:
+    """Release all engines of a model."""
+    for engine in _MADE.get(model, {}).values():
+        engine.release()
+
+
 @torch.inference_mode()
 def sample(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], group_size: int, params: SamplingParams, *,
@@ -90,8 +100,7 @@ def sample(
         generator: source of randomness, or one for each prompt, so that its completions do not depend on other prompts; None:
             torch's.
         limits: maximum tokens of each of the N completions, up to `max_new_tokens`; None: `max_new_tokens`.
-        share: compute shared prefixes once on a GPU too, without CUDA graphs: for many samples of a confident model. On a CPU
-            prefixes are always shared.
+        share: compute shared prefixes once on a GPU too: for many samples of a confident model. On a CPU they always are.
 
     Returns:
         Completions in the order of the prompts, G side by side.

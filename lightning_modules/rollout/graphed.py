@@ -9,6 +9,7 @@ Shapes: N completions, R slots, T new tokens, V vocabulary.
 from collections import deque
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from lightning_modules.rollout.room import slots_that_fit
@@ -95,9 +96,9 @@ class GraphedSampler:
         """Refill free slots or, if nothing waits, compact those in use."""
         done = self.done_R[: self.rows].tolist()
         free = [slot for slot, ended in enumerate(done) if ended]
-        if (self.prefilled or len(self.queue)) and len(free) >= max(1, REFILL_AT * self.rows):
+        if self.waiting() and len(free) >= max(1, REFILL_AT * self.rows):
             self.refill(free)
-        elif not self.prefilled and not len(self.queue):
+        elif not self.waiting():
             self.shrink(done)
         self.longest = int(self.cache.held_R[: self.rows].max()) if self.rows else 0
 
@@ -113,19 +114,27 @@ class GraphedSampler:
                 state_R[to_M] = state_R[from_M]
         self.rows = rows
 
+    def waiting(self) -> bool:
+        """Whether completions wait for a slot."""
+        return bool(self.prefilled or len(self.queue))
+
+    def take(self, most: int) -> tuple[Prefilled, tuple[int, ...], tuple[int, ...]]:
+        """The next completions, at most `most`: their prompts, and for each the number among these and in its group."""
+        if not self.prefilled:
+            group = self.request.group_size
+            prompts = self.queue.prefill(-(-most // group))
+            self.prefilled.extend((prompts, prompt, member) for prompt in range(len(prompts.number_S)) for member in range(group))
+        prompts, count = self.prefilled[0][0], min(most, len(self.prefilled))
+        chosen, members = zip(*(self.prefilled.popleft()[1:] for _ in range(count)), strict=True)
+        return prompts, chosen, members
+
     def refill(self, free: list[int]) -> None:
         """Start the next completions in free slots."""
         device, group = self.job_R.device, self.request.group_size
-        while free and (self.prefilled or len(self.queue)):
-            if not self.prefilled:
-                prompts = self.queue.prefill(-(-len(free) // group))
-                self.prefilled.extend(
-                    (prompts, prompt, member) for prompt in range(len(prompts.number_S)) for member in range(group)
-                )
-            prompts, count = self.prefilled[0][0], min(len(free), len(self.prefilled))
-            chosen, members = zip(*(self.prefilled.popleft()[1:] for _ in range(count)), strict=True)
-            slot_M, prompt_M, member_M = torch.tensor([free[:count], chosen, members], device=device)
-            free = free[count:]
+        while free and self.waiting():
+            prompts, chosen, members = self.take(len(free))
+            slot_M, prompt_M, member_M = torch.tensor([free[: len(chosen)], chosen, members], device=device)
+            free = free[len(chosen) :]
             for layer, states in zip(self.cache.layers, prompts.layers, strict=True):
                 layer.insert(slot_M, states[:, prompt_M])
             self.cache.length_R[slot_M] = self.cache.held_R[slot_M] = prompts.length_S[prompt_M]
@@ -150,15 +159,19 @@ class GraphedSampler:
                     self.step()
             self.graphs[shape].replay()
 
+    def logits(self) -> Tensor:
+        """Feed a token to each slot; [R, V]."""
+        rows, cache = self.rows, self.cache
+        return self.model(
+            input_ids=self.token_R[:rows, None], position_ids=cache.length_R[:rows, None], attention_mask=cache.seen(),
+            past_key_values=cache, use_cache=True,
+        ).logits[:, -1]  # fmt: skip
+
     def step(self) -> None:
         """Feed a token to each slot and draw the next, in place; no shape depends on values."""
         rows, cache, most = self.rows, self.cache, self.out.tokens_NT.shape[1]
         job_R, token_R, made_R, done_R = (x[:rows] for x in (self.job_R, self.token_R, self.made_R, self.done_R))
-        logits_RV = self.model(
-            input_ids=token_R[:, None], position_ids=cache.length_R[:rows, None], attention_mask=cache.seen(),
-            past_key_values=cache, use_cache=True,
-        ).logits[:, -1]  # fmt: skip
-        going_R = ~done_R
+        logits_RV, going_R = self.logits(), ~done_R
         row_R, at_R = torch.where(going_R, job_R, self.most_jobs), made_R.clamp(max=most - 1)
         drawn_R1, logp_R1 = draw(logits_RV, self.point_NT[row_R, at_R, None], self.params)
         drawn_R = drawn_R1.squeeze(1)

@@ -1,4 +1,6 @@
-"""The native engine: fast steps of its own, on a CPU in shared prefixes (prefix_sharing.py), on a GPU in graphs (graphed.py)."""
+"""The native engine: fast steps of its own, on a CPU in shared prefixes (prefix_sharing.py), on a GPU in graphs
+(graphed.py, graphed_sharing.py).
+"""
 
 import torch
 from transformers import PreTrainedModel
@@ -6,6 +8,7 @@ from transformers import PreTrainedModel
 from lightning_modules.models.attending import attending, attention_window, strange_attention
 from lightning_modules.rollout.engine import Engine
 from lightning_modules.rollout.graphed import GraphedSampler
+from lightning_modules.rollout.graphed_sharing import GraphedSharing
 from lightning_modules.rollout.prefix_sharing import PrefixSampler
 from lightning_modules.rollout.replica import Replica
 from lightning_modules.rollout.sampling import Completions, Request
@@ -28,13 +31,17 @@ class Native(Engine):
 
     def sample(self, model: PreTrainedModel, request: Request, *, share: bool = False) -> Completions:
         """See Engine."""
-        if model.device.type == "cuda" and not share:
-            return self.in_graphs(model, request)
-        return PrefixSampler(model, request, copy_prompts=model.device.type != "cpu").run()
+        if model.device.type == "cpu":
+            return PrefixSampler(model, request).run()
+        return self.in_graphs(model, request, share=share)
 
-    def in_graphs(self, model: PreTrainedModel, request: Request, **steps: int) -> Completions:
+    def release(self) -> None:
+        """See Engine."""
+        self.replica = self.sampler = None
+
+    def in_graphs(self, model: PreTrainedModel, request: Request, *, share: bool = False, **steps: int) -> Completions:
         """Sample with the graphs that are there, and new weights in them; `steps`: as GraphedSampler takes them."""
-        device = model.device.type
+        device, kind = model.device.type, GraphedSharing if share else GraphedSampler
         half, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
         # no cache of casts, as their addresses must not outlive a graph
         with torch.autocast(device, dtype, enabled=half, cache_enabled=False):
@@ -42,9 +49,9 @@ class Native(Engine):
             if self.replica is None or self.replica.dtype != wanted or not self.replica.take(model):
                 self.sampler, self.replica = None, Replica(model, wanted)
             with attending(self.replica.model, IN_SLOTS):
-                if self.sampler is None or not self.sampler.fits(request):
+                if type(self.sampler) is not kind or not self.sampler.fits(request):
                     self.sampler = None  # its memory first
-                    self.sampler = GraphedSampler(self.replica.model, request, **steps)
+                    self.sampler = kind(self.replica.model, request, **steps)
                 else:
                     self.sampler.begin(request)
                 return self.sampler.run()

@@ -1,4 +1,4 @@
-"""Sampling in which each distinct prefix is computed once.
+"""Sampling on a CPU, in which each distinct prefix is computed once.
 
 A slot holds a prefix and the samples that share it: each draws its next token from the slot's distribution, and the slot forks
 if they differ. So a prompt is prefilled once for its group, and samples of a confident model, which agree for long stretches,
@@ -12,7 +12,6 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from lightning_modules.models.attending import attending
-from lightning_modules.rollout.room import slots_that_fit
 from lightning_modules.rollout.sampling import Completions, Request, draw
 from lightning_modules.rollout.slots import IN_SLOTS, Prefilled, PromptQueue, SlotCache
 
@@ -105,29 +104,8 @@ SHRINK_AT = 0.85  # slots are compacted if less than this share is active
 REFILL_AT = 0.125  # share of `max_rows` that is free when the next prompts start, as prefilling one by one is slow
 
 
-class CopiedPrompts(SlotCache):
-    """Slots that start with a copy of their prompt, so that one attention kernel covers everything; for GPUs."""
-
-    attends = False
-
-    def start(self, row_S: Tensor, prompts: Prefilled) -> None:
-        """Start new slots, the last ones in use."""
-        self.length_R[row_S] = self.held_R[row_S] = prompts.length_S
-        for layer, states in zip(self.layers, prompts.layers, strict=True):
-            layer.insert(row_S, states)
-
-    def mask(self) -> Tensor:
-        """The attention mask of the model's forward pass."""
-        return self.seen()
-
-    def drop_unused(self) -> None:
-        """Do nothing, as prompts lie in their slots."""
-
-
 class SharedPrompts(SlotCache):
     """Slots that hold only new tokens and read their prompts from `prefixes`, in float32."""
-
-    attends = True
 
     def __init__(self, layers: int, slots: int, capacity: int, device: torch.device) -> None:
         super().__init__(layers, slots, capacity, device)
@@ -143,9 +121,9 @@ class SharedPrompts(SlotCache):
         self.prompt_R[row_S] = self.prefixes.add(prompts)
         self.length_R[row_S], self.held_R[row_S] = prompts.length_S, 0
 
-    def copy(self, from_M: Tensor, to_M: Tensor) -> None:
+    def copy(self, from_M: Tensor, to_M: Tensor, width: int | None = None) -> None:
         """Copy slots to others."""
-        super().copy(from_M, to_M)
+        super().copy(from_M, to_M, width)
         self.prompt_R[to_M] = self.prompt_R[from_M]
 
     def drop_unused(self) -> None:
@@ -174,20 +152,12 @@ class PrefixSampler:
     token_R:  the next input token of each slot. A slot without samples is idle until another prefix takes it.
     """
 
-    def __init__(self, model: PreTrainedModel, request: Request, *, copy_prompts: bool) -> None:
-        """Queue all prompts.
-
-        Args:
-            model: on the device of the request.
-            request: prompts and settings.
-            copy_prompts: give each slot a copy of its prompt's keys (GPU); false: slots share them (CPU).
-        """
+    def __init__(self, model: PreTrainedModel, request: Request) -> None:
+        """Queue all prompts."""
         device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
         self.model, self.request, self.queue = model, request, PromptQueue(model, request)
-        capacity = most + (max(map(len, request.prompts)) if copy_prompts else 0)
-        self.most_rows = min(n, max(slots_that_fit(model, capacity, request.params.max_rows), request.group_size))
-        kind = CopiedPrompts if copy_prompts else SharedPrompts
-        self.cache = kind(model.config.num_hidden_layers, self.most_rows, capacity, device)
+        self.most_rows = min(n, max(request.params.max_rows, request.group_size))
+        self.cache = SharedPrompts(model.config.num_hidden_layers, self.most_rows, most, device)
         self.token_R = torch.zeros(self.most_rows, dtype=torch.int64, device=device)
         self.sample_M, self.row_M = torch.zeros(2, 0, dtype=torch.int64, device=device)
         self.out = Completions.empty(n, most, request.pad_id, device)
@@ -224,7 +194,7 @@ class PrefixSampler:
         cache.held_R[:rows] *= active_R  # idle slots must not be longer than active ones
         cache.width = int(cache.held_R[:rows].max()) + 1
         mask = cache.mask()
-        with attending(self.model, IN_SLOTS, cache if cache.attends else None):
+        with attending(self.model, IN_SLOTS, cache):
             logits_RV = self.model(
                 input_ids=self.token_R[:rows, None], position_ids=cache.length_R[:rows, None], attention_mask=mask,
                 past_key_values=cache, use_cache=True,

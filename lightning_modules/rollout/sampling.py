@@ -21,7 +21,7 @@ class SamplingParams:
         top_p: draw from the smallest set of tokens with at least this probability; 1: from all.
         top_k: draw from this many most likely tokens; 0: from all.
         max_rows: most completions sampled side by side; on a GPU fewer, if half of the free memory does not hold their keys and
-            values. As some end, the next start. A larger group is sampled whole if prefixes are shared.
+            values. As some end, the next start. On a CPU a larger group is sampled whole.
         engine: `native`, `transformers` (its `generate`: slower; also used, with a warning, where the native engine does not
             give a model's own probabilities), `vllm`, or the class path of an Engine.
     """

@@ -99,9 +99,9 @@ class SlotCache(DynamicCache):
         """[rows, 1, 1, W] bool: tokens in a slot, and the token about to be written."""
         return (self.column_C[: self.width] <= self.held_R[: self.rows, None])[:, None, None]
 
-    def copy(self, from_M: Tensor, to_M: Tensor) -> None:
-        """Copy slots to others."""
-        width = int(self.held_R[from_M].max())
+    def copy(self, from_M: Tensor, to_M: Tensor, width: int | None = None) -> None:
+        """Copy the first `width` positions of slots to others; None: those that are held, for which the host waits."""
+        width = int(self.held_R[from_M].max()) if width is None else width
         for layer in self.layers:
             layer.copy(from_M, to_M, width)
         for state_R in (self.length_R, self.held_R):

@@ -12,6 +12,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from callbacks.evaluation.sample_files import read_samples
 from callbacks.files import read_json, write_json
 from callbacks.text_tables import align, bands_of
@@ -152,6 +154,14 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
         "model.init_args.evaluation.seed": seed, "model.init_args.evaluation.likelihood": False,
     }  # fmt: skip
     run_stage(["predict", *_settings(spec, seed, current.sampler), *flags(asked)])
+    _wait()
+    if _first():
+        _select(spec, current, wanted)
+    _wait()
+
+
+def _select(spec: ExpertIteration, current: Round, wanted: str) -> None:
+    """Write the rows that are kept, and `round.json`."""
     samples = sorted((current.folder / "predict/samples").glob("predict*.jsonl"))
     rows, counts = select(read_samples(samples), spec.keep)
     train, validation = set_apart(rows, spec.keep.validation_share)
@@ -167,7 +177,18 @@ def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
     used = rounds if spec.union else [last]
     files = {name: [str(r.folder / f"{name}.jsonl") for r in used if r.found[f"{name}_rows"]] for name in ("train", "validation")}
     fit = [*_settings(spec, seed, last.init_from), *flags({"data.init_args.files": files})]
-    finish(last.folder, fit, _settings(spec, seed, last.model))
+    finish(last.folder, fit, _settings(spec, seed, last.model), alone=_first())
+
+
+def _first() -> bool:
+    """Whether this process writes files: the only one, or the first of several."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def _wait() -> None:
+    """Wait until all processes of the run have come here."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def table(rounds: list[Round]) -> str:
