@@ -126,7 +126,7 @@ function browse(browser, stages) {
   stages.forEach((stage, i) => add(arm, "option", stage.arm).value = i);
   function fillBands() {
     band.textContent = "";
-    for (const name of new Set(stages[arm.value].problems.map(p => p.band))) add(band, "option", name).value = name;
+    for (const name of new Set(stages[arm.value].problems.map(p => p.band))) add(band, "option", name || "all").value = name;
   }
   function show() {
     const shown = browser.querySelector(".shown");

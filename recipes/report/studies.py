@@ -162,7 +162,7 @@ def _family(root: Path, family: Path, seeds: Mapping[int, list[Path]]) -> Study:
             runs.setdefault(folder.name, []).append(Run(seed, tuple(chain)))
     groups = tuple(Group(name, {"stage": name}, tuple(of)) for name, of in runs.items())
     name = str(family.relative_to(root))
-    return Study(root.name if name == "." else name, "Stages one after the other.", groups)
+    return Study(root.name if name == "." else name, "Stages in the order in which they were run.", groups)
 
 
 def _start_of(folder: Path, folders: list[Path]) -> tuple[int, float]:
