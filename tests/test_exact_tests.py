@@ -67,8 +67,8 @@ def skewed(rng, n, centre=0.0):
 @pytest.mark.parametrize("draw", [normal, skewed])
 @pytest.mark.parametrize("n", [6, 8])
 def test_error_rates_of_every_rule(draw, n):
-    """With no effect (or one at the margin) a rule is wrong in at most 5% of studies, up to the noise of 1,500 of them."""
-    rng, draws = random.Random(n), 1500
+    """With no effect (or one at the margin) a rule is wrong in at most 5% of studies, up to the noise of 600 of them."""
+    rng, draws = random.Random(n), 600
     studies = [draw(rng, n) for _ in range(draws)]
     most = 0.05 + 2.6 * math.sqrt(0.05 * 0.95 / draws)
     assert fmean(p_above(values) <= 0.05 for values in studies) <= most
@@ -84,7 +84,7 @@ def test_error_rates_of_every_rule(draw, n):
 def test_student_s_t_is_wrong_where_outcomes_are_few_and_far_apart():
     """Why the rules here are exact: the interval of Student's t over three seeds that are 0 or 1."""
     rng = random.Random(0)
-    studies = [[float(rng.random() < 0.3) for _ in range(3)] for _ in range(2000)]
+    studies = [[float(rng.random() < 0.3) for _ in range(3)] for _ in range(1000)]
 
     def covers(values):
         mean = fmean(values)
@@ -134,5 +134,5 @@ def test_power_grows_with_seeds_and_effect():
     few, many = power(p_above, 0.1, 0.1, 5, draws=200), power(p_above, 0.1, 0.1, 9, draws=200)
     assert few < many
     assert seeds_needed(p_above, 0.3, 0.05) == 5  # fewer cannot reach 0.05
-    assert seeds_needed(p_above, 0.02, 0.2, wanted=0.9) is None
+    assert power(p_above, 0.02, 0.2, 8, draws=100) < 0.5
     assert power(lambda values: p_within(values, 0.05), 0.0, 0.05, 4, draws=100) == 0.0  # four seeds cannot show `same`
