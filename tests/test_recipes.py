@@ -110,6 +110,15 @@ def test_recipes_share_their_base_and_equal_arms():
     assert outcome == last_of("quickstart_credit", "GRPO outcome-seed0", None)
 
 
+def test_one_base_is_trained_on_twice_with_two_seeds():
+    plan = make_plan(load_recipe(ROOT / "configs/recipe/extrapolation.yaml"), (3,))
+    arms = {arm.name: arm.stages for arm in plan.arms}
+    edge, again = arms["edge-seed3"], arms["edge again-seed3"]
+    assert edge[0].digest == again[0].digest
+    assert [stage.config["seed_everything"] for stage in (edge[1], again[1])] == [3, 1003]
+    assert [stage.config["data"]["init_args"]["seed"] for stage in (edge[1], again[1])] == [3, 1003]
+
+
 def test_a_stage_of_several_arms_is_run_once_and_started_again_nothing_is(tmp_path, fake):
     command = ["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out")]
     assert main.main(command) == 0
