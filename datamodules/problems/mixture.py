@@ -7,11 +7,12 @@ import re
 from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from itertools import accumulate, product
 from math import isclose
 from pathlib import Path
 from random import Random
-from typing import Self
+from typing import Any, Self
 
 import yaml
 
@@ -158,13 +159,23 @@ def with_modes(components: Sequence[Component], reverse: Mapping[str, float]) ->
     return found
 
 
+def _shipped(path: Path) -> Any:
+    """The content of a file that plans read hundreds of times, parsed once."""
+    return _parsed(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _parsed(text: str) -> Any:
+    return read_yaml(text)
+
+
 def mode_shares(name: str, *, rl: bool) -> dict[str, float]:
     """Operations -> share of reverse problems, by a name in `modes.yaml`.
 
     Raises:
         ValueError: no such name.
     """
-    known = read_yaml(MODE_SHARES)
+    known = _shipped(MODE_SHARES)
     if name not in known:
         raise ValueError(f"modes {name!r} are unknown; choose from {', '.join(known)}.")
     return known[name]["rl" if rl else "supervised"]
@@ -178,7 +189,7 @@ def read_mixture(source: str | Path) -> list[Component]:
     Raises:
         ValueError: neither a preset nor a file, or an entry that is not a component.
     """
-    presets, path = read_yaml(PRESETS), Path(source)
+    presets, path = _shipped(PRESETS), Path(source)
     preset, _, modes = str(source).partition("@")
     if modes and preset in presets:
         return with_modes(read_mixture(preset), mode_shares(modes, rl=preset.startswith("rl_")))
