@@ -236,7 +236,10 @@ class ReasoningDataModule(LightningDataModule):
         chosen: list[Example] = []
         for name, ops in self.bands.items():
             for part in [[op] for op in ops] if self.held_out.per_op else [ops]:
-                found = self._different(split, part, problems, seen)
+                try:
+                    found = self._different(split, part, problems, seen)
+                except ValueError as err:
+                    raise ValueError(f"held_out.bands, {name!r} (ops {part}): {err}") from err
                 if len(found) < problems:
                     raise ValueError(
                         f"band {name!r} (ops {part}) has only {len(found)} different problems in {split!r}; "

@@ -147,6 +147,8 @@ def _plainer(sentence: str, kind: type | None) -> str:
         return f"there is no {name!r}{_meant(name, kind)}."
     if match := re.match(r"Expected a dot import path string: (.*)", sentence):
         return f"{match[1]!r} is no class; write its full path, e.g. lightning_modules.optimizers.AdamW."
+    if match := re.search(r"No module named '([\w.]+)'$", sentence):
+        return f"{sentence}; name its folder, e.g. PYTHONPATH=. before the command."
     if match := re.match(r"the following arguments are required: (.*)", sentence):
         return f"set {match[1]}, which {kind.__name__ if kind else 'it'} needs."
     return sentence

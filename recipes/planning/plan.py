@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
 
+from recipes.mistakes import innermost
 from recipes.planning.budget import read_budget, split_budget
 from recipes.planning.recipe import Change, Recipe, Stage, without
 from recipes.planning.resolve import Config, digest, kind_of, resolve
@@ -161,7 +162,8 @@ class _ArmBuilder:
             try:
                 self.resolved[key] = resolve(stage.configs, settings)
             except (ValueError, ArgumentError) as err:
-                raise ValueError(f"recipe {self.recipe.name!r}, stage {stage.name!r} of arm {self.arm!r}: {err}") from err
+                said = innermost(str(err))
+                raise ValueError(f"recipe {self.recipe.name!r}, stage {stage.name!r} of arm {self.arm!r}: {said}") from err
         return self.resolved[key]
 
     @staticmethod
