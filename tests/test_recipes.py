@@ -83,7 +83,7 @@ def test_every_recipe_of_the_paper_exists_at_every_scale():
     assert {path.stem for path, scale in CASES if scale} == {
         "extrapolation", "context_seeding", "context_share_trace", "context_share_seeded", "difficulty_mixes", "compute_split",
         "process_rewards", "atomic_skills", "process_rewards_released", "compute_split_shared", "extrapolation_as_released",
-        "pretraining_ladder", "length_exposure", "pass_at_k_edge", "beyond_reach", "pilot",
+        "pretraining_ladder", "length_exposure", "pass_at_k_edge", "beyond_reach", "pilot", "edge_again",
     }  # fmt: skip
     for path, scale in CASES:
         recipe = load_recipe(path, scale)
@@ -111,10 +111,11 @@ def test_recipes_share_their_base_and_equal_arms():
 
 
 def test_one_base_is_trained_on_twice_with_two_seeds():
-    plan = make_plan(load_recipe(ROOT / "configs/recipe/extrapolation.yaml"), (3,))
+    plan = make_plan(load_recipe(ROOT / "configs/recipe/edge_again.yaml"), (3,))
     arms = {arm.name: arm.stages for arm in plan.arms}
     edge, again = arms["edge-seed3"], arms["edge again-seed3"]
     assert edge[0].digest == again[0].digest
+    assert last_of("edge_again", "edge-seed0") == last_of("extrapolation", "edge-seed0")
     assert [stage.config["seed_everything"] for stage in (edge[1], again[1])] == [3, 1003]
     assert [stage.config["data"]["init_args"]["seed"] for stage in (edge[1], again[1])] == [3, 1003]
 
