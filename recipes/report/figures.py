@@ -1,11 +1,14 @@
 """Figures in the shapes of the paper's and beyond; each is drawn if a study has the data."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from math import log10
 from typing import Any
 
 from recipes.report.chart import Chart, Line, Panel
+from recipes.report.prediction import compared, quantities
+from recipes.report.scaling import fits
 from recipes.report.sourced_numbers import Number, Term, pointer
 from recipes.report.studies import Group, Run, StageFiles
 from recipes.report.study_values import GRADER, Values
@@ -238,6 +241,48 @@ def compute(values: Values) -> Chart | None:
     return chart("compute", "Results against compute", note, panels, needed=len(values.study.groups) > 1)
 
 
+def gain_against_flops(values: Values) -> Chart | None:
+    """Gain of RL at the edge against its FLOPs, with a fit for each ladder of arms."""
+
+    def panels(band: str, k: int) -> Iterator[Panel | None]:
+        key = ("grades", "band", band, values.grader, f"pass@{k}", "mean")
+        for fit in fits(values, band, k):
+            places = [log10(values.files.value(group.runs[0].last.path("compute.json"), "/flops")) for group in fit.groups]
+            if fit.label != "all":
+                found = [line("measured", zip(places, (values.gain(group, *key) for group in fit.groups), strict=True))]
+                lines = [*found, line("least squares", zip(places, fit.fitted, strict=True))]
+                x = f"log10 of C, FLOPs of RL; line: {fit.formula}"
+                yield panel(f"{fit.label}, {band} pass@{k}", x, "gain over the stage before", lines, share=False)
+
+    bands = [band for band in values.bands() if band == "edge"] or values.bands()
+    found = [of for band, k in product(bands, values.ends()) for of in panels(band, k)]
+    note = "Arms that share a base and differ in RL alone; log-linear fits, seed by seed. Coefficients are in the table."
+    return chart("gain_against_flops", "Gain of RL against its FLOPs", note, found)
+
+
+def gain_prediction(values: Values) -> Chart | None:
+    """Gain of RL at the edge against what was measured before it, a point for each arm."""
+    groups = compared(values)
+    bands = [band for band in values.bands() if band == "edge"] or values.bands()
+
+    def points(name: str, band: str, k: int) -> Points:
+        key = ("grades", "band", band, values.grader, f"pass@{k}", "mean")
+        for group in groups:
+            x = values.number(group, lambda run: [of[name]] if name in (of := quantities(values, run, band)) else [], share=False)
+            if x is not None:
+                yield x.value, values.gain(group, *key)
+
+    found = [
+        panel(
+            f"{band}, pass@{k}", f"before RL: {name}", "gain over the stage before",
+            [line("arms", sorted(points(name, band, k), key=lambda point: point[0]))], share=False,
+        )
+        for band in bands if groups for name in quantities(values, groups[0].runs[0], band) for k in values.ends()
+    ]  # fmt: skip
+    note = "One mark an arm, means over seeds, in the order of what was measured. Rank correlations are in the table."
+    return chart("gain_prediction", "Gain of RL against what was measured before", note, found)
+
+
 def _curve(
     values: Values, group: Group, column: str, stage: Callable[[Run], StageFiles | None], over: str | None = None
 ) -> Points:
@@ -363,7 +408,8 @@ def _pairs(values: Values, most: int = 4) -> list[str]:
 MAKERS: dict[Callable[[Values], Chart | None], tuple[int, ...]] = {
     differences: (), pass_at_k: (3,), pass_at_k_by_context: (12, 13), by_op: (6,), by_op_and_context: (4,), topology: (5,),
     bars: (7,), faults: (8,), statuses: (), ladder: (9,), likelihood: (10,), rewards: (11, 14, 16, 17), validation: (),
-    gains: (15,), against_axis: (18,), compute: (18,), compositions: (), across_stages: (),
+    gains: (15,), against_axis: (18,), compute: (18,), compositions: (), across_stages: (), gain_against_flops: (),
+    gain_prediction: (),
 }  # fmt: skip
 GRADED = {
     differences,
@@ -377,4 +423,6 @@ GRADED = {
     gains,
     against_axis,
     compute,
+    gain_against_flops,
+    gain_prediction,
 }

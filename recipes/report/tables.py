@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from recipes.report.prediction import correlations
+from recipes.report.scaling import fits
 from recipes.report.sourced_numbers import Number, Term
 from recipes.report.studies import Group, StageFiles
 from recipes.report.study_values import GRADER, Values
@@ -45,7 +47,10 @@ class Table:
 
 def tables(values: Values) -> list[Table]:
     """Those that a study has rows for."""
-    found = (results(values), disagreements(values), cells(values), errors(values), end_of_training(values), cost(values))
+    found = (
+        results(values), disagreements(values), cells(values), errors(values), end_of_training(values), scaling(values),
+        prediction(values), cost(values),
+    )  # fmt: skip
     return [table for table in found if table.rows]
 
 
@@ -135,6 +140,44 @@ def end_of_training(values: Values) -> Table:
         "all earn the same; explained_variance: by PPO's critic."
     )
     return Table("The end of RL", head, [row for row in rows if any(row[1:])], note=note)
+
+
+def scaling(values: Values) -> Table:
+    """Log-linear fits of the gain of RL against its FLOPs."""
+    rows: list[list[str | Shown | None]] = [
+        [
+            fit.label, str(len(fit.groups)), band, f"pass@{k}", *(show(term, "plain") for term in fit.terms),
+            *([None] * (3 - len(fit.terms))), fit.formula,
+        ]
+        for band in values.bands() for k in values.ends() for fit in fits(values, band, k)
+    ]  # fmt: skip
+    head = ["arms", "number", "band", "k", "gain at C0", "per tenfold FLOPs", "per tenfold parameters", "gain ="]
+    note = (
+        "Least squares over arms, seed by seed. C: FLOPs of RL as run, C0 their geometric mean. All arms: with the logarithm of "
+        "parameters as a third term, which the formula leaves out."
+    )
+    return Table("Gain of RL against its FLOPs", head, rows, note=note)
+
+
+def prediction(values: Values) -> Table:
+    """Rank correlations of what is measured before RL with its gain."""
+
+    def written(*numbers: float | None) -> str:
+        return "" if None in numbers else ", ".join(f"{number:+.2f}" for number in numbers)
+
+    rows = [
+        [
+            of.quantity, of.band, f"pass@{of.k}", str(len(of.values)), str(sum(map(len, of.values.values()))),
+            written(of.overall), written(of.within), written(of.low, of.high),
+        ]
+        for band in values.bands() for of in correlations(values, band)
+    ]  # fmt: skip
+    head = ["before RL", "band", "gain in", "arms", "runs", "rho of all runs", "rho within seeds", "95%"]
+    note = (
+        "Spearman's rank correlation with the gain of RL, over runs that end in equally long RL; within seeds: over arms "
+        "of a seed, mean and interval over seeds. Pass@k before RL also enters the gain, which pulls its rho below zero."
+    )
+    return Table("What before RL predicts its gain", head, rows, note=note)
 
 
 def cost(values: Values) -> Table:
