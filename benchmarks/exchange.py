@@ -33,8 +33,9 @@ SPECS = {"ours": GraphSpec(profile="published"), "ours, plain": GraphSpec()}
 GRADERS = ("answer", "paper", "executable")
 OTHERS = ["hospital_wards", "cloud_services", "mountain_orchards"]  # contexts of the base
 TINY = {
-    "model_type": "qwen3", "head_dim": 32, "vocab_size": 2200, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024, "tie_word_embeddings": True,
+    "model_type": "qwen3", "vocab_size": 2200, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 1024,
+    "tie_word_embeddings": True,
 }  # fmt: skip
 
 
