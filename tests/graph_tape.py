@@ -37,11 +37,12 @@ class Tape(TorchDispatchMode):
         def current(x):
             return now.get(id(x), x) if isinstance(x, torch.Tensor) else x
 
-        for func, args, kwargs, out in self.steps:
-            again = func(*tree_map(current, args), **tree_map(current, kwargs))
-            for old, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
-                if isinstance(old, torch.Tensor):
-                    now[id(old)] = current(old) if new is old else new
+        with torch.autocast("cpu", enabled=False):  # its casts were recorded, too
+            for func, args, kwargs, out in self.steps:
+                again = func(*tree_map(current, args), **tree_map(current, kwargs))
+                for old, new in zip(tree_leaves(out), tree_leaves(again), strict=True):
+                    if isinstance(old, torch.Tensor):
+                        now[id(old)] = current(old) if new is old else new
 
 
 def tensors_of(sampler):
