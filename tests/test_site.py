@@ -36,8 +36,11 @@ def having(language: str, pages: tuple[str, ...]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("page", "title"), having("python", PAGES))
 def test_python_of_a_page_runs(page, title, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
-    for kind, _, text in blocks(page, title):
+    for kind, file, text in blocks(page, title):
+        if file:
+            (tmp_path / file).write_text(text)
         if kind == "python":
             exec(compile(text, f"{page}: {title}", "exec"), names)
     assert len(names) > 2
