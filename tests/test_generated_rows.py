@@ -27,9 +27,12 @@ SPECS = {
 
 
 def cells(context: str, spec: GraphSpec) -> list[tuple[int, str]]:
-    """(largest op tried, mode): a hundred, but where short definitions use up the names of a context before."""
-    if load_context(context).modulus is not None:
-        return [] if spec.depth == 3 else [(30, MODES[0])]
+    """(largest op tried, mode): a hundred, but where short definitions, or a context, have fewer names."""
+    words = load_context(context)
+    if spec.depth == 3 and words.parts is None:
+        return []
+    if not words.places:
+        return [(30, mode) for mode in MODES[: 1 if words.modulus is not None else 2]]
     return [(60 if spec.max_terms == 2 else 100, mode) for mode in MODES]
 
 
