@@ -21,6 +21,7 @@ from recipes.findings.findings_command import main as write_findings
 from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
+from recipes.report.studies import read_index
 from recipes.running.run_command import main as run_recipes
 from recipes.validity import is_current
 
@@ -51,7 +52,8 @@ def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
 def keep(out: Path, kept: Path) -> None:
     """Copy what is complete in a study's folder; what another day kept stays."""
     for path in sorted(out.glob("*.json")):
-        index = read_json(path)
+        if (index := read_index(path)) is None:
+            continue
         earlier = {arm["name"]: arm for arm in read_json(kept / path.name)["arms"]} if (kept / path.name).is_file() else {}
         complete = {arm["name"]: arm for arm in index["arms"] if all(stage["state"] == "complete" for stage in arm["stages"])}
         for arm in complete.values():

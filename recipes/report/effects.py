@@ -59,7 +59,7 @@ def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str,
 
 
 def _over_seeds(found: Number, files: Files, effect: dict[str, Any]) -> dict[str, Any]:
-    seeds = [sum(term.weight * files.value(term.path, term.key) for term in run) for run in found.runs]
+    seeds = files.by_run(found)
     numbers = {"seeds": seeds, "terms": json.loads(found.terms)}
     if "at_least" in effect:
         successes = sum(seed >= effect["at_least"] for seed in seeds)
@@ -71,27 +71,22 @@ def _over_seeds(found: Number, files: Files, effect: dict[str, Any]) -> dict[str
 
 def _adjusted(values: Values, effect: dict[str, Any], seeds: list[float]) -> dict[str, Any]:
     """What the difference would be with all bases at their mean level, if the arms start from one base."""
-    start = effect_number(values, {"arm": effect["arm"], "at": effect["at"], "before": True}, missing=True)
-    if start is None or len(start.runs) != len(seeds) or len(seeds) < 4:
+    (group,) = (group for group in values.study.groups if group.label == effect["arm"])
+    found = [values.files.value(run.before.evaluation, effect["at"]) for run in group.runs if run.before is not None]
+    levels = [level for level in found if level is not None]
+    if len(levels) != len(seeds) or len(seeds) < 4:
         return {}
-    levels = [sum(term.weight * values.files.value(term.path, term.key) for term in run) for run in start.runs]
     adjusted, slope = adjusted_for(seeds, levels)
     low, high = interval(adjusted)
     return {"adjusted": {"slope": slope, "low": low, "high": high}}
 
 
-def effect_number(values: Values, effect: dict[str, Any], *, missing: bool = False) -> Number | None:
-    """The difference of two arms, or the value of one, after its last stage or `before` it; None if there is none.
-
-    Args:
-        values: of the study.
-        effect: with `arm`, `at`, perhaps `against` and `before`.
-        missing: an arm may have no stage before its last.
-    """
+def effect_number(values: Values, effect: dict[str, Any]) -> Number | None:
+    """The difference of two arms, or the value of one, after its last stage or `before` it; None if there is none."""
     groups = {group.label: group for group in values.study.groups}
     arm, other, key = groups.get(effect["arm"]), groups.get(effect.get("against", effect["arm"])), effect["at"]
     before = effect.get("before", False)
-    if arm is None or other is None or (missing and any(run.before is None for run in arm.runs)):
+    if arm is None or other is None:
         return None
     if "against" in effect:
         return values.difference(arm, other, key)

@@ -119,6 +119,10 @@ class Files:
             held = held.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(held, dict) else None
         return None if held is None else float(held)
 
+    def by_run(self, number: Number) -> list[float]:
+        """The value of each run of a number."""
+        return [sum(term.weight * (self.value(term.path, term.key) or 0.0) for term in run) for run in number.runs]
+
     def number(self, runs: Sequence[Sequence[Term]], *, share: bool = True) -> Number | None:
         """The mean over runs that have all their values; None if none has.
 

@@ -96,7 +96,7 @@ def find_studies(root: Path) -> list[Study]:
     Raises:
         ValueError: there is none, or an index cannot be read.
     """
-    indices = {path: index for path in sorted(root.glob("*.json")) if (index := _index(path)) is not None}
+    indices = {path: index for path in sorted(root.glob("*.json")) if (index := read_index(path)) is not None}
     found = [_of_index(root, path.name, index) for path, index in indices.items()]
     found += _by_hand(root, taken={folder for study in found for folder in study.stages()})
     if not found:
@@ -104,7 +104,7 @@ def find_studies(root: Path) -> list[Study]:
     return found
 
 
-def _index(path: Path) -> dict[str, Any] | None:
+def read_index(path: Path) -> dict[str, Any] | None:
     """The content of an index; None if the file is something else."""
     try:
         raw = read_json(path)

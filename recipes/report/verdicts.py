@@ -97,7 +97,7 @@ def _effect(values: Values, wanted: dict[str, Any]) -> Effect | None:
     number = effect_number(values, wanted)
     if number is None:
         return None
-    seeds = tuple(sum(term.weight * (values.files.value(term.path, term.key) or 0.0) for term in run) for run in number.runs)
+    seeds = tuple(values.files.by_run(number))
     return Effect(wanted["what"], number, seeds, verdict(number, wanted["expected"], at_end=is_at_end(values, wanted["at"])))
 
 
