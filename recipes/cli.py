@@ -3,6 +3,7 @@
 A run's folder is `trainer.default_root_dir`; `validate`, `test` and `predict` write to a folder of that name inside it.
 """
 
+import atexit
 import logging
 import warnings
 from collections.abc import Mapping
@@ -157,6 +158,7 @@ def run_stage(argv: list[str]) -> int:
     An evaluation's `--ckpt_path` is a .ckpt file, a Hugging Face folder, or a folder of .ckpt files, evaluated in turn.
     """
     quiet()
+    atexit.register(leave_process_group)
     argv = with_named_configs(renamed_flags(argv), "experiment", "trainer")
     place, path = _checkpoint(argv)
     if path is not None and argv[0] != "fit" and path.suffix != ".ckpt" and not is_hugging_face(path):
@@ -166,6 +168,15 @@ def run_stage(argv: list[str]) -> int:
     else:
         _run(argv)
     return 0
+
+
+def leave_process_group() -> None:
+    """Leave the other processes while Python still runs: a thread of gloo that lets go of a tensor later aborts the process.
+
+    Lightning does so for NCCL alone.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def quiet() -> None:

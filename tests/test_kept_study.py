@@ -7,6 +7,8 @@ import yaml
 from finished_study import KEY, VALUES, write_study
 
 from recipes.findings import findings_command, kept_study, pilot_gate
+from recipes.planning.plan import make_plan
+from recipes.planning.recipe import load_recipe
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
 
@@ -65,27 +67,44 @@ def test_arms_that_are_not_complete_are_not_kept(study):
     assert found["arms"][-1]["name"] not in {arm["name"] for arm in read(study / "kept/extrapolation.tiny.json")["arms"]}
 
 
+def name_as_planned(runs, seeds):
+    """Give the stages of these seeds the folders that today's recipe would."""
+    index = runs / f"{RECIPE}.tiny.json"
+    found, renamed = read(index), {}
+    planned = {arm.name: arm.stages for arm in make_plan(load_recipe(RECIPE, "tiny"), seeds).arms}
+    for arm in (arm for arm in found["arms"] if arm["seed"] in seeds):
+        for stage, of_plan in zip(arm["stages"], planned[arm["name"]], strict=True):
+            renamed[stage["folder"]] = f"stages/{of_plan.label}"
+            stage["folder"] = f"stages/{of_plan.label}"
+    for old, new in renamed.items():
+        (runs / old).rename(runs / new)
+    index.write_text(json.dumps(found))
+
+
 def test_a_study_runs_what_is_missing_and_no_more(study, monkeypatch):
-    """The whole recipe has more arms than the two that are there, whose effect alone is primary here."""
+    """The whole recipe has more arms than the two that are there, whose effect alone is primary here.
+
+    Those of seed 3 are there under the names of an earlier config, which count for nothing.
+    """
     ran = []
+    name_as_planned(study / "runs", (0, 5))
     monkeypatch.setattr(kept_study, "HERE", study)
     monkeypatch.setattr(kept_study, "CLAIMS", study / "claims.yaml")
     monkeypatch.setattr(kept_study, "run_recipes", lambda words: ran.append(words) or 0)
     monkeypatch.setattr(kept_study, "write_findings", lambda argv: None)
     effect = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "primary": True}
-    claims = {"scale": "tiny", "seeds": [0, 5, 6], "findings": {RECIPE: {"effects": [effect]}}}
+    claims = {"scale": "tiny", "seeds": [0, 3, 5, 6], "findings": {RECIPE: {"effects": [effect]}}}
     (study / "claims.yaml").write_text(yaml.safe_dump(claims))
     with pytest.raises(SystemExit, match="the pilot has not passed its gate; run `make pilot`"):
         kept_study.main([])
     (study / "pilot.json").write_text('{"passes": true}')
     kept_study.keep(study / "runs", study / "study")
     assert kept_study.main(["--primary", "--out", str(study / "runs")]) == 0
-    (words,) = ran
-    assert words[words.index("--seed") + 1] == "6"
-    assert words[words.index("--only") + 1] == "base-seed6,edge-seed6"
+    assert [words[words.index("--seed") + 1] for words in ran] == ["3", "6"]
+    assert [words[words.index("--only") + 1] for words in ran] == ["base-seed3,edge-seed3", "base-seed6,edge-seed6"]
     ran.clear()
     kept_study.main(["--out", str(study / "runs")])
-    assert [words[words.index("--seed") + 1] for words in ran] == ["0", "5", "6"]  # `inside` and others are missing
+    assert [words[words.index("--seed") + 1] for words in ran] == ["0", "3", "5", "6"]  # `inside` and others are missing
     assert all("--only" not in words for words in ran)
 
 

@@ -38,3 +38,16 @@ def test_two_processes_of_one_machine_and_one_of_each_of_two_train_alike(tmp_pat
     two = launch(tmp_path / "two", *([f"--node-rank={rank}", *place] for rank in (0, 1)), devices=1, nodes=2)
     assert (one["steps"], one["tokens"], one["weights"]) == (two["steps"], two["tokens"], two["weights"])
     assert one["tokens"] > 0
+
+
+def test_a_stage_leaves_its_process_group_before_python_ends():
+    """Gloo's threads abort a process that ends while they still hold a tensor."""
+    code = (
+        "import atexit, torch.distributed as dist\n"
+        "from recipes.cli import run_stage\n"
+        "atexit.register(lambda: print('left' if not dist.is_initialized() else 'still there'))\n"
+        "dist.init_process_group('gloo', store=dist.HashStore(), rank=0, world_size=1)\n"
+        "run_stage(['fit', '--help'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.splitlines()[-1] == "left", done.stderr

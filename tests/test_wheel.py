@@ -113,6 +113,6 @@ def test_a_report_has_the_verdicts_that_it_has_in_the_repository(environment, tm
         write_study(tmp_path / place / "study")
         said(*command, "report", "study", cwd=tmp_path / place)
         pages.append((tmp_path / place / "study/report.html").read_text().partition("Written ")[0])
-    assert "edge - base: edge pass@16 is +0.26" in pages[0]
+    assert "edge - base: edge pass@16 is +0.21" in pages[0]
     assert "reproduced" in pages[0]
     assert pages[0] == pages[1]

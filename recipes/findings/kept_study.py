@@ -23,6 +23,7 @@ from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
 from recipes.report.studies import read_index
 from recipes.running.run_command import main as run_recipes
+from recipes.running.stage_folders import StageFolders
 from recipes.validity import is_current
 
 ROOT = Path(__file__).parents[2]
@@ -71,14 +72,14 @@ def _keep_stage(stage: Path, kept: Path) -> None:
 
 
 def is_kept(name: str, scale: str, seed: int, kept: Path, arms_wanted: Sequence[str] = ()) -> bool:
-    """Whether every arm of a recipe with this seed is there, or those that are named."""
-    path = kept / f"{name}.{scale}.json"
+    """Whether every arm of a recipe with this seed is there, or those that are named, as today's configs define it."""
+    path, folders = kept / f"{name}.{scale}.json", StageFolders(kept)
     arms = {arm["name"]: arm for arm in read_json(path)["arms"]} if path.is_file() else {}
-    wanted = make_plan(load_recipe(ROOT / f"configs/recipe/{name}.yaml", scale), (seed,)).arms
     return all(
         arm.name in arms
-        and all(is_current(kept / stage["folder"] / "test/evaluation.json") for stage in arms[arm.name]["stages"])
-        for arm in wanted
+        and [kept / stage["folder"] for stage in arms[arm.name]["stages"]] == [folders.folder(stage) for stage in arm.stages]
+        and all(is_current(folders.folder(stage) / "test/evaluation.json") for stage in arm.stages)
+        for arm in make_plan(load_recipe(ROOT / f"configs/recipe/{name}.yaml", scale), (seed,)).arms
         if not arms_wanted or arm.name in arms_wanted
     )
 
