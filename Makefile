@@ -5,6 +5,8 @@ BIN = .venv/bin
 READY = .venv/.ready
 CONSUMERS = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$(wildcard tests/interop/requirements/*.txt))
 ELSEWHERE = $(patsubst tests/interop/requirements/%.txt,.venv-interop/%/.ready,$(wildcard tests/interop/requirements/elsewhere/*.txt))
+# test files at once: one on each core, at most four
+SIDE_BY_SIDE = --numprocesses $(shell nproc 2>/dev/null || echo 2) --maxprocesses 4 --dist loadfile
 # threads that wait for each other stay awake for a moment, and leave the core to other processes after it (see main.py)
 export GOMP_SPINCOUNT = 3000
 
@@ -34,10 +36,10 @@ findings-fast: $(READY)
 	$(BIN)/python -m recipes.findings.kept_study --primary
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-long: $(READY)
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long $(SIDE_BY_SIDE)
 
 # what a machine, a scheduler or a user can do to a run
 faults: $(READY)

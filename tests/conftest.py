@@ -5,6 +5,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
+
+# test files that run side by side, and the processes that they start, share the cores
+if WORKERS := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // WORKERS)))
+
 import torch
 
 from datamodules.problems.graph_spec import GraphSpec
