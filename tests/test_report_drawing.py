@@ -66,13 +66,15 @@ def test_a_line_goes_up_where_its_numbers_do():
 def test_a_sentence_reads_the_first_effect_and_counts_verdicts():
     gain, none = number(0.4, 0.2, 0.6, 3), number(0.01, -0.3, 0.32, 3)
     effects = tuple(
-        Effect(what, found, seeds, verdict(found, "above"))
+        Effect(what, found, seeds, verdict(found))
         for what, found, seeds in (("RL - base: edge", gain, (0.3, 0.4, 0.5)), ("RL - base: hard", none, (-0.1, 0.03, 0.1)))
     )
-    assert sentence_of(effects, claimed=True) == (
-        "RL - base: edge is +0.40 [+0.20, +0.60], above zero with 3 of 3 seeds; of 2 claims, 1 reproduced, 1 not resolvable."
+    assert sentence_of(effects, claimed=False) == (
+        "RL - base: edge is +0.40 [+0.20, +0.60], above zero with 3 of 3 seeds; of 2 differences, 1 above zero, 1 not resolvable."
     )
     assert sentence_of(effects[1:], claimed=True) == "RL - base: hard is +0.01 [-0.30, +0.32], above zero with 2 of 3 seeds."
+    alone = Effect("RL - base: edge", number(0.4, 0.2, 0.6), (0.4,), "above zero (these two models)")
+    assert sentence_of((alone,), claimed=False) == "RL - base: edge is +0.40 [+0.20, +0.60], over problems, with one seed."
 
 
 def test_effects_share_a_scale_that_holds_zero_and_every_seed():

@@ -9,23 +9,16 @@ from recipes.report.sourced_numbers import Files, Number, Term
 from recipes.report.studies import Study
 from recipes.report.study_values import Values
 
-ALIKE = 0.05  # a difference up to this confirms a claim of none; arms that are all this close to 0, or to 1, show nothing
-NOTHING = 0.02  # a difference up to this refutes a claim of one
+ALIKE = 0.05  # an interval within this says that there is no difference
 
 
-def verdict(found: Number, expected: str, *, at_end: bool = False) -> str:
-    """The verdict of a difference's interval on a claim; `at_end`: all arms of the recipe are next to 0, or to 1."""
-    if found.low is None or found.high is None or len(found.runs) < 2:
+def verdict(found: Number) -> str:
+    """What the interval of a difference says of it, where nothing was claimed; with one seed, of the two models alone."""
+    if found.low is None or found.high is None:
         return "not resolvable (one seed)"
     above, below, largest = found.low > 0, found.high < 0, max(-found.low, found.high)
-    if expected == "open":
-        return "above zero" if above else "below zero" if below else "no difference" if largest <= ALIKE else "not resolvable"
-    if at_end:
-        return "not resolvable (at the end of the range)"
-    if expected == "same":
-        return "reproduced" if largest <= ALIKE else "not reproduced" if above or below else "not resolvable"
-    wanted, unwanted = (above, below) if expected == "above" else (below, above)
-    return "not reproduced" if unwanted or largest <= NOTHING else "reproduced" if wanted else "not resolvable"
+    said = "above zero" if above else "below zero" if below else "no difference" if largest <= ALIKE else "not resolvable"
+    return said if len(found.runs) > 1 else f"{said} (these two models)"
 
 
 def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:
@@ -93,13 +86,6 @@ def effect_number(values: Values, effect: dict[str, Any]) -> Number | None:
     return values.number(
         arm, lambda run: [Term(1, (run.before if before else run.last).evaluation, key)], share=not key.endswith("/trials")
     )
-
-
-def is_at_end(values: Values, key: str) -> bool:
-    """Whether every arm is next to 0, or to 1, with every seed."""
-    every = [values.files.value(run.last.evaluation, key) for group in values.study.groups for run in group.runs]
-    known = [value for value in every if value is not None]
-    return max(known) <= ALIKE or min(known) >= 1 - ALIKE
 
 
 def environment(study: Study, files: Files) -> dict[str, Any]:

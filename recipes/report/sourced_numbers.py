@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
+from recipes.report.paired_problems import Outcome, outcomes, paired_interval
+
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5% of Student's t, 1 ... 10 degrees of freedom
 _Z = 1.959964
 _CELL = re.compile(r"(.+)\[step=(\d+)\]")
@@ -87,6 +89,7 @@ class Files:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._read: dict[str, Any] = {}
+        self._tested: dict[Path, dict[str, Outcome]] = {}
 
     def json(self, path: str) -> Any:
         """A JSON file's content; None if it does not exist."""
@@ -126,7 +129,7 @@ class Files:
     def number(self, runs: Sequence[Sequence[Term]], *, share: bool = True) -> Number | None:
         """The mean over runs that have all their values; None if none has.
 
-        With several runs the interval is over seeds (Student's t); with one, it is that over problems, if its file has one.
+        With several runs the interval is over seeds (Student's t); with one, it is that over problems, if its files have one.
 
         Args:
             runs: for each, its terms.
@@ -151,8 +154,18 @@ class Files:
         return Number(values[0], low, high, tuple(kept), "over problems, bootstrap; one seed")
 
     def _interval(self, run: tuple[Term, ...]) -> tuple[float | None, float | None]:
-        (first, *others) = run
-        if others or first.weight != 1 or not first.key.endswith("/mean"):
-            return None, None
-        stem = first.key.removesuffix("mean")
-        return self.value(first.path, f"{stem}low"), self.value(first.path, f"{stem}high")
+        """Over problems: that of the file for one value, a paired one for the difference of two."""
+        first, *others = run
+        if not others and first.weight == 1 and first.key.endswith("/mean"):
+            stem = first.key.removesuffix("mean")
+            return self.value(first.path, f"{stem}low"), self.value(first.path, f"{stem}high")
+        if [(term.weight, term.key) for term in run] == [(1, first.key), (-1, first.key)]:
+            one, other = (self._outcomes(term.path) for term in run)
+            return paired_interval(one, other, first.key) or (None, None)
+        return None, None
+
+    def _outcomes(self, evaluation: str) -> dict[str, Outcome]:
+        stage = (self.root / evaluation).parent.parent
+        if stage not in self._tested:
+            self._tested[stage] = outcomes(stage)
+        return self._tested[stage]

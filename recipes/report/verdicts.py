@@ -2,7 +2,7 @@
 
 With claims (configs/claims.yaml, written before the results) the effects are the primary ones, in their order, judged by
 exact tests (`judging.py`). Without, each later arm is compared with the first, where arms differ most, by intervals of
-Student's t.
+Student's t; with one seed, by intervals over problems (`paired_problems.py`).
 """
 
 from collections import Counter
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any
 
-from recipes.report.effects import ALIKE, effect_number, is_at_end, measure, verdict
+from recipes.report.effects import ALIKE, effect_number, measure, verdict
 from recipes.report.judging import judge
 from recipes.report.sourced_numbers import Number, pointer
 from recipes.report.study_values import GRADER, Values
@@ -30,7 +30,7 @@ class Effect:
     what:    arms and measure.
     number:  mean over seeds, interval, sources.
     seeds:   each seed's value.
-    verdict: as `recipes.report.effects.verdict` names it.
+    verdict: as `recipes.report.judging.said` or `recipes.report.effects.verdict` names it.
     """
 
     what: str
@@ -83,7 +83,7 @@ def _compared(values: Values) -> list[dict[str, Any]]:
     band = max(spreads, key=lambda key: spreads[key])[0]
     return [
         {"what": f"{group.label} - {groups[0].label}: {band} pass@{k}", "arm": group.label, "against": groups[0].label,
-         "at": pointer("grades", "band", band, GRADER, f"pass@{k}", "mean"), "expected": "open"}
+         "at": pointer("grades", "band", band, GRADER, f"pass@{k}", "mean")}
         for k in values.ends() for group in groups[1:]
     ]  # fmt: skip
 
@@ -98,7 +98,7 @@ def _effect(values: Values, wanted: dict[str, Any]) -> Effect | None:
     if number is None:
         return None
     seeds = tuple(values.files.by_run(number))
-    return Effect(wanted["what"], number, seeds, verdict(number, wanted["expected"], at_end=is_at_end(values, wanted["at"])))
+    return Effect(wanted["what"], number, seeds, verdict(number))
 
 
 def sentence_of(effects: tuple[Effect, ...], *, claimed: bool) -> str:
@@ -109,8 +109,10 @@ def sentence_of(effects: tuple[Effect, ...], *, claimed: bool) -> str:
     side = "above" if sign > 0 else "below"
     interval = "" if first.number.low is None else f" [{first.number.low:+.2f}, {first.number.high:+.2f}]"
     seeds = f"{side} zero with {agreeing} of {len(first.seeds)} seeds" if len(first.seeds) > 1 else "with one seed"
+    if interval and len(first.seeds) == 1:
+        seeds = "over problems, with one seed"
     if abs(first.number.value) <= ALIKE / 10:
-        seeds = f"next to zero with {len(first.seeds)} seeds"
+        seeds = f"next to zero with {len(first.seeds)} seeds" if len(first.seeds) > 1 else "next to zero with one seed"
     parts = [words.format(counts[name]) for name, words in WORDS.items() if counts[name]]
     parts += [f"{counts[UNRESOLVED]} {UNRESOLVED}"] if counts[UNRESOLVED] else []
     what = "claims" if claimed else "differences"
