@@ -1,4 +1,4 @@
-"""The interval of two models' difference on the same problems, against the normal one of paired differences and plain counting."""
+"""The interval of two models' difference on the same problems, against that of paired differences, normally distributed."""
 
 import json
 from itertools import combinations

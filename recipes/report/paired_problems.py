@@ -52,7 +52,11 @@ def outcomes(stage: Path) -> dict[str, Outcome]:
             for _, rows in groupby(map(json.loads, file), key=itemgetter("index")):
                 first, *others = rows
                 op, graders = first["op"], first["accepted"]
-                named = {("all", "all"), ("op", str(op)), *(("band", band) for band, ops in bands.items() if op in parse_ops(ops))}
+                named = {
+                    ("all", "all"),
+                    ("op", str(op)),
+                    *(("band", band) for band, ops in bands.items() if op in parse_ops(ops)),
+                }
                 accepted = {grader: sum(bool(row["accepted"][grader]) for row in (first, *others)) for grader in graders}
                 found[first["id"]] = Outcome(frozenset(named), 1 + len(others), accepted)
     return found
@@ -62,7 +66,8 @@ def paired_interval(one: Mapping[str, Outcome], other: Mapping[str, Outcome], ke
     """95% interval of pass@k of `one` less that of `other`; None for other keys, or unless both were tested on the same problems.
 
     Args:
-        one, other: as `outcomes` returns them.
+        one: as `outcomes` returns it.
+        other: the same of the other model.
         key: JSON pointer to a pass@k of an `evaluation.json`.
     """
     if (match := GRADE.fullmatch(key)) is None or not one or one.keys() != other.keys():
