@@ -21,22 +21,20 @@ from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
 
 FEWEST = 3
-COMPETENCE = "/competence"  # the lowest pass@1 of an ID operation, at the last validation of pre-training
 
 
 def measured(root: Path, gate: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each base, by seed, the values that the gate names, and whether all are within its bounds."""
+    """For each base, by seed, the values that the gate names, whether all are within its bounds, and how training ended."""
     files, bases = Files(root), []
     (study,) = (study for study in find_studies(root) if study.index.startswith("pilot."))
     for run in (run for group in study.groups for run in group.runs):
-        values = {}
-        for bound in gate:
-            if bound["at"] == COMPETENCE:
-                values[bound["what"]] = read_json(root / run.last.path("competence.json"))["validations"][-1]["pass@1"]
-            else:
-                values[bound["what"]] = files.value(run.last.evaluation, bound["at"])
+        values = {bound["what"]: files.value(run.last.evaluation, bound["at"]) for bound in gate}
         held = all(low <= values[bound["what"]] <= high for bound in gate for low, high in [bound["within"]])
-        bases.append({"seed": run.seed, "passes": held, "values": {name: round(value, 4) for name, value in values.items()}})
+        trained = read_json(root / run.last.path("competence.json"))
+        bases.append(
+            {"seed": run.seed, "passes": held, "values": {name: round(value, 4) for name, value in values.items()}}
+            | {"updates": trained["validations"][-1]["step"], "competent_at_validation": trained["reached"]}
+        )
     return bases
 
 
