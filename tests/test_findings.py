@@ -83,6 +83,15 @@ def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys
     assert "(The text that stood here was written for other numbers.)" in (folder / "README.md").read_text()
 
 
+def test_a_study_that_lacks_seeds_says_so(folder):
+    run(folder)
+    assert "Not complete" not in (folder / "README.md").read_text()
+    claims = yaml.safe_load((folder / "claims.yaml").read_text())
+    (folder / "claims.yaml").write_text(yaml.safe_dump(claims | {"seeds": [*SEEDS, 6, 7]}))
+    run(folder)
+    assert "**Not complete: 6 of 8 planned seeds. No verdict is final" in (folder / "README.md").read_text()
+
+
 def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     run(folder)
     key = re.search(r"reading of extrapolation .* reading_of: '(\w+)'", capsys.readouterr().out)[1]

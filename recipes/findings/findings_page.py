@@ -78,6 +78,20 @@ def reading(text: str, effects: list[dict[str, Any]]) -> str:
     return re.sub(r"\{([^}]+)\}", fill, text.strip())
 
 
+def interim(planned: Sequence[int], there: Sequence[int]) -> list[str]:
+    """What a finding says while planned seeds are missing."""
+    if set(planned) <= set(there):
+        return []
+    return [f"**Not complete: {len(there)} of {len(planned)} planned seeds. No verdict is final before all are there.**"]
+
+
+def read(claim: dict[str, Any], effects: list[dict[str, Any]]) -> list[str]:
+    """The text that reads a finding's numbers, if one was written for these."""
+    if "reading" not in claim:
+        return []
+    return [reading(claim["reading"], effects) if claim.get("reading_of") == key_of(effects) else UNREAD]
+
+
 def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int, scale: str) -> list[str]:
     """The finding on a claim: its effects as a picture and a table, their reading, and the runs behind them."""
     verdicts = Counter(effect["verdict"] for effect in found["effects"] if effect.get("primary") and "verdict" in effect)
@@ -88,7 +102,7 @@ def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int
     return [
         f"Primary: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.most_common()) or 'none measured'}.",
         f"![differences between arms of {name}](figures/{name}-effects.png)", f"```\n{table(found['effects'])}\n```",
-        reading(claim["reading"], found["effects"]) if claim.get("reading_of") == key_of(found["effects"]) else UNREAD,
+        *read(claim, found["effects"]),
         f"`python main.py run configs/recipe/{name}.yaml --scale {scale} --seed {seeds} --out runs/study` at {commits}: "
         f"{len(seconds)} stages ({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes; threads: "
         f"{threads}. Python {made['python']}, {versions}.",
@@ -98,6 +112,8 @@ def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int
 def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
     """The findings as Markdown."""
     parts = [claims["about"].strip()]
+    if not measured:
+        parts.append("The study has not been run yet: below are its claims.")
     stages = {stage: seconds for found in measured.values() for stage, seconds in found["seconds"].items()}
     users = Counter(stage for found in measured.values() for stage in found["seconds"])
     if stages:
@@ -109,6 +125,7 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
     for name, claim in claims["findings"].items():
         parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
         if name in measured:
+            parts += interim(claims["seeds"], measured[name]["environment"]["seeds"])
             parts += section(
                 name, claim, measured[name], sum(users[stage] > 1 for stage in measured[name]["seconds"]), claims["scale"]
             )
