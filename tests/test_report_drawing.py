@@ -55,6 +55,12 @@ def test_a_drawing_has_a_mark_for_each_number_and_escapes_names(kind):
     assert "a<b" not in text
 
 
+def test_points_that_are_not_joined_have_a_mark_and_a_whisker_each():
+    points = tuple((x, number(0.1 * x, 0.1 * x - 0.05, 0.1 * x + 0.05)) for x in range(1, 10))
+    text = panel_svg(Panel("", "x", "y", (Line("arms", points),), joined=False))
+    assert [len(re.findall(rf'class="{kind} c0', text)) for kind in ("d", "w", "l", "a")] == [9, 9, 0, 0]
+
+
 def test_a_line_goes_up_where_its_numbers_do():
     text = panel_svg(Panel("", "x", "y", (Line("one", ((1, number(0.2)), (2, number(0.4)), (3, number(0.8)))),)))
     places = [tuple(map(float, point.split())) for point in re.search(r'class="l c0" d="M([^"]+)"', text).group(1).split("L")]

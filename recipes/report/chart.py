@@ -36,7 +36,8 @@ class Line:
 class Panel:
     """One pair of axes.
 
-    kind: "line"; "bar": bars of all lines side by side at each x; "stack": on top of each other.
+    kind:   "line"; "bar": bars of all lines side by side at each x; "stack": on top of each other.
+    joined: points of a line are joined; else each is a mark with its whisker.
     """
 
     title: str
@@ -47,6 +48,7 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
     share: bool = True
+    joined: bool = True
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ def _lines(axis: Axes, panel: Panel) -> None:
         ys = [number.value for _, number in line.points]
         colour, few = COLOURS[i % len(COLOURS)], len(xs) <= FEW
         axis.plot(
-            xs, ys, linestyle=STYLES[i % len(STYLES)], color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5,
+            xs, ys, linestyle=STYLES[i % len(STYLES)] if panel.joined else "", color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5,
             markevery=1 if few else max(1, len(xs) // 8), linewidth=1.6, label=line.label, fillstyle="none" if i % 2 else "full",
         )  # fmt: skip
-        _interval(axis, [(x, n) for x, n in line.points if n.low is not None], colour, shade=len(panel.lines) <= 3)
+        _interval(axis, [(x, n) for x, n in line.points if n.low is not None], colour, shade=panel.joined and len(panel.lines) <= 3)
     xs = sorted({x for line in panel.lines for x, _ in line.points})
     if xs and not panel.log_x and all(float(x).is_integer() and float(x) < MANY for x in xs) and len(xs) <= FEW:
         axis.set_xticks(xs)

@@ -275,11 +275,11 @@ def gain_prediction(values: Values) -> Chart | None:
     found = [
         panel(
             f"{band}, pass@{k}", f"before RL: {name}", "gain over the stage before",
-            [line("arms", sorted(points(name, band, k), key=lambda point: point[0]))], share=False,
+            [line("arms", sorted(points(name, band, k), key=lambda point: point[0]))], share=False, joined=False,
         )
         for band in bands if groups for name in quantities(values, groups[0].runs[0], band) for k in values.ends()
     ]  # fmt: skip
-    note = "One mark an arm, means over seeds, in the order of what was measured. Rank correlations are in the table."
+    note = "One mark an arm, means over seeds; whiskers: 95% intervals. Rank correlations are in the table."
     return chart("gain_prediction", "Gain of RL against what was measured before", note, found)
 
 

@@ -124,12 +124,13 @@ def _line_marks(panel: Panel) -> tuple[int, list[str]]:
     for line in panel.lines:
         points = [(across(float(x)), up(n.value)) for x, n in line.points]
         known = [(across(float(x)), up(n.low), up(n.high)) for x, n in line.points if n.low is not None and n.high is not None]
-        if len(known) > 1:
+        shaded = panel.joined and len(known) > 1
+        if shaded:
             area = [(x, high) for x, _, high in known] + [(x, low) for x, low, _ in reversed(known)]
             marks.append(f'<path class="a c{line.style % COLOURS}" d="M{"L".join(f"{x} {y}" for x, y in area)}z"/>')
-        marks += [f'<path class="w c{line.style % COLOURS}" d="M{x} {low}V{high}"/>' for x, low, high in known[: len(known) == 1]]
-        marks.append(_path(points, line.style))
-        marks += [_dot(x, y, line.style) for x, y in points[:: max(1, len(points) // 8)]]
+        marks += [f'<path class="w c{line.style % COLOURS}" d="M{x} {low}V{high}"/>' for x, low, high in known if not shaded]
+        marks += [_path(points, line.style)] if panel.joined else []
+        marks += [_dot(x, y, line.style) for x, y in points[:: max(1, len(points) // 8) if panel.joined else 1]]
     return HEIGHT, marks
 
 
