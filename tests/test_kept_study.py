@@ -126,7 +126,11 @@ def test_the_gate_of_the_pilot(study, monkeypatch, capsys, most, passes):
     assert found["passes"] == passes
     assert [base["passes"] for base in found["bases"]] == [True, passes, True]
     assert found["bases"][1]["values"] == {"edge pass@16": 0.3}
-    assert [(base["updates"], base["competent_at_validation"]) for base in found["bases"]] == [(400, False), (400, True), (400, True)]
+    assert [(base["updates"], base["competent_at_validation"]) for base in found["bases"]] == [
+        (400, False),
+        (400, True),
+        (400, True),
+    ]
     assert ("The study may start." if passes else "The study does not start") in capsys.readouterr().out
     assert not pilot_gate.passes(found["bases"][1:])  # two bases are too few
 

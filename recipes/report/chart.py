@@ -112,11 +112,14 @@ def _lines(axis: Axes, panel: Panel) -> None:
         xs = [x for x, _ in line.points]
         ys = [number.value for _, number in line.points]
         colour, few = COLOURS[i % len(COLOURS)], len(xs) <= FEW
+        dashes = STYLES[i % len(STYLES)] if panel.joined else ""
         axis.plot(
-            xs, ys, linestyle=STYLES[i % len(STYLES)] if panel.joined else "", color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5,
+            xs, ys, linestyle=dashes, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5,
             markevery=1 if few else max(1, len(xs) // 8), linewidth=1.6, label=line.label, fillstyle="none" if i % 2 else "full",
         )  # fmt: skip
-        _interval(axis, [(x, n) for x, n in line.points if n.low is not None], colour, shade=panel.joined and len(panel.lines) <= 3)
+        _interval(
+            axis, [(x, n) for x, n in line.points if n.low is not None], colour, shade=panel.joined and len(panel.lines) <= 3
+        )
     xs = sorted({x for line in panel.lines for x, _ in line.points})
     if xs and not panel.log_x and all(float(x).is_integer() and float(x) < MANY for x in xs) and len(xs) <= FEW:
         axis.set_xticks(xs)
