@@ -1,5 +1,6 @@
 PYTHON ?= python3
 SEED ?= 0
+SCALE ?= tiny
 OUT ?= runs/quickstart/seed$(SEED)
 BIN = .venv/bin
 READY = .venv/.ready
@@ -26,8 +27,8 @@ quickstart: $(READY)
 
 # whether a study would have something to see; then the study, which goes on where it stopped, from what the tree keeps
 pilot: $(READY)
-	$(BIN)/python main.py run pilot --out runs/pilot --at-once 2
-	$(BIN)/python -m recipes.findings.pilot_gate runs/pilot
+	$(BIN)/python main.py run pilot --scale $(SCALE) --out runs/pilot-$(SCALE) --at-once 2
+	$(BIN)/python -m recipes.findings.pilot_gate runs/pilot-$(SCALE)
 
 findings: $(READY)
 	$(BIN)/python -m recipes.findings.kept_study

@@ -108,24 +108,33 @@ def test_a_study_runs_what_is_missing_and_no_more(study, monkeypatch):
     assert all("--only" not in words for words in ran)
 
 
-@pytest.mark.parametrize(("most", "passes"), [(0.3, True), (0.28, False)])
-def test_the_gate_of_the_pilot(study, monkeypatch, capsys, most, passes):
+@pytest.mark.parametrize(("lowest", "most", "passes"), [(0.96, 0.3, True), (0.96, 0.28, False), (0.94, 0.3, False)])
+def test_the_gate_of_the_pilot(study, monkeypatch, capsys, lowest, most, passes):
     index = read(study / "runs/extrapolation.tiny.json")
     arms = [arm for arm in index["arms"] if arm["values"]["data"] == "base" and arm["seed"] < 3]
     (study / "runs/extrapolation.tiny.json").unlink()
     (study / "runs/pilot.tiny.json").write_text(json.dumps(index | {"recipe": "pilot", "arms": arms}))
     for seed in range(3):
         steps = [{"step": 200, "pass@1": 1.0, "op": 2}, {"step": 400, "pass@1": 0.97 if seed else 0.9, "op": 3}]
-        (study / f"runs/stages/base{seed}/competence.json").write_text(json.dumps({"reached": seed > 0, "validations": steps}))
+        stage = study / f"runs/stages/base{seed}"
+        (stage / "competence.json").write_text(json.dumps({"reached": seed > 0, "validations": steps}))
+        (stage / "config.yaml").write_text(yaml.safe_dump({"data": {"init_args": {"held_out": {"bands": {"ID": "2-3"}}}}}))
+        ops = {"2": 1.0, "3": lowest if seed == 1 else 0.97, "4": 0.1}
+        grades = {op: {"executable": {"pass@1": {"mean": value}}} for op, value in ops.items()}
+        found = read(stage / "test/evaluation.json")
+        (stage / "test/evaluation.json").write_text(json.dumps(found | {"grades": found["grades"] | {"op": grades}}))
     monkeypatch.setattr(pilot_gate, "HERE", study)
     monkeypatch.setattr(pilot_gate, "CLAIMS", study / "claims.yaml")
-    gate = [{"what": "edge pass@16", "at": KEY, "within": [0.1, most]}]
+    gate = [
+        {"what": "ID", "at": "/grades/op/{ID}/executable/pass@1/mean", "within": [0.95, 1.0]},
+        {"what": "edge pass@16", "at": KEY, "within": [0.1, most]},
+    ]
     (study / "claims.yaml").write_text(yaml.safe_dump({"scale": "tiny", "gate": gate}))
     assert pilot_gate.main([str(study / "runs")]) == int(not passes)
     found = read(study / "pilot.json")
     assert found["passes"] == passes
     assert [base["passes"] for base in found["bases"]] == [True, passes, True]
-    assert found["bases"][1]["values"] == {"edge pass@16": 0.3}
+    assert found["bases"][1]["values"] == {"ID": lowest, "edge pass@16": 0.3}
     assert [(base["updates"], base["competent_at_validation"]) for base in found["bases"]] == [
         (400, False),
         (400, True),

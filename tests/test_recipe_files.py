@@ -60,7 +60,7 @@ def test_an_unknown_arm_or_scale_is_refused(tmp_path, capsys):
     assert main.main([*command, "--scale", "tiny"]) == 2
     command = ["run", str(ROOT / "configs/recipe/extrapolation.yaml"), "--out", str(tmp_path / "out"), "--dry-run", "--seed", "0"]
     assert main.main([*command, "--scale", "huge"]) == 2
-    assert "there are paper, paper_clean, paper_forward, small, tiny." in capsys.readouterr().err
+    assert "there are night, paper, paper_clean, paper_forward, small, tiny." in capsys.readouterr().err
 
 
 def test_a_scale_is_found_by_name_from_anywhere_and_by_its_path(tmp_path):

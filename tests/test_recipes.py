@@ -79,7 +79,7 @@ def fake(monkeypatch):
 
 
 def test_every_recipe_of_the_paper_exists_at_every_scale():
-    assert SCALES == ["paper", "paper_clean", "paper_forward", "small", "tiny"]
+    assert SCALES == ["night", "paper", "paper_clean", "paper_forward", "small", "tiny"]
     assert {path.stem for path, scale in CASES if scale} == {
         "extrapolation", "context_seeding", "context_share_trace", "context_share_seeded", "difficulty_mixes", "compute_split",
         "process_rewards", "atomic_skills", "process_rewards_released", "compute_split_shared", "extrapolation_as_released",

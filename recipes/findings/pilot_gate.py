@@ -2,9 +2,10 @@
 
 The bases of recipe `pilot` must know what they were trained on, with room to gain at the edge and more than nothing beyond it:
 within the bounds of `gate` in configs/claims.yaml, with each of at least three seeds. Writes docs/findings/pilot.json, which
-`make findings` asks for.
+`make findings` asks for; of another scale than the study's, pilot.SCALE.json.
 """
 
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -15,27 +16,36 @@ import yaml
 
 from callbacks.files import read_json, write_json
 from callbacks.text_tables import align
+from datamodules.problems.mixture import parse_ops
 from recipes.findings.findings_command import HERE
 from recipes.report.report_command import CLAIMS
 from recipes.report.sourced_numbers import Files
-from recipes.report.studies import find_studies
+from recipes.report.studies import StageFiles, find_studies
 
 FEWEST = 3
 
 
-def measured(root: Path, gate: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each base, by seed, the values that the gate names, whether all are within its bounds, and how training ended."""
+def measured(root: Path, gate: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """The pilot's scale; for each base, by seed, what the gate measures, whether it is within bounds, and how training ended."""
     files, bases = Files(root), []
     (study,) = (study for study in find_studies(root) if study.index.startswith("pilot."))
     for run in (run for group in study.groups for run in group.runs):
-        values = {bound["what"]: files.value(run.last.evaluation, bound["at"]) for bound in gate}
+        values = {bound["what"]: _value(files, run.last, bound["at"]) for bound in gate}
         held = all(low <= values[bound["what"]] <= high for bound in gate for low, high in [bound["within"]])
         trained = read_json(root / run.last.path("competence.json"))
         bases.append(
             {"seed": run.seed, "passes": held, "values": {name: round(value, 4) for name, value in values.items()}}
             | {"updates": trained["validations"][-1]["step"], "competent_at_validation": trained["reached"]}
         )
-    return bases
+    return study.index.split(".")[1], bases
+
+
+def _value(files: Files, stage: StageFiles, at: str) -> float:
+    """The value under a JSON pointer; of `/grades/op/{ID}/...`, with a band in braces, the least of the band's operations."""
+    if (named := re.search(r"\{(.+)\}", at)) is None:
+        return files.value(stage.evaluation, at)
+    ops = parse_ops(files.yaml(stage.path("config.yaml"))["data"]["init_args"]["held_out"]["bands"][named[1]])
+    return min(files.value(stage.evaluation, at.replace(named[0], str(op))) for op in ops)
 
 
 def passes(bases: Sequence[dict[str, Any]]) -> bool:
@@ -48,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = ArgumentParser(prog="python -m recipes.findings.pilot_gate", description=__doc__)
     parser.add_argument("folder", type=Path, help="of `run pilot --out`")
     claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
-    bases = measured(parser.parse_args(argv).folder, claims["gate"])
-    write_json(HERE / "pilot.json", {"scale": claims["scale"], "passes": passes(bases), "bases": bases})
+    scale, bases = measured(parser.parse_args(argv).folder, claims["gate"])
+    name = "pilot.json" if scale == claims["scale"] else f"pilot.{scale}.json"
+    write_json(HERE / name, {"scale": scale, "passes": passes(bases), "bases": bases})
     bounds = [f"{bound['what']} {bound['within'][0]}-{bound['within'][1]}" for bound in claims["gate"]]
     rows = [[str(base["seed"]), *(f"{value:.3f}" for value in base["values"].values()), str(base["passes"])] for base in bases]
     print(align([["seed", *bounds, "passes"], *rows]))
