@@ -2,6 +2,7 @@
 
 fit | validate | test | predict   one stage, from a config (LightningCLI)
 run                               a multi-stage experiment, from a recipe
+sample                            solutions of a model to problems of its training; those a grader accepts are rows to train on
 iterate                           expert iteration: learn from own solutions, one operation further each round
 check                             find mistakes in a config or recipe in seconds, without training
 plan                              memory, FLOPs, tokens a second and hours of a config or recipe on given devices
@@ -32,8 +33,8 @@ if "OMP_WAIT_POLICY" not in os.environ:
 
 # command -> module whose `main` runs it, imported when it is wanted
 MODULES = {
-    "run": "recipes.running.run_command", "iterate": "recipes.expert_iteration.rounds", "check": "recipes.check_command",
-    "plan": "recipes.plan_command",
+    "run": "recipes.running.run_command", "sample": "recipes.rejection.rejection_sampling",
+    "iterate": "recipes.expert_iteration.rounds", "check": "recipes.check_command", "plan": "recipes.plan_command",
     "report": "recipes.report.report_command", "ask": "recipes.trained.ask_command", "export": "recipes.trained.export_command",
     "generate": "datamodules.generate_command", "tokenizer": "datamodules.tokenizer_command",
 }  # fmt: skip
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return COMMANDS[arguments[0]](arguments)
     except KeyboardInterrupt:
-        resumes = "; the same command resumes where it stopped" if arguments[0] in ("run", "iterate") else ""
+        resumes = "; the same command resumes where it stopped" if arguments[0] in ("run", "sample", "iterate") else ""
         print(f"interrupted{resumes}", file=sys.stderr)
         return 130
     except Exception as err:  # the boundary: a mistake of the user becomes one line

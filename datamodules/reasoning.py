@@ -47,7 +47,8 @@ class HeldOut:
         batch_size: problems sampled side by side.
         files: JSONL files, folders or globs of problems instead of synthetic ones (see `jsonl`); `bands` only group them.
         bad_rows: of `files`: "raise" at the first, or "skip" and count.
-        predict_split: split that `predict` reads; "train" to sample solutions to learn from.
+        predict_split: split that `predict` reads; "train" to sample solutions to learn from; "mixture": no bands, but `problems`
+            of the training mixture, the first that it draws.
         overlap: of `files` with the data's `files.train`: "refuse" if a problem is in both, or "allow" and say how many.
     """
 
@@ -60,7 +61,7 @@ class HeldOut:
     batch_size: int = 64
     files: Sequence[str] = ()
     bad_rows: BadRows = "raise"
-    predict_split: Literal["train", "validation", "test"] = "test"
+    predict_split: Literal["train", "validation", "test", "mixture"] = "test"
     overlap: Overlap = "refuse"
 
     def __post_init__(self) -> None:
@@ -181,11 +182,14 @@ class ReasoningDataModule(LightningDataModule):
 
     @property
     def labels(self) -> dict[str, list[str]]:
-        """Names of the contexts and modes of held-out problems."""
+        """Names of the contexts and modes of the problems that are evaluated."""
         contexts, modes = set(self.held_out.contexts), set(self.held_out.modes)
         if self.held_out.files:
             contexts = {example.cell.context for example in self._from_files}
             modes = {example.cell.mode for example in self._from_files}
+        if self.held_out.predict_split == "mixture":
+            contexts |= {cell.context for cell in self.synthesis.mixture.cells}
+            modes |= {cell.mode for cell in self.synthesis.mixture.cells}
         return {"context": sorted(contexts), "mode": sorted(modes)}
 
     @property
@@ -268,8 +272,24 @@ class ReasoningDataModule(LightningDataModule):
         seen.update(found)
         return [*found.values()]
 
-    def _prompts(self, split: str, problems: int) -> DataLoader:
-        items = [Problem(i, example) for i, example in enumerate(self.held_out_examples(split, problems))]
+    def first_examples(self, problems: int) -> list[Example]:
+        """The first `problems` different problems of training, up to sentence order.
+
+        Raises:
+            ValueError: there is no mixture, or it has fewer.
+        """
+        if self.synthesis.mixture is None:
+            raise ValueError("held_out.predict_split: mixture needs `data.init_args.mixture`; set it, or another split.")
+        found: dict[bytes, Example] = {}
+        for index in range(problems * TRIES):
+            example = self.synthesis.example("train", index)
+            found.setdefault(canonical_hash(example.graph), example)
+            if len(found) == problems:
+                return [*found.values()]
+        raise ValueError(f"training has only {len(found)} different problems among {problems * TRIES}; ask for fewer.")
+
+    def _prompts(self, examples: Sequence[Example]) -> DataLoader:
+        items = [Problem(i, example) for i, example in enumerate(examples)]
         self.problems_digest = blake2b(repr([(e.problem, e.question) for _, e, _ in items]).encode(), digest_size=8).hexdigest()
         world, count = self.world, len(items)
         # equally many for each process, so that Lightning's sampler adds none; repeats come last
@@ -283,12 +303,13 @@ class ReasoningDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader | list:
         """Held-out problems of the validation split."""
-        return self._prompts("validation", self.held_out.validation_problems)
+        return self._prompts(self.held_out_examples("validation", self.held_out.validation_problems))
 
     def test_dataloader(self) -> DataLoader:
         """Held-out problems of the test split."""
-        return self._prompts("test", self.held_out.problems)
+        return self._prompts(self.held_out_examples("test", self.held_out.problems))
 
     def predict_dataloader(self) -> DataLoader:
-        """Problems of the test split, or of the one that `held_out.predict_split` names."""
-        return self._prompts(self.held_out.predict_split, self.held_out.problems)
+        """Problems of the test split, or those that `held_out.predict_split` names."""
+        split, problems = self.held_out.predict_split, self.held_out.problems
+        return self._prompts(self.first_examples(problems) if split == "mixture" else self.held_out_examples(split, problems))

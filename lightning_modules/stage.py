@@ -29,7 +29,7 @@ from grammar.checking.pool import judge
 from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response, released_verdicts
 from lightning_modules.metrics import Intervals
 from lightning_modules.models.attending import checkpoint_activations
-from lightning_modules.models.compute import ComputeMeter, ledger
+from lightning_modules.models.compute import ComputeMeter, generation_counts, ledger
 from lightning_modules.models.folder import write_folder
 from lightning_modules.models.label_scores import head_fault, headless
 from lightning_modules.models.language_model import build_language_model, checkpoint_record, load_language_model
@@ -42,6 +42,7 @@ from lightning_modules.rollout import Completions, Randomness, SamplingParams, c
 from lightning_modules.schedules import Schedule
 
 END_OF_ANSWER = ANSWER[1]
+SAMPLING = "sampling"  # of predictions, in the ledger
 SLOW = 2.0  # slowdown of bfloat16 over float32 above which a CPU user is warned
 
 
@@ -250,7 +251,17 @@ class StageModule(LightningModule):
                 self._measure_likelihood([example for example in examples if example.solution])
         return {"rollout": done}
 
-    validation_step = test_step = predict_step = evaluate
+    validation_step = test_step = evaluate
+
+    def predict_step(self, batch: PromptBatch, batch_idx: int = 0, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Sample and judge; what it costs counts, as predictions may be learned from."""
+        outputs = self.evaluate(batch, batch_idx, dataloader_idx)
+        answers = outputs["rollout"].answers
+        prompts = [len(ids) for ids in batch.prompt_ids[: len(answers)]]
+        length_N = torch.tensor([answer.tokens for group in answers for answer in group])
+        if len(prompts):
+            self.compute.add(SAMPLING, generation_counts(prompts, length_N))
+        return outputs
 
     def _answers(self, batch: PromptBatch) -> tuple[list[Sequence[Response]], list[bool]]:
         """[B][n] responses, recalled or sampled, and which were recalled."""

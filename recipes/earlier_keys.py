@@ -38,6 +38,7 @@ ADDED = {
     ("data", "graph", "fillers"): [0, 0],
     ("data", "graph", "fillers_of"): "",
     ("data", "graph", "fillers_after"): 0,
+    ("data", "graph", "exposed"): 0.0,
     ("data", "held_out", "overlap"): "refuse",
 }
 _FLAG = re.compile(r"--(model|data)\.(?:init_args\.)?(\w+)(?==|$)")

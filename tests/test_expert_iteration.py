@@ -17,8 +17,8 @@ from datamodules.problems.splits import canonical_hash
 from datamodules.problems.synthesis import Synthesis
 from grammar import parse_problem
 from lightning_modules.models.language_model import build_language_model, load_language_model
-from recipes.expert_iteration.accepted import Filter, as_solution, select, set_apart
 from recipes.expert_iteration.rounds import load
+from recipes.rejection.accepted import Filter, as_solution, select, set_apart
 from tests_support import PLAIN, TINY
 
 EXAMPLES = Synthesis(Mixture([Component("2-8", ["movie_festival_awards", "crazy_zootopia"], MODES)]), GraphSpec())

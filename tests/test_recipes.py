@@ -84,7 +84,7 @@ def test_every_recipe_of_the_paper_exists_at_every_scale():
         "extrapolation", "context_seeding", "context_share_trace", "context_share_seeded", "difficulty_mixes", "compute_split",
         "process_rewards", "atomic_skills", "process_rewards_released", "compute_split_shared", "extrapolation_as_released",
         "pretraining_ladder", "length_exposure", "pass_at_k_edge", "beyond_reach", "pilot", "edge_again",
-        "mode_seeding", "scaling_ladder", "gain_prediction",
+        "mode_seeding", "scaling_ladder", "gain_prediction", "composition",
     }  # fmt: skip
     for path, scale in CASES:
         recipe = load_recipe(path, scale)

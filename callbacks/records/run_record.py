@@ -13,7 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from callbacks.files import run_folder, write_run_file
+from callbacks.files import read_json, run_folder, write_run_file
 from callbacks.processes import sum_over_processes
 
 PACKAGES = ("interplay", "torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
@@ -95,6 +95,8 @@ class RunRecord(Callback):
 class ComputeLedger(Callback):
     """Write `compute.json` when training ends: the cost of all processes, and of all parts of a run that was resumed.
 
+    Sampling counts where training learns from it: a prediction leaves its sums in `compute_sums.json`, and the `rejection.json`
+    of a run that trains on own solutions has them as `compute`.
     It reads the module's `compute` (what this process has run so far) and `ledger` (sums -> tokens, FLOPs, nominal cost).
     """
 
@@ -121,9 +123,16 @@ class ComputeLedger(Callback):
         """Continue from the sums."""
         self.before = checkpoint.get("compute", self.before)
 
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the sums of a prediction."""
+        write_run_file(trainer, "compute_sums.json", self.total(trainer, pl_module))
+
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the ledger."""
-        write_run_file(trainer, "compute.json", pl_module.ledger(self.total(trainer, pl_module)))
+        total, sampled = self.total(trainer, pl_module), run_folder(trainer) / "rejection.json"
+        if sampled.is_file():
+            total["phases"] |= read_json(sampled)["compute"]["phases"]
+        write_run_file(trainer, "compute.json", pl_module.ledger(total))
 
 
 class MixtureRecord(Callback):

@@ -44,6 +44,8 @@ class GraphSpec:
     shuffle:      put the sentences in random order; false: each refers only to earlier ones.
     withheld:     compositions of two skills absent from training problems, e.g. "copy > sum of 2": a sum that reads a copy
                   (`grammar.problem.forms`). Problems of other splits may contain them.
+    exposed:      share of training problems from which nothing is withheld, each by a draw of its own: the exposed problems of
+                  a share are exposed under every larger one, and all others stay the same.
     profile:      which draws are kept. "plain": all, as the settings here have them. "published": problems distributed as
                   published ones are, mode by mode and band by band of operations, in numbers of distractors, steps, depth,
                   fan-out, reuse, kinds of definitions, given numbers and answers (`published.py`); it sets `distractors`,
@@ -79,6 +81,7 @@ class GraphSpec:
     known_total: float = 0.93
     shuffle: bool = True
     withheld: tuple[str, ...] = ()
+    exposed: float = 0.0
     profile: Profile = "plain"
     defects: bool = False
     split_by: SplitBy = "needed"
@@ -131,6 +134,11 @@ class GraphSpec:
             first, _, second = pair.partition(" > ")
             if not {first, second} <= set(SKILLS):
                 raise ValueError(f"GraphSpec: withheld={pair!r} is not of the form 'copy > sum of 2'; skills are {SKILLS}.")
+        if not 0 <= self.exposed <= 1 or (self.exposed and not self.withheld):
+            raise ValueError(
+                f"GraphSpec: exposed={self.exposed} is a share within 0 and 1 of problems from which nothing is `withheld`; set "
+                "it to 0 where nothing is."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ class Synthesis:
         cell = cell or self.mixture.draw(rng)
         context, reverse = load_context(cell.context), cell.mode == REVERSE
         key = split_hash(cell.op, context, counted_spec(self.graph, cell.op, reverse=reverse), reverse=reverse)
-        withheld = set(self.graph.withheld) if split == "train" else set()
+        withheld = self._withheld(split, index)
         picky = self.graph.profile != "plain"
         for _ in range(REDRAWS * (PICKY if picky else 1)):
             drawn = self._draw(cell.op, context, rng, reverse=reverse)
@@ -107,6 +107,13 @@ class Synthesis:
             f"no problem of {cell} falls into split {split!r} in {REDRAWS} draws: the cell has too few problems{few}; raise its "
             "`op`, allow distractors, or use a context with more names."
         )
+
+    def _withheld(self, split: str, index: int) -> set[str]:
+        """The compositions that an example must not have."""
+        if split != "train" or not self.graph.withheld:
+            return set()
+        draw = keyed_random(f"exposed/{self.seed}/{index}").random() if self.graph.exposed else 1.0
+        return set() if draw < self.graph.exposed else set(self.graph.withheld)
 
     def _draw(self, op: int, context: Context, rng: Random, *, reverse: bool) -> Drawn | None:
         """A draw of the sampler; None if the profile refuses it."""

@@ -7,23 +7,23 @@ and `test`; each resumes where it stopped, and so does the whole when it is star
 
 from argparse import ArgumentParser
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from callbacks.evaluation.sample_files import read_samples
 from callbacks.files import read_json, write_json
 from callbacks.text_tables import align, bands_of
 from datamodules.problems.mixture import parse_ops
 from datamodules.yaml_text import read_yaml
-from recipes.cli import run_stage
-from recipes.expert_iteration.accepted import Filter, select, set_apart, write_rows
 from recipes.named_files import named_file
 from recipes.planning.resolve import flags
+from recipes.rejection.accepted import Filter
+from recipes.rejection.rejection_sampling import checked, draw_rows, files_of, is_first
 from recipes.running.stage_folders import finish
+
+RECORD = "round.json"
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,11 @@ def load(path: Path) -> ExpertIteration:
         ValueError: no such file, an unknown or missing key, or a value that allows no round.
     """
     path = named_file(path, "expert_iteration")
-    raw = read_yaml(path)
-    for kind, part in ((ExpertIteration, raw), (Filter, raw.get("keep", {}) if isinstance(raw, Mapping) else {})):
-        known = {f.name for f in fields(kind)}
-        needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
-        if not isinstance(part, Mapping) or not needed <= part.keys() <= known:
-            raise ValueError(
-                f"{path}: {kind.__name__} has the keys {sorted(known)}, of which {sorted(needed)} are needed; got {part!r}."
-            )
+    try:
+        raw = checked(ExpertIteration, read_yaml(path))
+        checked(Filter, raw.get("keep", {}))
+    except ValueError as err:
+        raise ValueError(f"{path}: {err}") from err
     spec = ExpertIteration(**raw | {"config": (path.parent / raw["config"]).resolve(), "keep": Filter(**raw.get("keep", {}))})
     if not spec.config.is_file():
         raise ValueError(f"{path}: config {spec.config} does not exist.")
@@ -92,7 +89,7 @@ class Round:
     @property
     def found(self) -> dict[str, Any]:
         """Counts of what became of the samples."""
-        return read_json(self.folder / "round.json")
+        return read_json(self.folder / RECORD)
 
     @property
     def model(self) -> str:
@@ -140,7 +137,7 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
         ValueError: the folder holds a round that was asked for otherwise.
     """
     wanted = _asked(spec, seed, current)
-    if (current.folder / "round.json").is_file():
+    if (current.folder / RECORD).is_file():
         if current.found.get("asked", wanted) != wanted:  # rounds of earlier versions do not say
             raise ValueError(
                 f"iterate: {current.folder} holds a round of other settings ({current.found['asked']}, not {wanted}); give "
@@ -148,47 +145,26 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
             )
         return
     asked = {
-        "trainer.default_root_dir": str(current.folder), "data.init_args.held_out.bands": {f"op{current.op}": str(current.op)},
-        "data.init_args.held_out.per_op": False, "data.init_args.held_out.problems": spec.problems,
-        "data.init_args.held_out.predict_split": "train", "model.init_args.evaluation.samples": spec.samples,
-        "model.init_args.evaluation.seed": seed, "model.init_args.evaluation.likelihood": False,
+        "data.init_args.held_out.bands": {f"op{current.op}": str(current.op)}, "data.init_args.held_out.per_op": False,
+        "data.init_args.held_out.problems": spec.problems, "data.init_args.held_out.predict_split": "train",
+        "model.init_args.evaluation.samples": spec.samples, "model.init_args.evaluation.seed": seed,
+        "model.init_args.evaluation.likelihood": False,
     }  # fmt: skip
-    run_stage(["predict", *_settings(spec, seed, current.sampler), *flags(asked)])
-    _wait()
-    if _first():
-        _select(spec, current, wanted)
-    _wait()
+    arguments = [*_settings(spec, seed, current.sampler), *flags(asked)]
+    draw_rows(current.folder, arguments, spec.keep, partial(_record, spec, current, wanted))
 
 
-def _select(spec: ExpertIteration, current: Round, wanted: str) -> None:
-    """Write the rows that are kept, and `round.json`."""
-    samples = sorted((current.folder / "predict/samples").glob("predict*.jsonl"))
-    rows, counts = select(read_samples(samples), spec.keep)
-    train, validation = set_apart(rows, spec.keep.validation_share)
-    write_rows(current.folder / "train.jsonl", train)
-    write_rows(current.folder / "validation.jsonl", validation)
-    found = counts | {"train_rows": len(train), "validation_rows": len(validation)}
-    found |= {"op": current.op, "passed": counts["pass@1"] >= spec.gate and bool(train), "asked": wanted}
-    write_json(current.folder / "round.json", found)
+def _record(spec: ExpertIteration, current: Round, wanted: str, counts: dict[str, Any]) -> None:
+    """Write `round.json`."""
+    found = {"op": current.op, "passed": counts["pass@1"] >= spec.gate and bool(counts["train_rows"]), "asked": wanted}
+    write_json(current.folder / RECORD, counts | found)
 
 
 def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
     last = rounds[-1]
-    used = rounds if spec.union else [last]
-    files = {name: [str(r.folder / f"{name}.jsonl") for r in used if r.found[f"{name}_rows"]] for name in ("train", "validation")}
+    files = files_of([current.folder for current in (rounds if spec.union else [last])], RECORD)
     fit = [*_settings(spec, seed, last.init_from), *flags({"data.init_args.files": files})]
-    finish(last.folder, fit, _settings(spec, seed, last.model), alone=_first())
-
-
-def _first() -> bool:
-    """Whether this process writes files: the only one, or the first of several."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
-
-
-def _wait() -> None:
-    """Wait until all processes of the run have come here."""
-    if torch.distributed.is_initialized():
-        torch.distributed.barrier()
+    finish(last.folder, fit, _settings(spec, seed, last.model), alone=is_first())
 
 
 def table(rounds: list[Round]) -> str:

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 from recipes.mistakes import innermost
 from recipes.planning.budget import read_budget, split_budget
 from recipes.planning.recipe import Change, Recipe, Stage, without
 from recipes.planning.resolve import Config, digest, kind_of, resolve
+from recipes.rejection.rejection_sampling import RejectionSampling
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Planned:
     config: resolved, without the parent's weights and the places of files.
     parent: the stage it starts from.
     digest: of its whole input.
+    rejection: what it samples of the model that it starts from, to train on; None: it trains on its data.
     """
 
     name: str
     config: Config
     parent: "Planned | None"
     digest: str
+    rejection: RejectionSampling | None = None
 
     @property
     def kind(self) -> str:
@@ -86,7 +91,9 @@ def only(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
     return [Plan(plan.recipe, arms) for plan, arms in kept if arms]
 
 
-SEED_SHIFT = "seed_shift"  # of a stage's settings: its seed is the run's plus this, so that one base is trained on twice
+# settings of a stage that are no keys of its config
+SEED_SHIFT = "seed_shift"  # its seed is the run's plus this, so that one base is trained on twice
+REJECTION = "rejection_sampling"  # it trains on solutions of the model that it starts from
 
 
 def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
@@ -135,8 +142,9 @@ class _ArmBuilder:
             config, parent = configs[stage.name], found[stage.init_from] if stage.init_from else None
             if parent is None and (start := self._start(stage)) is not None:
                 config = _changed(config, "model", init_args=config["model"]["init_args"] | {"init_from": start})
-            name = digest(config, parent.digest if parent else None)
-            found[stage.name] = Planned(stage.name, config, parent, name)
+            rejection = self._rejection(stage, config, parent)
+            name = digest(config, parent.digest if parent else None, rejection)
+            found[stage.name] = Planned(stage.name, config, parent, name, rejection)
         return tuple(found.values())
 
     def _start(self, stage: Stage) -> str | None:
@@ -149,10 +157,34 @@ class _ArmBuilder:
         starts = (self._config(of)["model"]["init_args"].get("init_from") for of in own)
         return next((start for start in starts if start is not None), None)
 
-    def _config(self, stage: Stage) -> Config:
+    def _settings(self, stage: Stage) -> dict[str, Any]:
         settings = dict(stage.settings)
         for change in self.changes:
             settings |= change.settings.get(stage.name, {})
+        return settings
+
+    def _rejection(self, stage: Stage, config: Config, parent: Planned | None) -> RejectionSampling | None:
+        """What the stage samples to train on, if it does."""
+        raw = self._settings(stage).get(REJECTION)
+        if raw is None:
+            return None
+        where = f"recipe {self.recipe.name!r}, stage {stage.name!r} of arm {self.arm!r}: {REJECTION}"
+        model, data = config["model"]["init_args"], config["data"]["init_args"]
+        start = model.get("init_from")
+        if parent is None and (start is None or not Path(start).exists()):
+            raise ValueError(f"{where}: there is no model to sample from (init_from: {start}); give the stage `init_from`.")
+        if "group" in model:
+            raise ValueError(f"{where}: an RL stage samples by itself; give it to a stage that trains on solutions.")
+        if data.get("mixture") is None or (data.get("files") or {}).get("train"):
+            raise ValueError(f"{where}: problems come from the stage's `mixture`; set that, and no `files.train`.")
+        try:
+            return RejectionSampling.read(raw)
+        except ValueError as err:
+            raise ValueError(f"{where}: {err}") from err
+
+    def _config(self, stage: Stage) -> Config:
+        settings = self._settings(stage)
+        settings.pop(REJECTION, None)
         seed = self.seed + settings.pop(SEED_SHIFT, 0)
         settings |= {"seed_everything": seed, "data.init_args.seed": seed}
         if stage.init_from is not None:

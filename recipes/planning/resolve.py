@@ -23,6 +23,7 @@ from datamodules.problems.mixture import components_of
 from datamodules.rows.tokenizer import TokenizerSettings
 from recipes.cli import ExperimentCLI
 from recipes.earlier_keys import as_before, renamed_flags
+from recipes.rejection.rejection_sampling import RejectionSampling
 
 Config = dict[str, Any]
 PLACES = (("ckpt_path",), ("weights_only",), ("config",), ("trainer", "default_root_dir"))  # of files
@@ -91,17 +92,20 @@ def processes(config: Mapping[str, Any]) -> int | None:
     return None if devices in ("auto", -1) else devices * config["trainer"].get("num_nodes", 1)
 
 
-def digest(config: Config, parent: str | None) -> str:
+def digest(config: Config, parent: str | None, rejection: RejectionSampling | None = None) -> str:
     """Name a stage by its inputs.
 
     Args:
         config: resolved.
         parent: digest of the stage it starts from; None: it starts as its config says.
+        rejection: what it samples to train on.
     """
     shaped = _drop(as_before(json.loads(json.dumps(config))), COSMETIC)
     if parent is not None:
         shaped["model"]["init_args"].pop("init_from", None)
     whole = {"config": shaped, "parent": parent, "named": dict(_named(shaped))}
+    if rejection is not None:
+        whole["rejection_sampling"] = asdict(rejection)
     return sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:DIGITS]
 
 

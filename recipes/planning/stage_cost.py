@@ -176,6 +176,10 @@ def seconds(config: Config, model: PretrainedConfig, work: Workload, where: Sett
         phase, length = work.rollout[DECODE], work.lengths.response
         one = decode_seconds(model, phase, phase.tokens / length, length, rows, where)
         found[DECODE] = work.rollouts * one
+    if work.sampled:
+        rows = config["model"]["init_args"]["evaluation"]["sampling"]["max_rows"]
+        phase, length = work.sampled[DECODE], work.lengths.response
+        found[DECODE] = decode_seconds(model, phase, phase.tokens / length, length, rows, where)
     micro = max(1.0, work.update["update"].tokens / where.devices / PASS_TOKENS)
     found["communication"] = work.steps * communication_seconds(model, micro, where)
     return found

@@ -5,7 +5,7 @@ Not here: what that costs (estimate.py: FLOPs; stage_cost.py: memory and time).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import ceil
 from pydoc import locate
@@ -27,6 +27,7 @@ from lightning_modules.models.language_model import build_language_model, longes
 from recipes.planning.budget import tokens_per_update, updates_per_rollout
 from recipes.planning.plan import Planned
 from recipes.planning.resolve import Config, processes
+from recipes.rejection.rejection_sampling import RejectionSampling
 
 SAMPLED = 64  # problems whose lengths stand for all
 PREFILL, DECODE = "prompts", "sampling"  # phases of a rollout
@@ -60,6 +61,7 @@ class Workload:
     update:      phases of one update: name -> tokens and context; PASSES has the backward passes.
     rollout:     phases of one rollout, before its updates.
     evaluation:  phases of the test on held-out problems.
+    sampled:     phases of the solutions that a stage samples once, to learn from them.
     trained:     tokens learned from: padding included; of RL, those sampled.
     completions: of a rollout, and the mean length of problems and responses.
     """
@@ -73,11 +75,12 @@ class Workload:
     trained: float
     completions: float
     lengths: Lengths
+    sampled: Mapping[str, Phase] = field(default_factory=dict)
 
     def phases(self) -> dict[str, Phase]:
         """Of the whole training."""
         once = {name: phase.times(self.steps) for name, phase in self.update.items()}
-        return {name: phase.times(self.rollouts) for name, phase in self.rollout.items()} | once
+        return {name: phase.times(self.rollouts) for name, phase in self.rollout.items()} | dict(self.sampled) | once
 
 
 def phase_flops(model: PretrainedConfig, name: str, phase: Phase) -> float:
@@ -98,6 +101,8 @@ def workload(stage: Planned) -> Workload:
     """
     config, model = stage.config, architecture_of(stage)
     found = (_policy if "group" in config["model"]["init_args"] else _supervised)(config, model)
+    if stage.rejection is not None:
+        found = replace(found, sampled=_sampled(config, found.lengths, stage.rejection))
     return _within_budget(found, config, model)
 
 
@@ -128,6 +133,14 @@ def _policy(config: Config, model: PretrainedConfig | None) -> Workload:
         rollout["values"], update["critic update"] = rows, parts
     sampled = float(rollouts * completions * lengths.response)
     return Workload(steps, updates, rollouts, update, rollout, _evaluation(config), sampled, completions, lengths)
+
+
+def _sampled(config: Config, lengths: Lengths, sampling: RejectionSampling) -> dict[str, Phase]:
+    response = min(lengths.response, config["model"]["init_args"]["evaluation"]["sampling"]["max_new_tokens"])
+    return {
+        PREFILL: Phase(sampling.problems * lengths.prompt, lengths.prompt / 2),
+        DECODE: Phase(sampling.problems * sampling.samples * response, lengths.prompt + response / 2),
+    }
 
 
 def _evaluation(config: Config) -> dict[str, Phase]:

@@ -1,4 +1,5 @@
-"""Folders of stages: what each holds, and how a stage is trained and tested, each once.
+"""Folders of stages: what each holds, and how a stage is trained and tested, each once, and before that sampled if it learns from
+own solutions.
 
 A recipe without arms keeps stages in `OUT/STAGE` and runs them in this process. One with arms keeps them in
 `OUT/stages/KIND-DIGEST`, where arms and recipes share equal stages, and runs each in a child process, so that a crash ends one
@@ -11,9 +12,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from time import monotonic, sleep
 from typing import IO
 
 import yaml
@@ -21,15 +23,19 @@ import yaml
 from callbacks.files import read_json, write_json, write_text
 from recipes.cli import run_stage
 from recipes.planning.plan import Planned
+from recipes.planning.resolve import flags
+from recipes.rejection.rejection_sampling import SAMPLED, files_of
+from recipes.rejection.rejection_sampling import main as sample
 from recipes.validity import is_tested, is_trained
 
 FRONT_DOOR = Path(__file__).parents[2] / "main.py"
 LAST_LINES = 5  # of a log, shown if a stage fails
+LATE = 60  # seconds after which a file that another machine wrote is seen
 
 
 def in_process(command: list[str]) -> bool:
-    """Run `fit` or `test` in this process."""
-    return run_stage(command) == 0
+    """Run `sample`, `fit` or `test` in this process."""
+    return (sample(command[1:]) if command[0] == "sample" else run_stage(command)) == 0
 
 
 def finish(
@@ -97,7 +103,8 @@ class StageFolders:
             # bands are evaluated and listed in the order of the keys: as written, or, as runs with arms always had it, sorted
             write_text(folder / "stage.yaml", yaml.safe_dump(stage.config, sort_keys=not self.plain))
         parent = stage.parent and stage.parent.label
-        write_json(folder / "stage.json", {"kind": stage.kind, "digest": stage.digest, "parent": parent})
+        rejection = {} if stage.rejection is None else {"rejection_sampling": asdict(stage.rejection)}
+        write_json(folder / "stage.json", {"kind": stage.kind, "digest": stage.digest, "parent": parent, **rejection})
 
     def finish(self, stage: Planned, *, alone: bool = True) -> bool:
         """Train and test a stage unless that is done; return whether it is complete.
@@ -119,7 +126,30 @@ class StageFolders:
         settings = ["--config", str(folder / "stage.yaml")]
         if stage.parent is not None:
             settings += ["--model.init_args.init_from", str(self.folder(stage.parent) / "huggingface")]
-        return finish(folder, settings, [*settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")], run, alone)
+        fit = list(settings)
+        if stage.rejection is not None:
+            if not self._sample(stage, settings, run, alone):
+                return False
+            fit += flags({"data.init_args.files": files_of([folder])})
+        return finish(folder, fit, [*settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")], run, alone)
+
+    def _sample(self, stage: Planned, settings: Sequence[str], run: Callable[[list[str]], bool], alone: bool) -> bool:
+        """Sample the solutions that a stage learns from unless that is done; return whether their rows are there.
+
+        Raises:
+            ValueError: the model to sample from is not there.
+        """
+        folder = self.folder(stage)
+        if (folder / SAMPLED).is_file():
+            return True
+        if stage.parent is not None and not (start := self.folder(stage.parent) / "huggingface").is_dir():
+            raise ValueError(f"{stage.name}: the model whose solutions it learns from is not there ({start}); train it first.")
+        asked = {
+            "rejection_sampling": asdict(stage.rejection),
+            "model.init_args.evaluation.seed": stage.config["seed_everything"],
+        }
+        place = ["--trainer.default_root_dir", str(folder)]
+        return run(["sample", *settings, *place, *flags(asked)]) and _appears(folder / SAMPLED, seconds=0 if alone else LATE)
 
     def _run(self, stage: Planned, lock: IO[str], command: list[str]) -> bool:
         """Run a command in a child process, which logs to `COMMAND.log`."""
@@ -134,7 +164,7 @@ class StageFolders:
 
     def why(self, stage: Planned) -> str:
         """The last lines that a failed stage printed, and where the rest is."""
-        logs = [path for command in ("test", "fit") if (path := self.folder(stage) / f"{command}.log").is_file()]
+        logs = [path for command in ("test", "fit", "sample") if (path := self.folder(stage) / f"{command}.log").is_file()]
         if not logs:
             return "it printed nothing"
         lines = [line for line in logs[0].read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
@@ -151,6 +181,14 @@ class StageFolders:
                 print(f"    another process works on {stage.label}; waiting for it", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield lock
+
+
+def _appears(path: Path, seconds: int) -> bool:
+    """Whether a file is there, now or within some seconds."""
+    end = monotonic() + seconds
+    while not path.is_file() and monotonic() < end:
+        sleep(1)
+    return path.is_file()
 
 
 def _open(path: Path | str) -> IO[str]:
