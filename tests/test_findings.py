@@ -27,13 +27,13 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(update, "report", lambda root, out: out / "report.html")
     write_study(tmp_path / "study")
     start = BASE | {"what": "before edge", "arm": "edge", "before": True}
-    write_claims(tmp_path, EDGE, BASE, EDGE | {"what": "lost - base", "arm": "lost"}, start)
+    write_claims(tmp_path, EDGE, BASE, EDGE | {"what": "lost - base", "arm": "lost", "primary": False}, start)
     return tmp_path
 
 
 def write_claims(folder, *effects, **more):
     claim = {"title": "RL", "claim": "It does.", "effects": list(effects), "reading": "From {base} by {edge - base}."} | more
-    findings = {"extrapolation": claim, "other": claim | {"title": "Other"}}
+    findings = {"extrapolation": claim, "other": claim | {"title": "Other", "effects": [BASE]}}
     claims = {"about": "# Findings", "scale": "tiny", "seeds": [*SEEDS], "findings": findings}
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
 
@@ -90,6 +90,23 @@ def test_a_study_that_lacks_seeds_says_so(folder):
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims | {"seeds": [*SEEDS, 6, 7]}))
     run(folder)
     assert "**Not complete: 6 of 8 planned seeds. No verdict is final" in (folder / "README.md").read_text()
+    index = folder / "study/extrapolation.tiny.json"
+    held = json.loads(index.read_text())
+    arms = [arm for arm in held["arms"] if arm["name"] not in ("edge-seed4", "edge-seed5")]  # their bases stay
+    index.write_text(json.dumps(held | {"arms": arms}))
+    run(folder)
+    assert "**Not complete: 4 of 8 planned seeds." in (folder / "README.md").read_text()
+
+
+def test_what_is_not_measured_yet_counts_in_the_correction(folder):
+    """Oracle: one p of 1/64 among four planned effects is 4/64 after Holm's method."""
+    claims = yaml.safe_load((folder / "claims.yaml").read_text())
+    claims["findings"]["other"]["effects"] = [EDGE] * 3
+    (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
+    run(folder)
+    found, *_ = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"]
+    assert found["p_adjusted"][0] == pytest.approx(4 / 64, abs=1e-4)
+    assert found["verdict"] == "not resolvable"
 
 
 def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
@@ -102,7 +119,7 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert lines["* edge - base"].endswith("+0.30 +0.15 +0.32 +0.12 +0.25 +0.11  0.016/1.000  reproduced")
     assert "> 0 (0.1)" in lines["* edge - base"]
-    assert lines["* lost - base"].endswith("not measured")
+    assert lines["lost - base"].endswith("not measured")
     assert "[0.100, 0.300]" in lines["base"]
     assert (
         "--seed 0,1,2,3,4,5 --out runs/study` at 0123456: 12 stages (0 of them also of other findings), 75 minutes; threads: 1."
@@ -143,7 +160,8 @@ def test_a_reading_names_only_what_was_measured():
 )
 def test_what_nobody_claimed_is_read_from_its_interval(low, high, says):
     assert verdict(Number((low + high) / 2, low, high, ((), ()))) == says
-    assert verdict(Number((low + high) / 2, low, high, ((),))) == f"{says} (these two models)"
+    one = f"{says} (these two models)" if "zero" in says else "not resolvable (one seed)"
+    assert verdict(Number((low + high) / 2, low, high, ((),))) == one
     assert verdict(Number(0.3, None, None, ((),))) == "not resolvable (one seed)"
 
 

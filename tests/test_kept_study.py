@@ -89,15 +89,16 @@ def test_a_study_runs_what_is_missing_and_no_more(study, monkeypatch):
     ran = []
     name_as_planned(study / "runs", (0, 5))
     monkeypatch.setattr(kept_study, "HERE", study)
+    monkeypatch.setattr(pilot_gate, "HERE", study)
     monkeypatch.setattr(kept_study, "CLAIMS", study / "claims.yaml")
     monkeypatch.setattr(kept_study, "run_recipes", lambda words: ran.append(words) or 0)
     monkeypatch.setattr(kept_study, "write_findings", lambda argv: None)
     effect = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "primary": True}
     claims = {"scale": "tiny", "seeds": [0, 3, 5, 6], "findings": {RECIPE: {"effects": [effect]}}}
     (study / "claims.yaml").write_text(yaml.safe_dump(claims))
-    with pytest.raises(SystemExit, match="the pilot has not passed its gate; run `make pilot`"):
+    with pytest.raises(SystemExit, match="no pilot of today's scale has passed the gate; run `make pilot`"):
         kept_study.main([])
-    (study / "pilot.json").write_text('{"passes": true}')
+    monkeypatch.setattr(kept_study, "is_open", lambda claims: True)
     kept_study.keep(study / "runs", study / "study")
     assert kept_study.main(["--primary", "--out", str(study / "runs")]) == 0
     assert [words[words.index("--seed") + 1] for words in ran] == ["3", "6"]
@@ -142,6 +143,7 @@ def test_the_gate_of_the_pilot(study, monkeypatch, capsys, lowest, most, passes)
     ]
     assert ("The study may start." if passes else "The study does not start") in capsys.readouterr().out
     assert not pilot_gate.passes(found["bases"][1:])  # two bases are too few
+    assert not pilot_gate.is_open({"scale": "tiny", "gate": gate})  # these bases are not those that the recipe would train
 
 
 def test_the_study_of_the_tree_has_the_numbers_of_its_effects():
@@ -152,3 +154,10 @@ def test_the_study_of_the_tree_has_the_numbers_of_its_effects():
         for effect in found["effects"]:
             for seed, terms in zip(effect.get("seeds", ()), effect.get("terms", ()), strict=True):
                 assert seed == pytest.approx(sum(weight * files.value(path, key) for weight, path, key in terms))
+
+
+def test_the_pilot_of_the_tree_opens_the_study_for_the_world_that_it_measured():
+    claims = yaml.safe_load(pilot_gate.CLAIMS.read_text())
+    assert pilot_gate.is_open(claims)
+    assert not pilot_gate.is_open(claims | {"gate": claims["gate"][1:]})
+    assert not pilot_gate.is_open(claims | {"scale": "night"})

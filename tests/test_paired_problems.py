@@ -8,14 +8,17 @@ from statistics import mean, stdev
 import pytest
 import yaml
 
-from recipes.report.paired_problems import Outcome, outcomes, paired_interval
+from recipes.report.paired_problems import Outcome, Outcomes, outcomes, paired_interval
 from recipes.report.sourced_numbers import Files, Term
 
 EDGE = "/grades/band/edge/executable/pass@{}/mean"
 
 
-def write(stage, solved, samples=4):
-    """A tested stage; op -> how many samples of each problem were right. Problems of two processes lie in two files."""
+def write(stage, solved, samples=4, problems="some"):
+    """A tested stage; op -> how many samples of each problem were right. Problems of two processes lie in two files.
+
+    Ids are those of places, as they are for synthetic problems: other problems have the same.
+    """
     (stage / "test/samples").mkdir(parents=True)
     bands = {"ID": "2-3", "edge": "4-5"}
     (stage / "config.yaml").write_text(yaml.safe_dump({"data": {"init_args": {"held_out": {"bands": bands}}}}))
@@ -23,9 +26,10 @@ def write(stage, solved, samples=4):
     for index, (op, right) in enumerate((op, right) for op, of in solved.items() for right in of):
         for sample in range(samples):
             accepted = {"executable": sample < right, "answer": True}
-            rows[index % 2].append({"index": index, "sample": sample, "id": f"p{index}", "op": op, "accepted": accepted})
+            rows[index % 2].append({"index": index, "sample": sample, "id": f"test-{index}", "op": op, "accepted": accepted})
     for name, of in zip(("test", "test.rank1"), rows, strict=True):
         (stage / f"test/samples/{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in of))
+    (stage / "test/samples/test.settings.json").write_text(json.dumps({"problems": problems}))
     return stage
 
 
@@ -67,18 +71,28 @@ def test_it_covers_the_true_difference_as_often_as_it_says():
     held = 0
     for _ in range(200):
         drawn = draw.choices(world, k=60)
-        base, other = ({str(i): Outcome(named, 4, {"executable": of[j]}) for i, of in enumerate(drawn)} for j in (0, 1))
+        base, other = (Outcomes("", {i: Outcome(named, 4, {"executable": of[j]}) for i, of in enumerate(drawn)}) for j in (0, 1))
         low, high = paired_interval(other, base, EDGE.format(1))
         held += low <= truth <= high
     assert 0.90 <= held / 200 <= 0.99
 
 
 def test_models_tested_on_other_problems_are_not_paired(two, tmp_path):
-    base, _, base_folder, other_folder = two
-    fewer = write(tmp_path / "fewer", {2: base[2]})
-    assert paired_interval(outcomes(fewer), outcomes(base_folder), EDGE.format(1)) is None
-    assert paired_interval(outcomes(tmp_path / "nobody"), outcomes(tmp_path / "nobody"), EDGE.format(1)) is None
+    base, other, base_folder, other_folder = two
+    key = EDGE.format(1)
+    elsewhere = outcomes(write(tmp_path / "elsewhere", other, problems="others"))
+    fewer = outcomes(write(tmp_path / "fewer", {2: base[2]}))
+    nobody = outcomes(tmp_path / "nobody")
+    assert paired_interval(elsewhere, outcomes(base_folder), key) is None
+    assert paired_interval(fewer, outcomes(base_folder), key) is None
+    assert paired_interval(nobody, nobody, key) is None
     assert paired_interval(outcomes(other_folder), outcomes(base_folder), "/skills/all/x/accuracy") is None
+    assert paired_interval(outcomes(other_folder), outcomes(base_folder), "/grades/band/edge/released/pass@1/mean") is None
+
+
+def test_problems_that_no_model_solves_say_nothing(tmp_path):
+    never = [outcomes(write(tmp_path / name, {4: [0] * 60, 5: [0] * 60})) for name in ("one", "other")]
+    assert paired_interval(*never, EDGE.format(4)) is None
 
 
 def test_a_report_of_one_seed_gives_it(two):

@@ -17,7 +17,7 @@ import yaml
 from callbacks.files import write_json, write_text
 from recipes.findings.findings_page import draw_forest, key_of, page
 from recipes.report.effects import cost, environment, measure
-from recipes.report.judging import judge
+from recipes.report.judging import judge, primaries
 from recipes.report.report_command import CLAIMS, report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = C
             f"{root} holds no complete arm of {', '.join(claims['findings'])} at scale {claims['scale']}; run their "
             "recipes first."
         )
-    judge(effect for found in measured.values() for effect in found["effects"])
+    judge((effect for found in measured.values() for effect in found["effects"]), primaries(claims["findings"]))
     for name, found in measured.items():
         if claims["findings"][name].get("reading_of") != (key := key_of(found["effects"])):
             print(f"claims.yaml: the reading of {name} was written for other numbers; if it fits, reading_of: '{key}'")

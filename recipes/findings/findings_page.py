@@ -78,11 +78,12 @@ def reading(text: str, effects: list[dict[str, Any]]) -> str:
     return re.sub(r"\{([^}]+)\}", fill, text.strip())
 
 
-def interim(planned: Sequence[int], there: Sequence[int]) -> list[str]:
-    """What a finding says while planned seeds are missing."""
-    if set(planned) <= set(there):
+def interim(planned: Sequence[int], effects: Sequence[dict[str, Any]]) -> list[str]:
+    """What a finding says while a primary effect lacks planned seeds."""
+    there = min((len(effect.get("seeds", ())) for effect in effects if effect.get("primary")), default=len(planned))
+    if there >= len(planned):
         return []
-    return [f"**Not complete: {len(there)} of {len(planned)} planned seeds. No verdict is final before all are there.**"]
+    return [f"**Not complete: {there} of {len(planned)} planned seeds. No verdict is final before all are there.**"]
 
 
 def read(claim: dict[str, Any], effects: list[dict[str, Any]]) -> list[str]:
@@ -125,7 +126,7 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
     for name, claim in claims["findings"].items():
         parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
         if name in measured:
-            parts += interim(claims["seeds"], measured[name]["environment"]["seeds"])
+            parts += interim(claims["seeds"], measured[name]["effects"])
             parts += section(
                 name, claim, measured[name], sum(users[stage] > 1 for stage in measured[name]["seconds"]), claims["scale"]
             )

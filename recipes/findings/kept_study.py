@@ -18,6 +18,7 @@ import yaml
 from callbacks.files import read_json, write_json, write_text
 from recipes.findings.findings_command import HERE
 from recipes.findings.findings_command import main as write_findings
+from recipes.findings.pilot_gate import is_open
 from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
@@ -99,9 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--recipes", help="e.g. extrapolation,process_rewards (default: all)")
     parser.add_argument("--primary", action="store_true", help="only the arms of primary effects")
     args = parser.parse_args(argv)
-    if not (HERE / "pilot.json").is_file() or not read_json(HERE / "pilot.json")["passes"]:
-        raise SystemExit("the pilot has not passed its gate; run `make pilot`, and change the world until it does.")
     claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
+    if not is_open(claims):
+        raise SystemExit("no pilot of today's scale has passed the gate; run `make pilot`, and change the world until it does.")
     seeds = [int(seed) for seed in args.seeds.split(",")] if args.seeds else claims["seeds"]
     recipes = args.recipes.split(",") if args.recipes else list(claims["findings"])
     kept, scale, failed = HERE / "study", claims["scale"], 0

@@ -8,7 +8,7 @@ within the bounds of `gate` in configs/claims.yaml, with each of at least three 
 import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,14 @@ from callbacks.files import read_json, write_json
 from callbacks.text_tables import align
 from datamodules.problems.mixture import parse_ops
 from recipes.findings.findings_command import HERE
+from recipes.planning.plan import make_plan
+from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import StageFiles, find_studies
 
 FEWEST = 3
+RECIPE = Path(__file__).parents[2] / "configs/recipe/pilot.yaml"
 
 
 def measured(root: Path, gate: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
@@ -35,7 +38,11 @@ def measured(root: Path, gate: Sequence[dict[str, Any]]) -> tuple[str, list[dict
         trained = read_json(root / run.last.path("competence.json"))
         bases.append(
             {"seed": run.seed, "passes": held, "values": {name: round(value, 4) for name, value in values.items()}}
-            | {"updates": trained["validations"][-1]["step"], "competent_at_validation": trained["reached"]}
+            | {
+                "stage": Path(run.last.folder).name,
+                "updates": trained["validations"][-1]["step"],
+                "competent_at_validation": trained["reached"],
+            }
         )
     return study.index.split(".")[1], bases
 
@@ -53,6 +60,15 @@ def passes(bases: Sequence[dict[str, Any]]) -> bool:
     return len(bases) >= FEWEST and all(base["passes"] for base in bases)
 
 
+def is_open(claims: Mapping[str, Any]) -> bool:
+    """Whether a pilot of today's scale has passed today's gate: its stages are those that the recipe would train now."""
+    if not (HERE / "pilot.json").is_file():
+        return False
+    found = read_json(HERE / "pilot.json")
+    planned = {arm.stages[-1].label for arm in make_plan(load_recipe(RECIPE, claims["scale"])).arms}
+    return found["passes"] and found["gate"] == claims["gate"] and {base["stage"] for base in found["bases"]} == planned
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, write and print; 1: the gate is shut."""
     parser = ArgumentParser(prog="python -m recipes.findings.pilot_gate", description=__doc__)
@@ -60,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
     scale, bases = measured(parser.parse_args(argv).folder, claims["gate"])
     name = "pilot.json" if scale == claims["scale"] else f"pilot.{scale}.json"
-    write_json(HERE / name, {"scale": scale, "passes": passes(bases), "bases": bases})
+    write_json(HERE / name, {"scale": scale, "gate": claims["gate"], "passes": passes(bases), "bases": bases})
     bounds = [f"{bound['what']} {bound['within'][0]}-{bound['within'][1]}" for bound in claims["gate"]]
     rows = [[str(base["seed"]), *(f"{value:.3f}" for value in base["values"].values()), str(base["passes"])] for base in bases]
     print(align([["seed", *bounds, "passes"], *rows]))

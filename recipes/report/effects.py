@@ -13,12 +13,17 @@ ALIKE = 0.05  # an interval within this says that there is no difference
 
 
 def verdict(found: Number) -> str:
-    """What the interval of a difference says of it, where nothing was claimed; with one seed, of the two models alone."""
+    """What the interval of a difference says of it, where nothing was claimed; with one seed, of the two models alone.
+
+    One seed never shows that there is no difference: rare successes make the interval over problems too narrow for that.
+    """
     if found.low is None or found.high is None:
         return "not resolvable (one seed)"
-    above, below, largest = found.low > 0, found.high < 0, max(-found.low, found.high)
-    said = "above zero" if above else "below zero" if below else "no difference" if largest <= ALIKE else "not resolvable"
-    return said if len(found.runs) > 1 else f"{said} (these two models)"
+    if found.low > 0 or found.high < 0:
+        said = "above zero" if found.low > 0 else "below zero"
+        return said if len(found.runs) > 1 else f"{said} (these two models)"
+    alike = len(found.runs) > 1 and max(-found.low, found.high) <= ALIKE
+    return "no difference" if alike else "not resolvable" if len(found.runs) > 1 else "not resolvable (one seed)"
 
 
 def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:

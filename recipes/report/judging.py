@@ -28,16 +28,18 @@ TESTS: Mapping[str, tuple[Test, Test]] = {
 }
 
 
-def judge(effects: Iterable[dict[str, Any]]) -> None:
+def judge(effects: Iterable[dict[str, Any]], planned: int = 0) -> None:
     """Give every measured difference its p-values and verdict.
 
     Args:
         effects: of all findings, with `seeds`, their differences; a primary one with `primary`, `expected` and `margin`.
+        planned: primary effects of all findings; those that are not measured yet count in the correction, with a p of 1.
     """
     differences = [effect for effect in effects if "against" in effect and "seeds" in effect]
     primary = [effect for effect in differences if effect.get("primary")]
     found = [[test(effect["seeds"], effect["margin"]) for test in TESTS[effect["expected"]]] for effect in primary]
-    adjusted = [holm([p[kind] for p in found]) for kind in (0, 1)]
+    missing = [1.0] * (planned - len(primary))
+    adjusted = [holm([p[kind] for p in found] + missing) for kind in (0, 1)]
     for at, effect in enumerate(primary):
         p_for, p_against = (round(of[at], 5) for of in adjusted)
         effect |= {"p": [round(p, 5) for p in found[at]], "p_adjusted": [p_for, p_against]}
@@ -53,3 +55,8 @@ def said(held: bool, refuted: bool) -> str:
     if held and refuted:
         return "reproduced, but small"
     return "reproduced" if held else "not reproduced" if refuted else "not resolvable"
+
+
+def primaries(findings: Mapping[str, Mapping[str, Any]]) -> int:
+    """The number of primary effects of all findings of configs/claims.yaml."""
+    return sum(bool(effect.get("primary")) for claim in findings.values() for effect in claim["effects"])

@@ -7,20 +7,34 @@ hard for both models cancels (Efron, 1979; Miller 2024, arXiv 2411.00640, sectio
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import comb
 from operator import itemgetter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import yaml
 
+from callbacks.files import read_json
 from datamodules.problems.mixture import parse_ops
 
 RESAMPLES, LEVEL = 2000, 0.95
 GRADE = re.compile(r"/grades/(all|band|op)/([^/]+)/([^/]+)/pass@(\d+)/mean")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a stage was tested on.
+
+    digest:   of its problems; None: unknown.
+    problems: what became of each, by its place.
+    """
+
+    digest: str | None
+    problems: Mapping[int, "Outcome"]
 
 
 @dataclass(frozen=True)
@@ -42,43 +56,46 @@ class Outcome:
         return 1 - comb(wrong, k) / comb(self.samples, k)
 
 
-def outcomes(stage: Path) -> dict[str, Outcome]:
-    """The id of each problem that a stage was tested on, and what became of it; none if its samples are not there."""
+def outcomes(stage: Path) -> Outcomes:
+    """What became of the problems that a stage was tested on; none if its samples are not there."""
     config = yaml.safe_load((stage / "config.yaml").read_text(encoding="utf-8")) if (stage / "config.yaml").is_file() else {}
     bands = config.get("data", {}).get("init_args", {}).get("held_out", {}).get("bands", {})
-    found = {}
-    for path in sorted((stage / "test/samples").glob("test*.jsonl")):
+    found, samples = {}, stage / "test/samples"
+    for path in sorted(samples.glob("test*.jsonl")):
         with path.open(encoding="utf-8") as file:
-            for _, rows in groupby(map(json.loads, file), key=itemgetter("index")):
-                first, *others = rows
-                op, graders = first["op"], first["accepted"]
-                named = {
-                    ("all", "all"),
-                    ("op", str(op)),
-                    *(("band", band) for band, ops in bands.items() if op in parse_ops(ops)),
-                }
-                accepted = {grader: sum(bool(row["accepted"][grader]) for row in (first, *others)) for grader in graders}
-                found[first["id"]] = Outcome(frozenset(named), 1 + len(others), accepted)
-    return found
+            for index, rows in groupby(map(json.loads, file), key=itemgetter("index")):
+                found[index] = _outcome([*rows], bands)
+    settings = samples / "test.settings.json"
+    return Outcomes(read_json(settings)["problems"] if settings.is_file() else None, found)
 
 
-def paired_interval(one: Mapping[str, Outcome], other: Mapping[str, Outcome], key: str) -> tuple[float, float] | None:
-    """95% interval of pass@k of `one` less that of `other`; None for other keys, or unless both were tested on the same problems.
+def _outcome(rows: Sequence[Mapping[str, Any]], bands: Mapping[str, str]) -> Outcome:
+    op = rows[0]["op"]
+    named = {("all", "all"), ("op", str(op)), *(("band", band) for band, ops in bands.items() if op in parse_ops(ops))}
+    accepted = {grader: sum(bool(row["accepted"][grader]) for row in rows) for grader in rows[0]["accepted"]}
+    return Outcome(frozenset(named), len(rows), accepted)
+
+
+def paired_interval(one: Outcomes, other: Outcomes, key: str) -> tuple[float, float] | None:
+    """95% interval of pass@k of `one` less that of `other`.
+
+    None for other keys, unless both were tested on the same problems, and if no problem tells the two apart: that no difference
+    was seen where nothing or everything is solved says nothing of other problems.
 
     Args:
         one: as `outcomes` returns it.
         other: the same of the other model.
         key: JSON pointer to a pass@k of an `evaluation.json`.
     """
-    if (match := GRADE.fullmatch(key)) is None or not one or one.keys() != other.keys():
+    match = GRADE.fullmatch(key)
+    if match is None or one.digest is None or one.digest != other.digest or one.problems.keys() != other.problems.keys():
         return None
     dimension, name, grader, k = match[1], match[2], match[3], int(match[4])
-    found = [
-        one[problem].passes(grader, k) - other[problem].passes(grader, k)
-        for problem in one
-        if (dimension, name) in one[problem].bands
-    ]
-    if not found:
+    pairs = [(mine, other.problems[at]) for at, mine in one.problems.items() if (dimension, name) in mine.bands]
+    if any(grader not in outcome.accepted for pair in pairs for outcome in pair):
+        return None
+    found = [mine.passes(grader, k) - theirs.passes(grader, k) for mine, theirs in pairs]
+    if len(set(found)) < 2:
         return None
     chance = Random(0)
     means = sorted(sum(chance.choices(found, k=len(found))) / len(found) for _ in range(RESAMPLES))

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TextIO
 
 import yaml
 
-from recipes.report.paired_problems import Outcome, outcomes, paired_interval
+from recipes.report.paired_problems import Outcomes, outcomes, paired_interval
 
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5% of Student's t, 1 ... 10 degrees of freedom
 _Z = 1.959964
@@ -89,7 +89,7 @@ class Files:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._read: dict[str, Any] = {}
-        self._tested: dict[Path, dict[str, Outcome]] = {}
+        self._tested: dict[Path, Outcomes] = {}
 
     def json(self, path: str) -> Any:
         """A JSON file's content; None if it does not exist."""
@@ -164,7 +164,7 @@ class Files:
             return paired_interval(one, other, first.key) or (None, None)
         return None, None
 
-    def _outcomes(self, evaluation: str) -> dict[str, Outcome]:
+    def _outcomes(self, evaluation: str) -> Outcomes:
         stage = (self.root / evaluation).parent.parent
         if stage not in self._tested:
             self._tested[stage] = outcomes(stage)

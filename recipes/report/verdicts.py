@@ -56,7 +56,7 @@ def judge_study(values: Values, claims: Mapping[str, Any] | None = None) -> Verd
 
     Args:
         values: of the study.
-        claims: its `effects`, as configs/claims.yaml has them.
+        claims: its `effects`, as configs/claims.yaml has them, and `family`, the number of primary effects of all findings.
     """
     claimed = _claimed(values, claims) if claims else ()
     effects = claimed or tuple(effect for of in _compared(values) if (effect := _effect(values, of)) is not None)
@@ -69,7 +69,7 @@ def _claimed(values: Values, claims: Mapping[str, Any]) -> tuple[Effect, ...]:
     """The primary effects whose arms are there, judged together."""
     primary = {"effects": [effect for effect in claims.get("effects", ()) if effect.get("primary")]}
     measured = [effect for effect in measure(values.study, values.files, primary) if "seeds" in effect]
-    judge(measured)
+    judge(measured, claims.get("family", 0))
     numbers = [(e, number) for e in measured if (number := effect_number(values, e)) is not None]
     return tuple(Effect(e["what"], number, tuple(e["seeds"]), e["verdict"]) for e, number in numbers)
 
