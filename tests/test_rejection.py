@@ -155,10 +155,15 @@ def test_a_process_that_has_a_repeat_alone_sums_with_the_others(finished, tmp_pa
     assert found[0] == found[1]
 
 
+def _refused(*place: object) -> None:
+    with pytest.raises(ValueError, match=r"of 9 solutions none is left to train on \(0 accepted\)"):
+        _sample(*place)
+
+
 @pytest.mark.long
-def test_with_nothing_to_learn_from_no_process_waits_for_another(finished, tmp_path):
+def test_with_nothing_to_learn_from_every_process_says_so_and_none_waits(finished, tmp_path):
     place = (tmp_path / "out", str(finished / "learn/stage.yaml"), str(finished / "pretrain/huggingface"))
-    assert run(_sample, *place, "4", 2, 3, world=2, patience=60) == [1, 1]
+    assert run(_refused, *place, "4", 2, 3, world=2, patience=60) == [0, 0]
     assert (place[0] / "train.jsonl").is_file() and not (place[0] / "rejection.json").exists()
 
 
