@@ -122,6 +122,8 @@ class ReasoningDataModule(LightningDataModule):
         self.tokenizer: PreTrainedTokenizerBase = load_tokenizer(tokenizer)
         if mixture is None and not files.train:
             raise ValueError("nothing to train on: set `data.init_args.mixture`, or `data.init_args.files.train`.")
+        if mixture is None and held_out.predict_split == "mixture":
+            raise ValueError("held_out.predict_split: mixture needs `data.init_args.mixture`; set it, or another split.")
         shares = Mixture(components_of(mixture)) if mixture is not None else None
         self.synthesis = Synthesis(shares, graph, random_letters, seed)
         self.files, self.held_out = files, held_out
@@ -276,10 +278,8 @@ class ReasoningDataModule(LightningDataModule):
         """The first `problems` different problems of training, up to sentence order.
 
         Raises:
-            ValueError: there is no mixture, or it has fewer.
+            ValueError: it has fewer.
         """
-        if self.synthesis.mixture is None:
-            raise ValueError("held_out.predict_split: mixture needs `data.init_args.mixture`; set it, or another split.")
         found: dict[bytes, Example] = {}
         for index in range(problems * TRIES):
             example = self.synthesis.example("train", index)

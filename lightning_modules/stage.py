@@ -259,8 +259,7 @@ class StageModule(LightningModule):
         answers = outputs["rollout"].answers
         prompts = [len(ids) for ids in batch.prompt_ids[: len(answers)]]
         length_N = torch.tensor([answer.tokens for group in answers for answer in group])
-        if len(prompts):
-            self.compute.add(SAMPLING, generation_counts(prompts, length_N))
+        self.compute.add(SAMPLING, generation_counts(prompts, length_N))  # also of repeats alone: processes sum equal phases
         return outputs
 
     def _answers(self, batch: PromptBatch) -> tuple[list[Sequence[Response]], list[bool]]:

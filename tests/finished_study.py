@@ -24,6 +24,10 @@ def write_study(folder):
             (stage / "training.json").write_text(json.dumps({"seconds": 100 * (seed + 1)}))
             made = {"versions": {"torch": "2.13"}, "commit": "0123456789", "python": "3", "threads": 1}
             (stage / "environment.json").write_text(json.dumps(made))
+            (stage / "compute.json").write_text(json.dumps({"flops": 1e12}))
+            if arm == "edge" and seed == 0:  # learns from own solutions
+                sampled = {"phases": {"sampling": [5.0, 9.0]}, "seconds": {"sampling": 7, "verification": 1}}
+                (stage / "rejection.json").write_text(json.dumps({"train_rows": 3, "compute": sampled}))
             if arm == "base" and seed < 3:
                 (stage / "competence.json").write_text(json.dumps({"reached": seed != 2}))
             chain = dict.fromkeys(("base", arm))

@@ -126,6 +126,17 @@ def test_accumulated_batches_are_counted_by_the_update(tmp_path):
     assert (trainer.global_step, len(count.tokens)) == (1, 3)
 
 
+def test_what_a_run_learns_from_adds_its_sampling_alone(tmp_path):
+    train(tmp_path, ComputeLedger(), max_steps=2)
+    alone = ledger(tmp_path)
+    recorded = {"phases": {"sampling": [10.0, 40.0], "update": [1e9, 1e9]}}
+    (tmp_path / "rejection.json").write_text(json.dumps({"compute": recorded}))
+    train(tmp_path, ComputeLedger(), max_steps=2)
+    found = ledger(tmp_path)
+    assert found["phases"].pop("sampling")["tokens"] == 10
+    assert found["phases"] == alone["phases"]
+
+
 def test_unknown_flops_are_left_out():
     found = spent({"phases": {"update": {"tokens": 3, "flops": None}}, "flops": None, "nominal_tokens": 4.0})
     assert found == {"tokens": 3.0, "nominal_tokens": 4.0}

@@ -166,6 +166,9 @@ def test_rounds_go_on_while_the_gate_holds_and_learn_what_was_accepted(begin, tm
     verdicts = tmp_path / "verdicts.jsonl"
     assert main.main(["verify", str(folder / "op03/train.jsonl"), "--grader", "executable", "--out", str(verdicts)]) == 0
     assert all(row["accepted"] for row in rows(verdicts))
+    sampled = json.loads((folder / "op03/predict/compute_sums.json").read_text())["phases"]["sampling"]
+    ledger = json.loads((folder / "op03/compute.json").read_text())["phases"]
+    assert ledger["sampling"]["tokens"] == sampled[0] > 0 and ledger["update"]["tokens"] > 0
     assert "val/loss" in (folder / "op03/metrics.csv").read_text().splitlines()[0]
 
 

@@ -9,6 +9,7 @@ from finished_study import KEY, VALUES, write_study
 from recipes.findings import findings_command, kept_study, pilot_gate
 from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
+from recipes.report.effects import cost
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
 
@@ -36,7 +37,9 @@ def study(tmp_path):
 def test_what_claims_need_is_kept_and_read_like_the_runs(study):
     kept_study.keep(study / "runs", study / "kept")
     files = sorted(path.relative_to(study / "kept") for path in (study / "kept").rglob("*.json"))
-    assert len(files) == 1 + 12 * 3 + 3  # the index; evaluation, training and environment of each stage; three bases' competence
+    # the index; evaluation, training, environment and FLOPs of each stage; three bases' competence; what one stage sampled
+    assert len(files) == 1 + 12 * 4 + 3 + 1
+    assert read(study / "kept/stages/edge1/compute.json") == {"flops": 1e12}
     found = read(study / "kept/stages/edge1/test/evaluation.json")
     assert found["grades"]["band"]["edge"] == {
         "executable": {"pass@16": {"mean": 0.45}}, "answer": {"pass@1": {"mean": 0.12346}}, "errors": {"value": 0.12346},
@@ -45,6 +48,8 @@ def test_what_claims_need_is_kept_and_read_like_the_runs(study):
     assert found["skills"] == {"all": {"atomic": {}}}
     (of_runs,), (of_kept,) = find_studies(study / "runs"), find_studies(study / "kept")
     assert of_runs.groups == of_kept.groups
+    seconds = cost(of_kept, Files(study / "kept"))
+    assert (seconds["stages/edge0"], seconds["stages/edge1"]) == (100 + 20 + 4 + 7 + 1, 200 + 20 + 4)
     values = {run.seed: Files(study / "kept").value(run.last.evaluation, KEY) for run in of_kept.groups[1].runs}
     assert values == VALUES["edge"]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from minute_recipe import ROOT, minute_config, write_configs
+from processes import run
 from test_recipe_resume import kill_at, numbers, start
 
 import main
@@ -77,8 +78,8 @@ def test_solutions_are_those_of_the_parent_to_the_first_problems_of_training(fin
 
 
 def test_rows_are_those_that_iterate_selects_from_the_same_samples(finished, tmp_path, monkeypatch):
-    samples, place = finished / "learn/predict/samples", tmp_path / "op02/predict/samples"
-    monkeypatch.setattr(rejection_sampling, "run_stage", lambda command: shutil.copytree(samples, place))
+    sampled, place = finished / "learn/predict", tmp_path / "op02/predict"
+    monkeypatch.setattr(rejection_sampling, "run_stage", lambda command: shutil.copytree(sampled, place))
     monkeypatch.setattr(rounds, "_train", lambda *given: None)
     spec = rounds.ExpertIteration(
         finished / "learn/stage.yaml", str(finished), "2", 6, 3, gate=0.0, keep=Filter(**SAMPLING["keep"])
@@ -118,6 +119,52 @@ def test_started_again_nothing_is_repeated(finished, tmp_path):
     stamps = {path: path.stat().st_mtime_ns for path in (finished / "learn").rglob("*.json*")}
     assert main.main(["run", str(write_recipe(tmp_path)), "--out", str(finished)]) == 0
     assert stamps == {path: path.stat().st_mtime_ns for path in (finished / "learn").rglob("*.json*")}
+
+
+def test_a_prediction_leaves_its_own_cost_not_that_of_the_training_that_it_reads(finished, tmp_path):
+    """Oracle: the same samples of the same weights, read from a folder that knows nothing of training."""
+    asked = ["predict", "--config", str(finished / "pretrain/stage.yaml"), "--trainer.default_root_dir"]
+    found = {}
+    for weights in ("checkpoints/last.ckpt", "huggingface"):
+        assert main.main([*asked, str(tmp_path / weights), "--ckpt_path", str(finished / "pretrain" / weights)]) == 0
+        found[weights] = json.loads((tmp_path / weights / "predict/compute_sums.json").read_text())
+        assert found[weights].pop("seconds")["sampling"] > 0
+    assert found["checkpoints/last.ckpt"] == found["huggingface"]
+    assert found["huggingface"]["phases"].keys() == {"sampling"}
+
+
+def _sample(folder: Path, config: str, weights: str, ops: str, world: int, problems: int) -> None:
+    """Sample as a stage does, one problem a batch; of an odd number of problems, the last process of two has a repeat."""
+    mixture = json.dumps([{"ops": ops, "contexts": ["garden"]}])
+    devices = {"trainer.devices": world, "trainer.strategy": "ddp" if world > 1 else "auto"}
+    asked = {
+        **devices, "model.init_args.init_from": weights, "data.init_args.mixture": mixture, "trainer.default_root_dir": folder,
+        "rejection_sampling": json.dumps(SAMPLING | {"problems": problems, "keep": {"validation_share": 0}}),
+    }  # fmt: skip
+    main.main(["sample", "--config", config, *(f"--{key}={value}" for key, value in asked.items()), "--traceback"])
+
+
+@pytest.mark.long
+def test_a_process_that_has_a_repeat_alone_sums_with_the_others(finished, tmp_path):
+    """Oracle: one process; the second of two has no problem of its own."""
+    found = []
+    for world in (1, 2):
+        place = (tmp_path / str(world), str(finished / "learn/stage.yaml"), str(finished / "pretrain/huggingface"))
+        assert run(_sample, *place, "2", world, 1, world=world, patience=10) == [0] * world
+        found.append(json.loads((place[0] / "rejection.json").read_text())["compute"]["phases"])
+    assert found[0] == found[1]
+
+
+def _refused(*place: object) -> None:
+    with pytest.raises(ValueError, match=r"of 9 solutions none is left to train on \(0 accepted\)"):
+        _sample(*place)
+
+
+@pytest.mark.long
+def test_with_nothing_to_learn_from_every_process_says_so_and_none_waits(finished, tmp_path):
+    place = (tmp_path / "out", str(finished / "learn/stage.yaml"), str(finished / "pretrain/huggingface"))
+    assert run(_refused, *place, "4", 2, 3, world=2, patience=60) == [0, 0]
+    assert (place[0] / "train.jsonl").is_file() and not (place[0] / "rejection.json").exists()
 
 
 @pytest.mark.long

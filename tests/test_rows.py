@@ -13,6 +13,7 @@ from datamodules.files.row_source import Files, RowSource
 from datamodules.problems.mixture import Cell, Component, Mixture
 from datamodules.problems.splits import canonical_hash
 from datamodules.problems.synthesis import Synthesis
+from datamodules.reasoning import HeldOut
 from tests_support import PLAIN, TINY
 
 HARBOUR = {  # a row as people have it: no op, mode, template, id
@@ -94,6 +95,11 @@ def test_files_without_a_row_or_a_misspelt_choice_are_refused(tmp_path):
         RowSource([tmp_path / "nowhere.jsonl"])
     with pytest.raises(ValueError, match="nothing to train on"):
         PretrainDataModule(None, "garden")
+    write(tmp_path / "harbour.jsonl", [HARBOUR])
+    with pytest.raises(ValueError, match=r"predict_split: mixture needs `data\.init_args\.mixture`"):
+        PretrainDataModule(
+            None, "garden", files=Files([str(tmp_path / "harbour.jsonl")]), held_out=HeldOut(predict_split="mixture")
+        )
     with pytest.raises(ValueError, match="replay"):
         MidtrainDataModule(None, "garden", replay=[Component("2", ["garden"])], replay_share=0.5)
 

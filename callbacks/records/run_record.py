@@ -16,6 +16,7 @@ from torch import Tensor
 from callbacks.files import read_json, run_folder, write_run_file
 from callbacks.processes import sum_over_processes
 
+SAMPLING = "sampling"  # the phase of predictions
 PACKAGES = ("interplay", "torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
 
 
@@ -95,8 +96,9 @@ class RunRecord(Callback):
 class ComputeLedger(Callback):
     """Write `compute.json` when training ends: the cost of all processes, and of all parts of a run that was resumed.
 
-    Sampling counts where training learns from it: a prediction leaves its sums in `compute_sums.json`, and the `rejection.json`
-    of a run that trains on own solutions has them as `compute`.
+    Sampling counts where training learns from it: a prediction leaves its own sums, without those of the checkpoint that it
+    reads, in `compute_sums.json`, and the `rejection.json` of a run that trains on own solutions has them as `compute`. Seconds
+    there are those of the last part of an interrupted prediction.
     It reads the module's `compute` (what this process has run so far) and `ledger` (sums -> tokens, FLOPs, nominal cost).
     """
 
@@ -125,13 +127,15 @@ class ComputeLedger(Callback):
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the sums of a prediction."""
-        write_run_file(trainer, "compute_sums.json", self.total(trainer, pl_module))
+        sampled = pl_module.compute.state()["phases"].get(SAMPLING, (0.0, 0.0))
+        sums = {"phases": {SAMPLING: sum_over_processes(trainer, sampled)}, "seconds": dict(pl_module.judgements.seconds)}
+        write_run_file(trainer, "compute_sums.json", sums)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the ledger."""
         total, sampled = self.total(trainer, pl_module), run_folder(trainer) / "rejection.json"
         if sampled.is_file():
-            total["phases"] |= read_json(sampled)["compute"]["phases"]
+            total["phases"][SAMPLING] = read_json(sampled)["compute"]["phases"][SAMPLING]
         write_run_file(trainer, "compute.json", pl_module.ledger(total))
 
 

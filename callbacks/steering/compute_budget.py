@@ -9,7 +9,8 @@ from callbacks.records.run_record import ComputeLedger
 
 
 class ComputeBudget(Callback):
-    """Stop training after the update that exceeds a budget; of several, the first. Evaluation costs nothing.
+    """Stop training after the update that exceeds a budget; of several, the first. Evaluation costs nothing, nor does what a
+    stage samples before it trains on own solutions, though its `compute.json` counts that.
 
     Logs `train/compute_tokens` and `train/compute_flops`: what the run has cost so far, all phases and processes together.
     It reads the run's ComputeLedger, so a resumed run counts from its start. `trainer.max_steps` still holds, and schedules

@@ -51,7 +51,7 @@ def generation_counts(prompt_lengths: Sequence[int], length_N: Tensor) -> tuple[
     The last token of a completion is not fed.
     """
     prompt_B = torch.tensor(prompt_lengths, device=length_N.device)
-    prompt_N = prompt_B.repeat_interleave(len(length_N) // len(prompt_B))
+    prompt_N = prompt_B.repeat_interleave(len(length_N) // max(1, len(prompt_B)))
     fed_N = length_N - 1
     attended = (prompt_B * (prompt_B + 1) // 2).sum() + (fed_N * prompt_N + fed_N * (fed_N + 1) // 2).sum()
     return prompt_B.sum() + fed_N.sum(), attended

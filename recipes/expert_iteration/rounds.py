@@ -8,7 +8,6 @@ and `test`; each resumes where it stopped, and so does the whole when it is star
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from datamodules.yaml_text import read_yaml
 from recipes.named_files import named_file
 from recipes.planning.resolve import flags
 from recipes.rejection.accepted import Filter
-from recipes.rejection.rejection_sampling import checked, draw_rows, files_of, is_first
+from recipes.rejection.rejection_sampling import checked, draw_rows, files_of, is_first, wait_for_all
 from recipes.running.stage_folders import finish
 
 RECORD = "round.json"
@@ -151,13 +150,11 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
         "model.init_args.evaluation.likelihood": False,
     }  # fmt: skip
     arguments = [*_settings(spec, seed, current.sampler), *flags(asked)]
-    draw_rows(current.folder, arguments, spec.keep, partial(_record, spec, current, wanted))
-
-
-def _record(spec: ExpertIteration, current: Round, wanted: str, counts: dict[str, Any]) -> None:
-    """Write `round.json`."""
+    counts = draw_rows(current.folder, arguments, spec.keep)
     found = {"op": current.op, "passed": counts["pass@1"] >= spec.gate and bool(counts["train_rows"]), "asked": wanted}
-    write_json(current.folder / RECORD, counts | found)
+    if is_first():
+        write_json(current.folder / RECORD, counts | found)
+    wait_for_all()
 
 
 def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:

@@ -1,9 +1,9 @@
 """What a study measured, small enough for the tree: `python -m recipes.findings.kept_study`, which `make findings` calls.
 
 For each planned seed and each recipe of configs/claims.yaml whose results are not there yet: run it, then copy the index
-and what claims are measured from (pass@k, errors, skills, seconds, environment) to docs/findings/study, in the layout of the
-run's folder, so that a report reads one like the other. So a study goes on where it stopped, on another day or machine, from
-the tree alone.
+and what claims are measured from (pass@k, errors, skills, seconds, FLOPs, environment) to docs/findings/study, in the layout of
+the run's folder, so that a report reads one like the other. So a study goes on where it stopped, on another day or machine,
+from the tree alone.
 """
 
 import json
@@ -30,7 +30,7 @@ from recipes.validity import is_current
 ROOT = Path(__file__).parents[2]
 DIMENSIONS = ("band", "op", "context", "cell")
 GRADERS = ("executable", "answer")
-WHOLE = ("training.json", "environment.json", "competence.json")
+WHOLE = ("training.json", "environment.json", "competence.json", "compute.json", "rejection.json")
 
 
 def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:

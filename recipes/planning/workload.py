@@ -157,7 +157,7 @@ def _evaluation(config: Config) -> dict[str, Phase]:
 
 
 def _within_budget(work: Workload, config: Config, model: PretrainedConfig | None) -> Workload:
-    """The work until a ComputeBudget among the stage's callbacks stops it."""
+    """The work until a ComputeBudget among the stage's callbacks stops it; like it, without what is `sampled` before."""
     steps = work.steps
     for callback in config["trainer"].get("callbacks") or []:
         if locate(callback["class_path"]) is ComputeBudget:

@@ -6,9 +6,8 @@ stage of a recipe has it done once, before `fit` (`set: {rejection_sampling: ...
 """
 
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -62,15 +61,20 @@ def checked(kind: type, raw: Any) -> dict[str, Any]:
     return dict(raw)
 
 
-def draw_rows(folder: Path, arguments: Sequence[str], keep: Filter, record: Callable[[dict[str, Any]], None]) -> None:
-    """Sample by `predict`, write the rows that are kept, and record their counts; every process of a run calls it.
+def draw_rows(folder: Path, arguments: Sequence[str], keep: Filter) -> dict[str, Any]:
+    """Sample by `predict` and write the rows that are kept; every process of a run calls it, and has the same counts.
+
+    If rows are left to train on, `rejection.json` has the counts and, as `compute`, what sampling took.
 
     Args:
         folder: of the run; sampling that was interrupted there goes on.
         arguments: of `predict`.
         keep: which samples become rows.
-        record: writes the counts of `select`, with `train_rows` and `validation_rows`; the first process calls it.
+
+    Returns:
+        The counts of `select`, with `train_rows` and `validation_rows`.
     """
+    counts: dict[str, Any] = {}
     run_stage(["predict", *arguments, "--trainer.default_root_dir", str(folder)])
     wait_for_all()
     if is_first():
@@ -78,8 +82,9 @@ def draw_rows(folder: Path, arguments: Sequence[str], keep: Filter, record: Call
         for side, part in zip(SIDES, set_apart(rows, keep.validation_share), strict=True):
             write_rows(folder / f"{side}.jsonl", part)
             counts[f"{side}_rows"] = len(part)
-        record(counts)
-    wait_for_all()
+        if counts["train_rows"]:
+            write_json(folder / SAMPLED, counts | {"compute": read_json(folder / "predict/compute_sums.json")})
+    return of_first(counts)
 
 
 def files_of(folders: Sequence[Path], record: str = SAMPLED) -> dict[str, list[str]]:
@@ -99,13 +104,12 @@ def wait_for_all() -> None:
         torch.distributed.barrier()
 
 
-def _record(folder: Path, counts: dict[str, Any]) -> None:
-    if not counts["train_rows"]:
-        raise ValueError(
-            f"{folder}: of {counts['samples']} solutions none is left to train on ({counts['accepted']} accepted); start from a "
-            "model that solves some of these problems, or ask for more problems and samples."
-        )
-    write_json(folder / SAMPLED, counts | {"compute": read_json(folder / "predict/compute_sums.json")})
+def of_first(found: dict[str, Any]) -> dict[str, Any]:
+    """What the first process found, for all of them, once it is there."""
+    if torch.distributed.is_initialized():
+        torch.distributed.broadcast_object_list(shared := [found])
+        return shared[0]
+    return found
 
 
 def main(argv: list[str]) -> int:
@@ -120,5 +124,10 @@ def main(argv: list[str]) -> int:
         "model.init_args.evaluation.samples": wanted.samples, "model.init_args.evaluation.likelihood": "false",
     }  # fmt: skip
     flags = [f"--{key}={value}" for key, value in asked.items()]
-    draw_rows(args.folder, [*predict, *flags], wanted.keep, partial(_record, args.folder))
+    counts = draw_rows(args.folder, [*predict, *flags], wanted.keep)
+    if not counts["train_rows"]:
+        raise ValueError(
+            f"{args.folder}: of {counts['samples']} solutions none is left to train on ({counts['accepted']} accepted); start "
+            "from a model that solves some of these problems, or ask for more problems and samples."
+        )
     return 0

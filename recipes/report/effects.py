@@ -105,9 +105,11 @@ def environment(study: Study, files: Files) -> dict[str, Any]:
 
 
 def cost(study: Study, files: Files) -> dict[str, float]:
-    """Seconds of training and testing by stage, each stage once, without the start of its two processes."""
+    """Seconds of sampling (to learn from own solutions), training and testing by stage, each once, without processes' start."""
     seconds = {}
     for folder, stage in study.stages().items():
-        testing = files.json(stage.evaluation)["seconds"].values()
-        seconds[folder] = round(files.json(stage.path("training.json"))["seconds"] + sum(testing), 1)
+        testing = files.json(stage.evaluation)["seconds"]
+        sampling = (files.json(stage.path("rejection.json")) or {"compute": {}})["compute"].get("seconds", {})
+        parts = [files.json(stage.path("training.json"))["seconds"], *sampling.values(), *testing.values()]
+        seconds[folder] = round(sum(parts), 1)
     return seconds
