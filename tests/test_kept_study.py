@@ -10,6 +10,7 @@ from recipes.findings import findings_command, kept_study, pilot_gate
 from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.report.effects import cost
+from recipes.report.report_command import report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
 
@@ -52,6 +53,7 @@ def test_what_claims_need_is_kept_and_read_like_the_runs(study):
     assert (seconds["stages/edge0"], seconds["stages/edge1"]) == (100 + 20 + 4 + 7 + 1, 200 + 20 + 4)
     values = {run.seed: Files(study / "kept").value(run.last.evaluation, KEY) for run in of_kept.groups[1].runs}
     assert values == VALUES["edge"]
+    assert report(study / "kept", study / "page").is_file()
 
 
 def test_what_another_day_kept_stays(study):

@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = C
             print(f"claims.yaml: the reading of {name} was written for other numbers; if it fits, reading_of: '{key}'")
     text = page(claims, measured)
     for name, found in measured.items():
-        draw_forest([effect for effect in found["effects"] if "verdict" in effect], here / f"figures/{name}-effects.png")
+        if differences := [effect for effect in found["effects"] if "verdict" in effect]:
+            draw_forest(differences, here / f"figures/{name}-effects.png")
     write_json(here / "effects.json", measured)
     write_text(here / "README.md", text)
     print(f"findings: {here / 'README.md'}\nreport: {report(root, root)}")

@@ -37,12 +37,10 @@ def table(effects: list[dict[str, Any]]) -> str:
             rows.append([what, _wanted(e), "-", "-", "-", "-", "not measured"])
             continue
         how = style(e, 3)
-        low = max(e["low"], 0.0) if how == COUNT else e["low"]
+        ends = "-" if e["low"] is None else f"[{max(e['low'], 0.0) if how == COUNT else e['low']:{how}}, {e['high']:{how}}]"
         seeds = " ".join(format(value, style(e, 2)) for value in e["seeds"])
         p = "/".join(f"{value:.3f}" for value in e.get("p_adjusted", ()))
-        rows.append(
-            [what, _wanted(e), format(e["value"], how), f"[{low:{how}}, {e['high']:{how}}]", seeds, p, e.get("verdict", "")]
-        )
+        rows.append([what, _wanted(e), format(e["value"], how), ends, seeds, p, e.get("verdict", "")])
     return align(rows)
 
 
@@ -96,13 +94,14 @@ def read(claim: dict[str, Any], effects: list[dict[str, Any]]) -> list[str]:
 def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int, scale: str) -> list[str]:
     """The finding on a claim: its effects as a picture and a table, their reading, and the runs behind them."""
     verdicts = Counter(effect["verdict"] for effect in found["effects"] if effect.get("primary") and "verdict" in effect)
-    made, seconds = found["environment"], found["seconds"]
+    made, seconds, compared = found["environment"], found["seconds"], any("verdict" in effect for effect in found["effects"])
     commits = ", ".join(commit[:7] for commit in made["commits"])
     versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
     seeds, threads = _list(made["seeds"]), _list(made["threads"])
     return [
         f"Primary: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.most_common()) or 'none measured'}.",
-        f"![differences between arms of {name}](figures/{name}-effects.png)", f"```\n{table(found['effects'])}\n```",
+        *([f"![differences between arms of {name}](figures/{name}-effects.png)"] if compared else []),
+        f"```\n{table(found['effects'])}\n```",
         *read(claim, found["effects"]),
         f"`python main.py run configs/recipe/{name}.yaml --scale {scale} --seed {seeds} --out runs/study` at {commits}: "
         f"{len(seconds)} stages ({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes; threads: "
@@ -141,8 +140,8 @@ def _competence(measured: dict[str, Any]) -> str:
     missed = sorted(stage for stage, reached in bases.items() if not reached)
     if not bases:
         return ""
-    end = "every one was." if not missed else f"{len(missed)} were not at the cap, and count all the same: {', '.join(missed)}."
-    return f"{len(bases)} bases were pre-trained until they were competent; {end}"
+    end = "all of them were." if not missed else f"not so at the cap, and counted all the same: {', '.join(missed)}."
+    return f"Bases pre-trained until they are competent: {len(bases)}; {end}"
 
 
 def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
@@ -157,7 +156,8 @@ def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
     for row, effect in enumerate(effects):
         label = effect["verdict"]
         colour, marker = LOOKS[label]
-        axis.plot([effect["low"], effect["high"]], [row, row], color=colour, linewidth=2)
+        if effect["low"] is not None:
+            axis.plot([effect["low"], effect["high"]], [row, row], color=colour, linewidth=2)
         axis.plot(effect["seeds"], [row] * len(effect["seeds"]), "|", color="black", markersize=9, alpha=0.7)
         axis.plot(effect["value"], row, marker, color=colour, markersize=8, label=label, linestyle="none")
     axis.axvline(0, color="black", linewidth=0.8)

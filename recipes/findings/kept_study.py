@@ -28,7 +28,7 @@ from recipes.running.stage_folders import StageFolders
 from recipes.validity import is_current
 
 ROOT = Path(__file__).parents[2]
-DIMENSIONS = ("band", "op", "context", "cell")
+DIMENSIONS = ("all", "band", "op", "context", "cell")
 GRADERS = ("executable", "answer")
 WHOLE = ("training.json", "environment.json", "competence.json", "compute.json", "rejection.json")
 

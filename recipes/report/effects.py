@@ -4,7 +4,7 @@ import json
 from statistics import mean
 from typing import Any
 
-from recipes.report.exact_tests import adjusted_for, binomial_interval, interval
+from recipes.report.exact_tests import FEWEST, adjusted_for, binomial_interval, interval
 from recipes.report.sourced_numbers import Files, Number, Term
 from recipes.report.studies import Study
 from recipes.report.study_values import Values
@@ -29,7 +29,8 @@ def verdict(found: Number) -> str:
 def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:
     """Every effect of a claim, with each seed's value and its sources; those with incomplete arms have no value.
 
-    Intervals are exact (`exact_tests.interval`); that of a share of seeds (`at_least`) is Clopper and Pearson's.
+    Intervals are exact (`exact_tests.interval`), and none with fewer seeds than 95% takes; that of a share of seeds (`at_least`)
+    is Clopper and Pearson's.
 
     Args:
         study: the recipe's results.
@@ -63,7 +64,7 @@ def _over_seeds(found: Number, files: Files, effect: dict[str, Any]) -> dict[str
         successes = sum(seed >= effect["at_least"] for seed in seeds)
         low, high = binomial_interval(successes, len(seeds))
         return {"value": successes / len(seeds), "low": low, "high": high, **numbers}
-    low, high = interval(seeds)
+    low, high = interval(seeds) if len(seeds) >= FEWEST else (None, None)
     return {"value": mean(seeds), "low": low, "high": high, **numbers}
 
 
@@ -72,7 +73,7 @@ def _adjusted(values: Values, effect: dict[str, Any], seeds: list[float]) -> dic
     (group,) = (group for group in values.study.groups if group.label == effect["arm"])
     found = [values.files.value(run.before.evaluation, effect["at"]) for run in group.runs if run.before is not None]
     levels = [level for level in found if level is not None]
-    if len(levels) != len(seeds) or len(seeds) < 4:
+    if len(levels) != len(seeds) or len(seeds) < FEWEST:
         return {}
     adjusted, slope = adjusted_for(seeds, levels)
     low, high = interval(adjusted)

@@ -13,6 +13,7 @@ from itertools import accumulate
 from random import Random
 from statistics import fmean
 
+FEWEST = 6  # values whose interval has 95%
 ALPHA = 0.05
 _MOST = 20  # differences whose subsets are enumerated
 _TIE = 1e-12

@@ -46,7 +46,7 @@ def judge(effects: Iterable[dict[str, Any]], planned: int = 0) -> None:
         effect["verdict"] = said(p_for <= ALPHA, p_against <= ALPHA)
     for effect in differences:
         if not effect.get("primary"):
-            above, below = effect["low"] > 0, effect["high"] < 0
+            above, below = (effect["low"] or 0) > 0, (effect["high"] or 0) < 0
             effect["verdict"] = "above zero" if above else "below zero" if below else "open"
 
 
