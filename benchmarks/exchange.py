@@ -1,11 +1,11 @@
 """Do published rows and ours mean the same to a model? `python -m benchmarks.exchange --reference FOLDER --out RUNS`.
 
-FOLDER holds op2.jsonl ... in the published schema. It has too few rows for a model to learn from alone, so a base learns the
-language first: `tiny`'s model, from ours in other contexts, profile `plain`. It goes on for equally many updates on equally many
-rows of each source: published ones; ours of `graph.profile: published`, in the same cells; and, as a control that shows what a
-difference would look like, ours of `plain`. All are tested on published rows that none has seen and on ours. Published rows are
-divided into folds, each of which is held out once; every fold has rows of its own of the other sources. Ill-posed rows are left
-out.
+FOLDER holds op2.jsonl ... in the published schema. A base, `tiny`'s model, learns from ours of `graph.profile: published` in the
+contexts and modes of these rows: what it solves of published rows is what ours teach. The published rows are too few for a model
+to learn from alone. So the base goes on, for equally many updates, on equally many rows of each source: published ones; ours, in
+the same cells; and, as a control that shows what a difference would look like, ours of `plain`. All are tested on published rows
+that none has seen and on ours. Published rows are divided into folds, each of which is held out once; every fold has rows of its
+own of the other sources. Ill-posed rows are left out.
 
 Stages that are done are not run again, one that was stopped goes on. Writes benchmarks/results/exchange.json after each.
 """
@@ -31,7 +31,7 @@ SOURCES = ("published", "ours", "ours, plain")
 TESTS = SOURCES[:2]
 SPECS = {"ours": GraphSpec(profile="published"), "ours, plain": GraphSpec()}
 GRADERS = ("answer", "paper", "executable")
-OTHERS = ["hospital_wards", "cloud_services", "mountain_orchards"]  # contexts of the base
+CONTEXTS = ["crazy_zootopia", "teachers_in_school", "movie_festival_awards"]  # of published rows
 TINY = {
     "model_type": "qwen3", "vocab_size": 2200, "hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4,
     "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32, "max_position_embeddings": 1024,
@@ -108,7 +108,7 @@ def stage(args: object, folder: Path, model: Mapping, data: Mapping, steps: int)
         },
         "data": {
             "class_path": "datamodules.PretrainDataModule",
-            "init_args": {"tokenizer": "published", "row_length": 640, "loss_on": "solution", **data},
+            "init_args": {"tokenizer": "published", "row_length": 768, "loss_on": "solution", **data},
         },
     }  # fmt: skip
 
@@ -121,10 +121,10 @@ def muon(rate: float) -> dict:
 def base(args: object) -> Path:
     """The base's folder, trained."""
     folder = args.out / "base"
-    mixture = [{"ops": "2-4", "contexts": OTHERS, "modes": list(MODES)}]
-    held = {"bands": {"ID": "2-4"}, "contexts": OTHERS, "modes": list(MODES), "problems": 60, "validation_problems": 1}
-    run(folder, stage(args, folder, {"architecture": TINY, "optimizer": muon(0.02)},
-                      {"mixture": mixture, "row_length": 512, "batch_rows": 8, "held_out": held}, args.base_steps))  # fmt: skip
+    mixture = [{"ops": "2-4", "contexts": CONTEXTS, "modes": list(MODES)}]
+    held = {"bands": {"ID": "2-4"}, "contexts": CONTEXTS, "modes": list(MODES), "problems": 60, "validation_problems": 1}
+    data = {"mixture": mixture, "graph": {"profile": "published"}, "row_length": 768, "batch_rows": 5, "held_out": held}
+    run(folder, stage(args, folder, {"architecture": TINY, "optimizer": muon(0.02)}, data, args.base_steps))
     return folder / "huggingface"
 
 
@@ -193,9 +193,9 @@ def main() -> None:
     parser = ArgumentParser(prog="python -m benchmarks.exchange", description=__doc__)
     parser.add_argument("--reference", type=Path, required=True, help="folder of published rows")
     parser.add_argument("--out", type=Path, default=Path("runs/exchange"), help="folder of the runs")
-    parser.add_argument("--base-steps", type=int, default=600, help="updates of the base, 4,096 tokens each")
-    parser.add_argument("--steps", type=int, default=120, help="updates on each source, 2,560 tokens each")
-    parser.add_argument("--rate", type=float, default=0.005, help="learning rate on each source")
+    parser.add_argument("--base-steps", type=int, default=1400, help="updates of the base, 3,840 tokens each")
+    parser.add_argument("--steps", type=int, default=60, help="updates on each source, 3,072 tokens each")
+    parser.add_argument("--rate", type=float, default=0.002, help="learning rate on each source")
     parser.add_argument("--samples", type=int, default=4, help="for each problem")
     parser.add_argument("--folds", type=int, default=FOLDS, help="of the three")
     parser.add_argument("--precision", default="32-true")

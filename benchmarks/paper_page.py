@@ -1,7 +1,8 @@
 """The generated parts of docs/paper.md and docs/data.md, from docs/paper/* and docs/data/*: `python -m benchmarks.paper_page`.
 
 A part stands between `<!-- NAME -->` and `<!-- /NAME -->`. Figures come from figures.yaml and the recipes that name them; tables
-from the JSON that `benchmarks.disagreements`, `distances` and `topology` left; modes from the lengths measured of gold solutions.
+from the JSON that `benchmarks.disagreements`, `distances`, `exchange` and `topology` left; modes from the lengths measured of
+gold solutions.
 """
 
 import json
@@ -11,12 +12,12 @@ from statistics import mean
 
 import yaml
 
-from benchmarks import disagreements, distances
+from benchmarks import disagreements, distances, exchange
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / "docs/paper"
 LENGTHS, CLOSE = ("problem words", "solution words"), 0.05  # the statistics that are not fitted; how near the others should be
-PAGES = {"docs/paper.md": ("figures", "modes", "distances", "disagreements"), "docs/data.md": ("topology",)}
+PAGES = {"docs/paper.md": ("figures", "modes", "exchange", "distances", "disagreements"), "docs/data.md": ("topology",)}
 TABLES = {"Table 3": ("compute_split", "compute_split_shared")}  # recipes of tables; those of figures name them
 # tokens of gold solutions under the published tokenizer, op 2-20, and the lengths of responses that Figure 11 shows in RL
 FORWARD = (63, 88, 95, 108, 128, 152, 168, 186, 201, 220, 228, 248, 270, 296, 304, 319, 346, 343, 371)
@@ -108,6 +109,7 @@ MAKERS = {
     "figures": figures, "modes": modes, "topology": topology,
     "disagreements": lambda: disagreements.markdown(_kept("disagreements")),
     "distances": lambda: distances.markdown(_kept("distances")),
+    "exchange": lambda: exchange.markdown(json.loads((ROOT / exchange.OUT).read_text(encoding="utf-8"))),
 }  # fmt: skip
 
 
