@@ -10,16 +10,18 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import comb
 from operator import itemgetter
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import torch
 import yaml
+from torch import Tensor
 
 from callbacks.files import read_json
 from datamodules.problems.mixture import parse_ops
+from lightning_modules.metrics.pass_at_k import pass_at_k
 
 RESAMPLES, LEVEL = 2000, 0.95
 GRADE = re.compile(r"/grades/(all|band|op)/([^/]+)/([^/]+)/pass@(\d+)/mean")
@@ -50,11 +52,6 @@ class Outcome:
     samples: int
     accepted: Mapping[str, int]
 
-    def passes(self, grader: str, k: int) -> float:
-        """Chance that one of k samples, drawn without replacement, is accepted (Chen et al. 2021, arXiv 2107.03374, eq. 1)."""
-        wrong = self.samples - self.accepted[grader]
-        return 1 - comb(wrong, k) / comb(self.samples, k)
-
 
 def outcomes(stage: Path) -> Outcomes:
     """What became of the problems that a stage was tested on; none if its samples are not there."""
@@ -76,6 +73,11 @@ def _outcome(rows: Sequence[Mapping[str, Any]], bands: Mapping[str, str]) -> Out
     return Outcome(frozenset(named), len(rows), accepted)
 
 
+def _passes(of: Sequence[Outcome], grader: str, k: int) -> Tensor:
+    accepted_N = torch.tensor([outcome.accepted[grader] for outcome in of])
+    return pass_at_k(accepted_N, n=torch.tensor([outcome.samples for outcome in of]), k=k)
+
+
 def paired_interval(one: Outcomes, other: Outcomes, key: str) -> tuple[float, float] | None:
     """95% interval of pass@k of `one` less that of `other`.
 
@@ -94,7 +96,10 @@ def paired_interval(one: Outcomes, other: Outcomes, key: str) -> tuple[float, fl
     pairs = [(mine, other.problems[at]) for at, mine in one.problems.items() if (dimension, name) in mine.bands]
     if any(grader not in outcome.accepted for pair in pairs for outcome in pair):
         return None
-    found = [mine.passes(grader, k) - theirs.passes(grader, k) for mine, theirs in pairs]
+    if not pairs:
+        return None
+    mine, theirs = (_passes(side, grader, k) for side in zip(*pairs, strict=True))
+    found = (mine - theirs).tolist()
     if len(set(found)) < 2:
         return None
     chance = Random(0)
