@@ -23,6 +23,7 @@ from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
 from recipes.report.studies import read_index
+from recipes.running.run_command import add_hardware
 from recipes.running.run_command import main as run_recipes
 from recipes.running.stage_folders import StageFolders
 from recipes.validity import is_current
@@ -98,6 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--at-once", default="2", help="stages side by side (default: %(default)s)")
     parser.add_argument("--seeds", help="e.g. 0,1 (default: all that are planned)")
     parser.add_argument("--recipes", help="e.g. extrapolation,process_rewards (default: all)")
+    add_hardware(parser)
     parser.add_argument("--primary", action="store_true", help="only the arms of primary effects")
     args = parser.parse_args(argv)
     claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
@@ -113,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 continue
             words = ["--scale", scale, "--seed", str(seed), "--out", str(args.out), "--at-once", args.at_once]
             words += ["--only", ",".join(arms)] if arms else []
+            words += [word for key, value in args.hardware.items() for word in ("--hardware", f"{key}={value}")]
             failed += run_recipes([str(ROOT / f"configs/recipe/{name}.yaml"), *words])
             keep(args.out, kept)
     write_findings([str(kept)])

@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,7 @@ class StageJob:
 
     out: Path
     stage: Planned
+    hardware: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self) -> None:
         """Train and test the stage; every process of the job calls it.
@@ -30,7 +31,7 @@ class StageJob:
         Raises:
             RuntimeError: the stage failed; jobs that depend on this one end, too.
         """
-        folders = StageFolders(self.out)
+        folders = StageFolders(self.out, hardware=self.hardware)
         if not folders.finish(self.stage, alone=_rank() == 0):
             raise RuntimeError(f"{self.stage.label} failed:\n{folders.why(self.stage)}")
 
@@ -39,7 +40,9 @@ class StageJob:
         return _submitit().helpers.DelayedSubmission(self)
 
 
-def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+def submit(
+    stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping[str, Any], hardware: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Submit every stage that is not complete.
 
     Args:
@@ -47,6 +50,7 @@ def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping
         out: folder of the experiment, seen by all machines.
         cluster: "slurm", "local" or "debug".
         settings: of `submitit.AutoExecutor.update_parameters`, e.g. timeout_min, gpus_per_node, slurm_partition.
+        hardware: as in StageFolders.
 
     Returns:
         Digest -> job; unless the cluster is slurm, all have ended.
@@ -71,7 +75,7 @@ def submit(stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping
         wait = {"slurm_additional_parameters": {**further, **_after(jobs.get(parent))}} if cluster == "slurm" else {}
         executor.update_parameters(name=stage.label, **given, **wait)
         folders.prepare(stage)
-        jobs[stage.digest] = executor.submit(StageJob(out, stage))
+        jobs[stage.digest] = executor.submit(StageJob(out, stage, hardware or {}))
     if cluster != "slurm":
         for job in jobs.values():
             job.exception()  # waits

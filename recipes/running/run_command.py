@@ -5,8 +5,8 @@ Started again, it resumes where it stopped. A recipe without arms leaves each st
 failed; the others ran.
 """
 
-from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from recipes.running.arm_index import write_index
 from recipes.running.jobs import CLUSTERS, submit
 from recipes.running.result_tables import arm_table, compute_table, result_table
 from recipes.running.scheduler import run_stages
-from recipes.running.stage_folders import StageFolders
+from recipes.running.stage_folders import HARDWARE, StageFolders
 from recipes.running.story import tell
 
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
         print(describe(plans, StageFolders(args.out, plain).complete))
         return 0
     if plain:
-        return _run_plain(plans[0], args.out)
+        return _run_plain(plans[0], args.out, args.hardware)
     return _run_arms(plans, args.out, args)
 
 
@@ -89,7 +89,26 @@ def _parser() -> ArgumentParser:
         "--job", action="append", default=[], metavar="KEY=VALUE",
         help="of jobs, e.g. timeout_min=600, gpus_per_node=1, slurm_partition=gpu (submitit's names)",
     )  # fmt: skip
+    add_hardware(parser)
     return parser
+
+
+def add_hardware(parser: ArgumentParser) -> None:
+    """Add `--hardware`, which may be given several times; its value is a dict."""
+    parser.add_argument(
+        "--hardware", action=_Settings, default={}, metavar="KEY=VALUE", help="settings of this machine, which are no part of what "
+        f"a stage is, above those of the recipe, e.g. trainer.accelerator=gpu; of {', '.join(HARDWARE)}",
+    )  # fmt: skip
+
+
+class _Settings(Action):
+    """Gathers KEY=VALUE in a dict."""
+
+    def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None) -> None:
+        key, equals, value = values.partition("=")
+        if key not in HARDWARE or not equals:
+            parser.error(f"argument --hardware {values!r}: give KEY=VALUE with a key of {', '.join(HARDWARE)}.")
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), key: read_yaml(value)})
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -103,10 +122,10 @@ def _job(settings: list[str]) -> dict[str, Any]:
     return {key: read_yaml(value) for key, _, value in (setting.partition("=") for setting in settings)}
 
 
-def _run_plain(plan: Plan, out: Path) -> int:
+def _run_plain(plan: Plan, out: Path, hardware: Mapping[str, Any]) -> int:
     """Run the stages of a recipe without arms in this process, and print their tables."""
     (arm,) = plan.arms
-    folders = StageFolders(out, plain=True)
+    folders = StageFolders(out, plain=True, hardware=hardware)
     for number, stage in enumerate(arm.stages, start=1):
         print(f"\n=== {number}/{len(arm.stages)} {stage.name} ===", flush=True)
         if not folders.finish(stage):
@@ -129,9 +148,9 @@ def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
         write_index(plan, out, set())
     folders, stages = StageFolders(out), {stage.digest: stage for stage, _ in in_order(plans)}
     if args.launcher == "here":
-        failed = run_stages(plans, out, args.at_once)
+        failed = run_stages(plans, out, args.at_once, args.hardware)
     else:
-        jobs = submit(list(stages.values()), out, args.launcher, _job(args.job))
+        jobs = submit(list(stages.values()), out, args.launcher, _job(args.job), args.hardware)
         if args.launcher == "slurm":
             print("\n".join(f"submitted job {found.job_id}: {stages[name].label}" for name, found in jobs.items()))
             print(f"When they have ended: interplay report {out}")

@@ -1,8 +1,9 @@
 """Stages run on this machine, several at a time, each once the stage that it starts from is complete."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -11,18 +12,20 @@ from recipes.running.arm_index import write_index
 from recipes.running.stage_folders import StageFolders
 
 
-def run_stages(plans: Sequence[Plan], out: Path, at_once: int = 1) -> set[str]:
+def run_stages(plans: Sequence[Plan], out: Path, at_once: int = 1, hardware: Mapping[str, Any] | None = None) -> set[str]:
     """Run every stage but those that start from a failed one.
 
     Args:
         plans: of one recipe or several, which share equal stages.
         out: folder of the experiment.
         at_once: stages that run side by side and divide the threads that one would have.
+        hardware: as in StageFolders.
 
     Returns:
         Digests of stages that failed.
     """
-    folders = StageFolders(out, threads=max(1, torch.get_num_threads() // at_once) if at_once > 1 else None)
+    threads = max(1, torch.get_num_threads() // at_once) if at_once > 1 else None
+    folders = StageFolders(out, threads=threads, hardware=hardware or {})
     left, failed = _headed(plans), set()
     running: dict[Future[bool], Planned] = {}
     with ThreadPoolExecutor(at_once) as pool:

@@ -10,13 +10,13 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import asdict, dataclass, field
+from functools import partial, reduce
 from pathlib import Path
 from time import monotonic, sleep
-from typing import IO
+from typing import IO, Any
 
 import yaml
 
@@ -29,6 +29,7 @@ from recipes.rejection.rejection_sampling import main as sample
 from recipes.validity import is_tested, is_trained
 
 FRONT_DOOR = Path(__file__).parents[2] / "main.py"
+HARDWARE = ("trainer.accelerator", "model.init_args.attention", "model.init_args.compile")  # may differ from machine to machine
 LAST_LINES = 5  # of a log, shown if a stage fails
 LATE = 60  # seconds after which a file that another machine wrote is seen
 
@@ -62,14 +63,16 @@ def finish(
 class StageFolders:
     """The stages of an experiment.
 
-    out:     that of `run --out`.
-    plain:   stages of a recipe without arms.
-    threads: of each child process; None: PyTorch's default.
+    out:      that of `run --out`.
+    plain:    stages of a recipe without arms.
+    threads:  of each child process; None: PyTorch's default.
+    hardware: settings of this machine, keys of HARDWARE, above those of stages that have the key; no part of what a stage is.
     """
 
     out: Path
     plain: bool = False
     threads: int | None = None
+    hardware: Mapping[str, Any] = field(default_factory=dict)
 
     def folder(self, stage: Planned) -> Path:
         """Where a stage's files lie."""
@@ -123,7 +126,7 @@ class StageFolders:
 
     def _finish(self, stage: Planned, run: Callable[[list[str]], bool], alone: bool = True) -> bool:
         folder = self.folder(stage)
-        settings = ["--config", str(folder / "stage.yaml")]
+        settings = ["--config", str(folder / "stage.yaml"), *flags(_known(self.hardware, stage.config))]
         if stage.parent is not None:
             settings += ["--model.init_args.init_from", str(self.folder(stage.parent) / "huggingface")]
         fit = list(settings)
@@ -181,6 +184,16 @@ class StageFolders:
                 print(f"    another process works on {stage.label}; waiting for it", flush=True)
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield lock
+
+
+def _known(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Those settings whose keys a config has: a policy has no attention to choose."""
+
+    def has(key: str) -> bool:
+        *parents, last = key.split(".")
+        return last in reduce(lambda part, name: part.get(name) or {}, parents, config)
+
+    return {key: value for key, value in settings.items() if has(key)}
 
 
 def _appears(path: Path, seconds: int) -> bool:
