@@ -164,6 +164,15 @@ def test_half_a_checkpoint_is_not_found(tmp_path):
     assert {path.rpartition("/")[2] for path in keep._find_last_checkpoints(trainer)} == names
 
 
+@pytest.mark.parametrize("settings", [{"every_n_train_steps": 2}, {"every_n_train_steps": 7}, {}])
+def test_the_last_checkpoint_is_of_the_last_update_whatever_the_interval(tmp_path, settings):
+    keep = Checkpoint(dirpath=tmp_path / "checkpoints", save_last=True, **settings)
+    _, module = train(tmp_path, keep, enable_checkpointing=True, max_steps=5, limit_val_batches=1, val_check_interval=2)
+    last = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 5
+    assert all(torch.equal(weight, module.state_dict()[name]) for name, weight in last["state_dict"].items())
+
+
 def test_random_numbers_after_a_resumption_are_those_that_would_have_come(tmp_path):
     import random
 

@@ -143,6 +143,11 @@ class Checkpoint(ModelCheckpoint):
             self.waiting = None
         super().on_validation_end(trainer, pl_module)
 
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save updates that came after the last validation or interval: what is tested is what training ended with."""
+        if self.save_last and not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
     def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
         for logger in trainer.loggers:
             logger.save()  # what was logged before a checkpoint outlives it
