@@ -15,7 +15,7 @@ def is_trained(folder: Path) -> bool:
     if not (folder / "training.json").is_file():
         return False
     exported = folder / "huggingface/interplay.json"
-    return not exported.is_file() or _agree(_weights_after(folder), read_json(exported)["weights"])
+    return not exported.is_file() or _agree(weights_after(folder), read_json(exported)["weights"])
 
 
 def is_tested(folder: Path) -> bool:
@@ -32,10 +32,21 @@ def is_current(evaluation: Path) -> bool:
     if not evaluation.is_file():
         return False
     run = evaluation.parent.parent
-    return _agree(_weights_after(run), read_json(evaluation).get("settings", {}).get("weights"))
+    return _agree(weights_after(run), read_json(evaluation).get("settings", {}).get("weights"))
 
 
-def _weights_after(run: Path) -> Any:
+def started_from(run: Path, parent: Path | None) -> bool:
+    """Whether a stage, by the `start` in its `stage.json`, started from the weights that its parent's folder holds now.
+
+    They differ if the parent was trained again, e.g. on another machine, whose rounding makes it another model.
+    """
+    record = run / "stage.json"
+    start = read_json(record).get("start") if record.is_file() else None
+    return _agree(start, None if parent is None else weights_after(parent))
+
+
+def weights_after(run: Path) -> Any:
+    """The digest of the weights that training in a folder ended with; None: not recorded, or not ended."""
     return read_json(run / "training.json").get("weights") if (run / "training.json").is_file() else None
 
 

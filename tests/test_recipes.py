@@ -4,6 +4,7 @@ import json
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from threading import Barrier, Event, Lock, Thread
 from time import sleep
 
@@ -17,6 +18,7 @@ from recipes.planning.estimate import describe, estimate
 from recipes.planning.plan import make_plan, only
 from recipes.planning.recipe import load_recipe
 from recipes.planning.resolve import digest, resolve
+from recipes.report.studies import find_studies
 from recipes.running.arm_index import write_index
 from recipes.running.stage_folders import StageFolders
 
@@ -46,10 +48,11 @@ class FakeStages:
     """
 
     def __init__(self):
-        self.done, self.fails, self.most, self.threads = [], None, 0, set()
+        self.done, self.fails, self.most, self.threads, self.commands = [], None, 0, set(), []
         self.lock, self.running, self.together = Lock(), 0, Barrier(1)
 
     def run(self, place, stage, lock, command):
+        self.commands.append((stage.kind, command))
         command = command[0]
         with self.lock:
             self.running += 1
@@ -131,6 +134,48 @@ def test_a_stage_of_several_arms_is_run_once_and_started_again_nothing_is(tmp_pa
     assert len(fake.done) == 8
     index = json.loads((tmp_path / "out/minute.json").read_text())
     assert [arm["name"] for arm in index["arms"]] == ["base-seed0", "3-seed0", "4-seed0", "base-seed1"]
+
+
+def test_settings_of_a_machine_reach_the_stages_that_have_them_and_change_none(tmp_path, fake, capsys):
+    command = ["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out")]
+    hardware = {"trainer.accelerator": "gpu", "model.init_args.attention": "sdpa"}
+    assert main.main([*command, *(word for pair in hardware.items() for word in ("--hardware", "=".join(pair)))]) == 0
+    flags = {f"--{key}={value}" for key, value in hardware.items()}
+    given = {(kind, words[0]): flags.intersection(words) for kind, words in fake.commands}
+    assert given["pretrain", "fit"] == given["pretrain", "test"] == flags
+    assert given["grpo", "fit"] == given["grpo", "test"] == {"--trainer.accelerator=gpu"}  # a policy has no attention to choose
+    assert main.main(command) == 0
+    assert len(fake.done) == 6  # the same stages
+    with pytest.raises(SystemExit):
+        main.main([*command, "--hardware", "trainer.max_steps=1"])
+    assert "trainer.accelerator, model.init_args.attention, model.init_args.compile" in capsys.readouterr().err
+
+
+def test_a_base_that_was_trained_again_has_none_of_the_stages_that_started_from_the_earlier_one(tmp_path, fake, capsys):
+    command = ["run", str(write_recipe(tmp_path)), "--out", str(tmp_path / "out")]
+    assert main.main([*command, "--only", "base-*"]) == 0
+    (base,) = (tmp_path / "out/stages").glob("pretrain-*")
+
+    def train_base(weights):
+        (base / "training.json").write_text(json.dumps({"weights": weights}))
+
+    train_base("of here")
+    assert main.main(command) == 0
+    for stage in (tmp_path / "out/stages").iterdir():
+        (stage / "test/evaluation.json").write_text("{}")
+    groups = find_studies(tmp_path / "out")[0].groups
+    assert {group.label: len(group.runs) for group in groups} == {"base": 1, "3": 1, "4": 1}
+    train_base("of elsewhere")
+    study = find_studies(tmp_path / "out")[0]
+    assert [group.label for group in study.groups] == ["base"]
+    assert study.missing["3-seed0"] == "grpo: started from other weights than pretrain has now"
+    assert main.main(command) == 1
+    said = capsys.readouterr().out
+    assert "started from other weights than pretrain has now, which was trained again; remove the folder" in said
+    for stage in (tmp_path / "out/stages").glob("grpo-*"):
+        rmtree(stage)
+    assert main.main(command) == 0
+    assert len(fake.done) == 2 * (1 + 2 + 2)
 
 
 def test_two_runs_of_one_recipe_keep_each_others_arms(tmp_path, fake, monkeypatch):

@@ -286,6 +286,8 @@ def test_a_browser_shows_the_page_within_its_width(folder, tmp_path, size):
 
 def test_chained_stages_of_rl_are_drawn_one_after_the_other(folder, tmp_path):
     shutil.copytree(folder / "study/stages", tmp_path / "stages")
+    for path in (tmp_path / "stages").glob("grpo-*/stage.json"):
+        path.unlink()  # which says that each started from the base
     parts = [{"name": n, "kind": n, "folder": f"stages/{of}", "state": "complete"} for n, of in
              (("pretrain", "pretrain-0"), ("first", "grpo-0"), ("second", "grpo-2"))]  # fmt: skip
     arms = [{"name": f"{v}-seed0", "values": {"reward": v}, "seed": 0, "stages": parts[:n]} for v, n in (("base", 1), ("two", 3))]

@@ -96,7 +96,8 @@ def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int
     verdicts = Counter(effect["verdict"] for effect in found["effects"] if effect.get("primary") and "verdict" in effect)
     made, seconds, compared = found["environment"], found["seconds"], any("verdict" in effect for effect in found["effects"])
     commits = ", ".join(commit[:7] for commit in made["commits"])
-    versions = ", ".join(f"{package} {version}" for package, version in made["versions"].items())
+    packages = {"Python": made["python"], **made["versions"]}
+    versions = ", ".join(f"{name} {' and '.join(of)}" for name, of in packages.items())
     seeds, threads = _list(made["seeds"]), _list(made["threads"])
     return [
         f"Primary: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.most_common()) or 'none measured'}.",
@@ -105,7 +106,7 @@ def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int
         *read(claim, found["effects"]),
         f"`python main.py run configs/recipe/{name}.yaml --scale {scale} --seed {seeds} --out runs/study` at {commits}: "
         f"{len(seconds)} stages ({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes; threads: "
-        f"{threads}. Python {made['python']}, {versions}.",
+        f"{threads}; {' and '.join(made['machines'])}. {versions}.",
     ]  # fmt: skip
 
 

@@ -31,11 +31,14 @@ from recipes.validity import is_current
 ROOT = Path(__file__).parents[2]
 DIMENSIONS = ("all", "band", "op", "context", "cell")
 GRADERS = ("executable", "answer")
-WHOLE = ("training.json", "environment.json", "competence.json", "compute.json", "rejection.json")
+WHOLE = ("stage.json", "training.json", "environment.json", "competence.json", "compute.json", "rejection.json")
 
 
 def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The means of an evaluation's pass@k by two graders, its errors and skills, rounded; the rest is left out."""
+    """The means of an evaluation's pass@k by two graders, its errors and skills, rounded; the rest is left out.
+
+    Cells (operations, context and mode) are left out where they are operations, as there is one context and one mode.
+    """
     grades = {
         dimension: {
             name: {grader: {k: {"mean": round(found["mean"], 5)} for k, found in of[grader].items()} for grader in GRADERS}
@@ -44,6 +47,7 @@ def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
             if of["problems"]
         }
         for dimension in DIMENSIONS
+        if dimension != "cell" or len(evaluation["grades"].get("cell", ())) > len(evaluation["grades"].get("op", ()))
     }
     weights = evaluation.get("settings", {}).get("weights")
     return {
@@ -80,7 +84,7 @@ def is_kept(name: str, scale: str, seed: int, kept: Path, arms_wanted: Sequence[
     return all(
         arm.name in arms
         and [kept / stage["folder"] for stage in arms[arm.name]["stages"]] == [folders.folder(stage) for stage in arm.stages]
-        and all(is_current(folders.folder(stage) / "test/evaluation.json") for stage in arm.stages)
+        and all(is_current(folders.folder(stage) / "test/evaluation.json") and folders.fits(stage) for stage in arm.stages)
         for arm in make_plan(load_recipe(ROOT / f"configs/recipe/{name}.yaml", scale), (seed,)).arms
         if not arms_wanted or arm.name in arms_wanted
     )

@@ -95,13 +95,18 @@ def effect_number(values: Values, effect: dict[str, Any]) -> Number | None:
 
 
 def environment(study: Study, files: Files) -> dict[str, Any]:
-    """Seeds of a study, and the commits, versions and threads of its stages."""
+    """Seeds of a study, and the commits, versions, threads and machines (GPUs, or the CPU) of its stages."""
     found = [files.json(stage.path("environment.json")) or {} for stage in study.stages().values()]
-    commits = sorted({of["commit"] for of in found if of.get("commit")})
+
+    def all_of(name: str) -> list[Any]:
+        return sorted({of[name] for of in found if of.get(name)})
+
+    pairs = {pair for of in found for pair in of.get("versions", {}).items() if pair[1]}
+    versions = {package: sorted(of for name, of in pairs if name == package) for package, _ in sorted(pairs)}
     return {
-        "seeds": sorted({run.seed for group in study.groups for run in group.runs}), "commits": commits,
-        "threads": sorted({of["threads"] for of in found if "threads" in of}), "versions": found[0].get("versions", {}),
-        "python": found[0].get("python", ""),
+        "seeds": sorted({run.seed for group in study.groups for run in group.runs}), "commits": all_of("commit"),
+        "threads": all_of("threads"), "versions": versions, "python": all_of("python"),
+        "machines": sorted({", ".join(of["devices"]) or of["cpu"]["name"] for of in found if "cpu" in of}),
     }  # fmt: skip
 
 

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from callbacks.files import read_json
-from recipes.validity import is_current
+from recipes.validity import is_current, started_from
 
 SEED = "seed"
 
@@ -123,6 +124,9 @@ def _of_index(root: Path, file: str, raw: dict[str, Any]) -> Study:
         values[label] = arm["values"]
         stages = tuple(StageFiles(s["name"], s["folder"]) for s in arm["stages"])
         states = {s["name"]: s["state"] for s in arm["stages"] if not is_current(root / s["folder"] / "test/evaluation.json")}
+        for before, s in pairwise(arm["stages"]):
+            if not started_from(root / s["folder"], root / before["folder"]):
+                states[s["name"]] = f"started from other weights than {before['name']} has now"
         if states:
             missing[arm["name"]] = ", ".join(f"{name}: {state}" for name, state in states.items())
         else:

@@ -26,7 +26,7 @@ from recipes.planning.plan import Planned
 from recipes.planning.resolve import flags
 from recipes.rejection.rejection_sampling import SAMPLED, files_of
 from recipes.rejection.rejection_sampling import main as sample
-from recipes.validity import is_tested, is_trained
+from recipes.validity import is_tested, is_trained, started_from, weights_after
 
 FRONT_DOOR = Path(__file__).parents[2] / "main.py"
 HARDWARE = ("trainer.accelerator", "model.init_args.attention", "model.init_args.compile")  # may differ from machine to machine
@@ -81,7 +81,11 @@ class StageFolders:
     def complete(self, stage: Planned) -> bool:
         """Whether nothing is left to do."""
         folder = self.folder(stage)
-        return self._held(folder) == stage.digest and is_trained(folder) and is_tested(folder)
+        return self._held(folder) == stage.digest and self.fits(stage) and is_trained(folder) and is_tested(folder)
+
+    def fits(self, stage: Planned) -> bool:
+        """Whether a stage was started from the weights that its parent has now, which may have been trained again."""
+        return started_from(self.folder(stage), stage.parent and self.folder(stage.parent))
 
     @staticmethod
     def _held(folder: Path) -> str | None:
@@ -92,7 +96,7 @@ class StageFolders:
         """Write `stage.yaml`, the config as it is run, and `stage.json`, which says what the stage is.
 
         Raises:
-            ValueError: the folder holds another stage, or one without such a record.
+            ValueError: the folder holds another stage, or one without such a record, or one that started from other weights.
         """
         folder = self.folder(stage)
         held = self._held(folder)
@@ -102,12 +106,18 @@ class StageFolders:
                 f"{folder} {what if held else 'does not say how it was made (by hand, or by an earlier version)'}; give another "
                 "--out, or remove the folder."
             )
+        if not self.fits(stage):
+            raise ValueError(
+                f"{folder} started from other weights than {stage.parent and stage.parent.name} has now, which was trained "
+                "again; remove the folder to train it from these."
+            )
         if not (folder / "stage.yaml").is_file():
             # bands are evaluated and listed in the order of the keys: as written, or, as runs with arms always had it, sorted
             write_text(folder / "stage.yaml", yaml.safe_dump(stage.config, sort_keys=not self.plain))
         parent = stage.parent and stage.parent.label
         rejection = {} if stage.rejection is None else {"rejection_sampling": asdict(stage.rejection)}
-        write_json(folder / "stage.json", {"kind": stage.kind, "digest": stage.digest, "parent": parent, **rejection})
+        start = {} if stage.parent is None else {"start": weights_after(self.folder(stage.parent))}
+        write_json(folder / "stage.json", {"kind": stage.kind, "digest": stage.digest, "parent": parent, **start, **rejection})
 
     def finish(self, stage: Planned, *, alone: bool = True) -> bool:
         """Train and test a stage unless that is done; return whether it is complete.
