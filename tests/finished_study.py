@@ -22,7 +22,8 @@ def write_study(folder):
             }
             (stage / "test/evaluation.json").write_text(json.dumps(evaluation))
             (stage / "training.json").write_text(json.dumps({"seconds": 100 * (seed + 1)}))
-            made = {"versions": {"torch": "2.13"}, "commit": "0123456789", "python": "3", "threads": 1}
+            made = {"versions": {"torch": "2.13", "interplay": None}, "commit": "0123456789", "python": "3", "threads": 1}
+            made |= {"devices": ["GPU A"] if arm == "edge" else [], "cpu": {"name": "CPU B"}}
             (stage / "environment.json").write_text(json.dumps(made))
             (stage / "compute.json").write_text(json.dumps({"flops": 1e12}))
             if arm == "edge" and seed == 0:  # learns from own solutions

@@ -32,7 +32,8 @@ def folder(tmp_path, monkeypatch):
 
 
 def write_claims(folder, *effects, **more):
-    claim = {"title": "RL", "claim": "It does.", "effects": list(effects), "reading": "From {base} by {edge - base}."} | more
+    claim = {"title": "RL", "claim": "It does.", "effects": list(effects), "reading": "From {base} by {edge - base}."}
+    claim |= {"question": "Does it?", "answer": "By {edge - base}."} | more
     findings = {"extrapolation": claim, "other": claim | {"title": "Other", "effects": [BASE]}}
     claims = {"about": "# Findings", "scale": "tiny", "seeds": [*SEEDS], "findings": findings}
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
@@ -124,13 +125,14 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     assert lines["lost - base"].endswith("not measured")
     assert "[0.100, 0.300]" in lines["base"]
     assert (
-        "--seed 0,1,2,3,4,5 --out runs/study` at 0123456: 12 stages (0 of them also of other findings), 75 minutes; threads: 1."
-        in text
+        "--seed 0,1,2,3,4,5 --out runs/study` at 0123456: 12 stages (0 of them also of other findings), 75 minutes; "
+        "threads: 1; CPU B and GPU A. Python 3, torch 2.13." in text
     )
     assert "All 12 stages, each run once, took 1.2 hours" in text
     assert "2.1 to 10.4 minutes each" in text
     assert "Bases pre-trained until they are competent: 3; not so at the cap, and counted all the same: stages/base2." in text
     assert "From 0.20 by +0.21." in text
+    assert text.count("**Does it?** By +0.21.") == 2  # in short, and above its picture
     assert "\n\nPrimary: 1 reproduced.\n\n" in text
     assert "## Other\n\nClaim: It does.\n\nNot measured yet." in text
     assert (folder / "figures/extrapolation-effects.png").stat().st_size > 5000
@@ -207,7 +209,9 @@ def test_the_page_in_the_tree_is_that_of_its_claims_and_effects():
     here = ROOT / "docs/findings"
     claims, measured = yaml.safe_load((ROOT / "configs/claims.yaml").read_text()), json.loads((here / "effects.json").read_text())
     assert page(claims, measured) == (here / "README.md").read_text()
-    assert sum(path.stat().st_size for path in here.rglob("*")) < 4_000_000
+    reports = {here / "study/report.html", *here.glob("study/figures/*")}  # of `make findings`; not in the tree
+    kept = {path for path in here.rglob("*") if path.is_file()} - reports
+    assert sum(path.stat().st_size for path in kept) < 4_000_000
     assert not set(re.findall(r"\]\(([^)#]+)\)", page(claims, measured))) - {str(p.relative_to(here)) for p in here.rglob("*")}
 
 

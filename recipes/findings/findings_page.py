@@ -84,15 +84,25 @@ def interim(planned: Sequence[int], effects: Sequence[dict[str, Any]]) -> list[s
     return [f"**Not complete: {there} of {len(planned)} planned seeds. No verdict is final before all are there.**"]
 
 
-def read(claim: dict[str, Any], effects: list[dict[str, Any]]) -> list[str]:
-    """The text that reads a finding's numbers, if one was written for these."""
-    if "reading" not in claim:
+def read(claim: dict[str, Any], effects: list[dict[str, Any]], part: str = "reading") -> list[str]:
+    """The text that reads a finding's numbers (or its `answer`, a sentence), if one was written for these."""
+    if part not in claim:
         return []
-    return [reading(claim["reading"], effects) if claim.get("reading_of") == key_of(effects) else UNREAD]
+    return [reading(claim[part], effects) if claim.get("reading_of") == key_of(effects) else UNREAD]
+
+
+def answers(claims: dict[str, Any], measured: dict[str, Any]) -> list[str]:
+    """What the study says to each question, a sentence each, as a list in Markdown."""
+    found = {name: _answer(claim, measured[name]) for name, claim in claims["findings"].items() if name in measured}
+    return [f"- {said}" for one in found.values() for said in one]
+
+
+def _answer(claim: dict[str, Any], found: dict[str, Any]) -> list[str]:
+    return [f"**{claim['question']}** {said}" for said in read(claim, found["effects"], "answer")]
 
 
 def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int, scale: str) -> list[str]:
-    """The finding on a claim: its effects as a picture and a table, their reading, and the runs behind them."""
+    """The finding on a claim: its answer, its effects as a picture and a table, their reading, and the runs behind them."""
     verdicts = Counter(effect["verdict"] for effect in found["effects"] if effect.get("primary") and "verdict" in effect)
     made, seconds, compared = found["environment"], found["seconds"], any("verdict" in effect for effect in found["effects"])
     commits = ", ".join(commit[:7] for commit in made["commits"])
@@ -100,8 +110,10 @@ def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int
     versions = ", ".join(f"{name} {' and '.join(of)}" for name, of in packages.items())
     seeds, threads = _list(made["seeds"]), _list(made["threads"])
     return [
-        f"Primary: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.most_common()) or 'none measured'}.",
+        *_answer(claim, found),
         *([f"![differences between arms of {name}](figures/{name}-effects.png)"] if compared else []),
+        _claim(claim),
+        f"Primary: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.most_common()) or 'none measured'}.",
         f"```\n{table(found['effects'])}\n```",
         *read(claim, found["effects"]),
         f"`python main.py run configs/recipe/{name}.yaml --scale {scale} --seed {seeds} --out runs/study` at {commits}: "
@@ -123,16 +135,22 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
             f"All {len(stages)} stages, each run once, took {hours:.1f} hours of training and testing by the clock; "
             f"{least:.1f} to {most:.1f} minutes each. {_competence(measured)}".strip()
         )
+    if found := answers(claims, measured):
+        parts.append("\n".join(["## In short\n", *found]))
     for name, claim in claims["findings"].items():
-        parts.append(f"## {claim['title']}\n\nClaim: {claim['claim'].strip()}")
+        parts.append(f"## {claim['title']}")
         if name in measured:
             parts += interim(claims["seeds"], measured[name]["effects"])
             parts += section(
                 name, claim, measured[name], sum(users[stage] > 1 for stage in measured[name]["seconds"]), claims["scale"]
             )
         else:
-            parts.append("Not measured yet.")
+            parts += [_claim(claim), "Not measured yet."]
     return "\n\n".join(parts) + "\n"
+
+
+def _claim(claim: dict[str, Any]) -> str:
+    return f"Claim: {claim['claim'].strip()}"
 
 
 def _competence(measured: dict[str, Any]) -> str:

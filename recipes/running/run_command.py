@@ -96,8 +96,8 @@ def _parser() -> ArgumentParser:
 def add_hardware(parser: ArgumentParser) -> None:
     """Add `--hardware`, which may be given several times; its value is a dict."""
     parser.add_argument(
-        "--hardware", action=_Settings, default={}, metavar="KEY=VALUE", help="of this machine, above the recipe's settings and no "
-        f"part of what a stage is, e.g. trainer.accelerator=gpu; of {', '.join(HARDWARE)}",
+        "--hardware", action=_Settings, default={}, metavar="KEY=VALUE", help="of this machine, above the recipe's settings and "
+        f"no part of what a stage is, e.g. trainer.accelerator=gpu; of {', '.join(HARDWARE)}",
     )  # fmt: skip
 
 
