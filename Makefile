@@ -26,15 +26,16 @@ quickstart: $(READY)
 	$(BIN)/python main.py run configs/recipe/quickstart.yaml --out $(OUT) --seed $(SEED)
 
 # whether a study would have something to see; then the study, which goes on where it stopped, from what the tree keeps
+# (ARGS: further arguments, e.g. ARGS="--at-once 16 --hardware trainer.accelerator=gpu")
 pilot: $(READY)
 	$(BIN)/python main.py run pilot --scale $(SCALE) --out runs/pilot-$(SCALE) --at-once 2
 	$(BIN)/python -m recipes.findings.pilot_gate runs/pilot-$(SCALE)
 
 findings: $(READY)
-	$(BIN)/python -m recipes.findings.kept_study
+	$(BIN)/python -m recipes.findings.kept_study $(ARGS)
 
 findings-fast: $(READY)
-	$(BIN)/python -m recipes.findings.kept_study --primary
+	$(BIN)/python -m recipes.findings.kept_study --primary $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE)

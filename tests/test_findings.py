@@ -9,7 +9,7 @@ import yaml
 from finished_study import KEY, VALUES, write_study
 
 from recipes.findings import findings_command as update
-from recipes.findings.findings_page import page, reading
+from recipes.findings.findings_page import answers, page, reading
 from recipes.planning.recipe import load_recipe
 from recipes.report.effects import verdict
 from recipes.report.judging import judge
@@ -209,6 +209,7 @@ def test_the_page_in_the_tree_is_that_of_its_claims_and_effects():
     here = ROOT / "docs/findings"
     claims, measured = yaml.safe_load((ROOT / "configs/claims.yaml").read_text()), json.loads((here / "effects.json").read_text())
     assert page(claims, measured) == (here / "README.md").read_text()
+    assert "\n".join(answers(claims, measured)) == update.MARKED.search((ROOT / "README.md").read_text())[0]
     reports = {here / "study/report.html", *here.glob("study/figures/*")}  # of `make findings`; not in the tree
     kept = {path for path in here.rglob("*") if path.is_file()} - reports
     assert sum(path.stat().st_size for path in kept) < 4_000_000

@@ -5,9 +5,11 @@ the runs. From the runs alone, or what `kept_study` keeps of them, this writes, 
 value, the files behind it, p-values, seconds by stage), pictures and `README.md`; the report goes into the folder of the runs.
 An effect is the difference of two arms with the same seed, or, without `against`, the value of one arm (with `before`: before
 its last stage; with `at_least`: the share of seeds that reach it). Verdicts: `judging.py`. In a `reading`, `{WHAT}` is the
-value of that effect; the reading is left out if the table is not the one, `reading_of`, that it was written for.
+value of that effect; the reading is left out if the table is not the one, `reading_of`, that it was written for. So is the
+`answer`, a sentence, which stands in the project's README too.
 """
 
+import re
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -15,14 +17,16 @@ from typing import Any
 import yaml
 
 from callbacks.files import write_json, write_text
-from recipes.findings.findings_page import draw_forest, key_of, page
+from recipes.findings.findings_page import answers, draw_forest, key_of, page
 from recipes.report.effects import cost, environment, measure
 from recipes.report.judging import judge, primaries
 from recipes.report.report_command import CLAIMS, report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
 
-HERE = Path(__file__).parents[2] / "docs/findings"
+ROOT = Path(__file__).parents[2]
+HERE = ROOT / "docs/findings"
+MARKED = re.compile(r"(?<=<!-- findings -->\n\n).*?(?=\n\n<!-- /findings -->)", re.DOTALL)
 
 
 def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = CLAIMS) -> None:
@@ -63,6 +67,9 @@ def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = C
             draw_forest(differences, here / f"figures/{name}-effects.png")
     write_json(here / "effects.json", measured)
     write_text(here / "README.md", text)
+    if here == HERE:
+        said = "\n".join(answers(claims, measured))
+        write_text(ROOT / "README.md", MARKED.sub(lambda _: said, (ROOT / "README.md").read_text(encoding="utf-8")))
     print(f"findings: {here / 'README.md'}\nreport: {report(root, root)}")
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from callbacks.text_tables import align
 from recipes.report.chart import save
 
-COUNT = ".0f"
+COUNT, WIDTH = ".0f", 140
 UNREAD = "(The text that stood here was written for other numbers.)"
 # verdict (its first words) -> colour, marker of the mean; distinct without colour, too
 LOOKS = {
@@ -94,11 +95,11 @@ def read(claim: dict[str, Any], effects: list[dict[str, Any]], part: str = "read
 def answers(claims: dict[str, Any], measured: dict[str, Any]) -> list[str]:
     """What the study says to each question, a sentence each, as a list in Markdown."""
     found = {name: _answer(claim, measured[name]) for name, claim in claims["findings"].items() if name in measured}
-    return [f"- {said}" for one in found.values() for said in one]
+    return [fill(f"- {said}", WIDTH, subsequent_indent="  ") for one in found.values() for said in one]
 
 
 def _answer(claim: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    return [f"**{claim['question']}** {said}" for said in read(claim, found["effects"], "answer")]
+    return [fill(f"**{claim['question']}** {said}", WIDTH) for said in read(claim, found["effects"], "answer")]
 
 
 def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int, scale: str) -> list[str]:
