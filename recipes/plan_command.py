@@ -16,6 +16,7 @@ from transformers import AutoConfig, PretrainedConfig
 from callbacks.text_tables import align
 from datamodules.yaml_text import read_yaml
 from recipes.cli import quiet
+from recipes.named_files import named_file
 from recipes.planning.devices import DEVICES, Device, device_named
 from recipes.planning.plan import Planned, make_plan
 from recipes.planning.recipe import load_recipe
@@ -142,9 +143,9 @@ def stages_of(files: Sequence[Path], scale: str | None, start: Path | None) -> l
 def main(argv: list[str]) -> int:
     """Run the command."""
     parser = ArgumentParser(prog="python main.py plan", description=__doc__)
-    parser.add_argument("file", type=Path, nargs="+", help="configs of one stage, later ones winning; or recipes")
+    parser.add_argument("file", type=Path, nargs="+", help="configs of one stage, later ones winning; or recipes; also by name")
     parser.add_argument("--scale", help="of recipes, as `run` takes it")
-    parser.add_argument("--model", type=Path, help="config with the architecture of weights that are not there yet")
+    parser.add_argument("--model", type=Path, help="config (or its name) with the architecture of weights that are not there yet")
     parser.add_argument("--device", default="h100", help=f"{', '.join([*DEVICES, 'cpu'])} (default: %(default)s)")
     parser.add_argument("--devices", type=int, default=1, help="their number (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="file to write")
@@ -152,6 +153,8 @@ def main(argv: list[str]) -> int:
     if args.devices < 1:
         raise ValueError(f"--devices {args.devices} must be at least 1.")
     quiet()
+    args.file = [named_file(path, "recipe", "experiment") for path in args.file]
+    args.model = args.model and named_file(args.model, "model")
     device, table, total = device_named(args.device), {}, 0.0
     for stage in stages_of(args.file, args.scale, args.model):
         model = architecture_of(stage)

@@ -173,3 +173,11 @@ def test_what_cannot_be_planned_is_told_in_a_line(capsys):
     assert "--model configs/model/pretrain_100m.yaml" in capsys.readouterr().err
     assert main.main(["plan", "configs/experiment/paper_pretrain.yaml", "--device", "h1000"]) == 2
     assert "choose one of a100, h100" in capsys.readouterr().err
+
+
+def test_recipes_configs_and_models_are_planned_by_name_from_any_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main.main(["plan", "paper_grpo", "trainer/ddp", "--model", "pretrain_100m"]) == 0
+    assert "grpo (103M parameters)" in capsys.readouterr().out
+    assert main.main(["plan", "quickstrt"]) == 2
+    assert "did you mean 'quickstart'?" in capsys.readouterr().err
