@@ -101,6 +101,10 @@ def test_the_peak_of_a_gpu_is_known_by_its_name(monkeypatch):
     for name, peak in (("NVIDIA H200", 989.4e12), ("NVIDIA A100-SXM4-80GB", 312e12)):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda *args, name=name: name)
         assert rates.peak_flops(device, "bf16-mixed") == peak
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *args: "NVIDIA H200")
+    assert rates.peak_flops(device, "32-true") == 67e12  # as an H100's; TF32 unless float32 products are to be exact
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert rates.peak_flops(device, "32-true") == 494.7e12
     assert rates.peak_flops(torch.device("cpu"), "bf16-mixed") is None
 
 

@@ -12,8 +12,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from torch import Tensor
 
-# dense bf16 FLOP/s of GPUs whose names Lightning's table misses (data sheets)
-BF16_FLOPS = {"NVIDIA H200": 989.4e12, "NVIDIA GH200 480GB": 989.4e12, "NVIDIA B200": 2250e12}
+# dense FLOP/s in 16 bit, TF32 and float32 of GPUs whose names Lightning's table misses (data sheets)
+HOPPER = (989.4e12, 494.7e12, 67e12)
+FLOPS = {"NVIDIA H200": HOPPER, "NVIDIA GH200 480GB": HOPPER, "NVIDIA B200": (2250e12, 1125e12, 75e12)}
 
 
 class Throughput(Callback):
@@ -105,8 +106,10 @@ def peak_flops(device: torch.device, precision: str) -> float | None:
     if device.type != "cuda":
         return None
     dtype = torch.bfloat16 if "bf16" in precision else torch.float16 if "16" in precision else torch.float32
-    known = BF16_FLOPS.get(torch.cuda.get_device_name(device)) if dtype is not torch.float32 else None
-    return known or get_available_flops(device, dtype)
+    if (known := FLOPS.get(torch.cuda.get_device_name(device))) is None:
+        return get_available_flops(device, dtype)
+    half, tf32, full = known
+    return half if dtype is not torch.float32 else full if torch.get_float32_matmul_precision() == "highest" else tf32
 
 
 GIB = 2**30
