@@ -38,11 +38,12 @@ def is_current(evaluation: Path) -> bool:
 def started_from(run: Path, parent: Path | None) -> bool:
     """Whether a stage, by the `start` in its `stage.json`, started from the weights that its parent's folder holds now.
 
-    They differ if the parent was trained again, e.g. on another machine, whose rounding makes it another model.
+    They differ if the parent was trained again, e.g. on another machine, whose rounding makes it another model. Stages of earlier
+    versions recorded no start, and count as they are.
     """
     record = run / "stage.json"
     start = read_json(record).get("start") if record.is_file() else None
-    return _agree(start, None if parent is None else weights_after(parent))
+    return start is None or (parent is not None and start == weights_after(parent))
 
 
 def weights_after(run: Path) -> Any:

@@ -35,6 +35,15 @@ def finished(monkeypatch):
     return done
 
 
+def test_jobs_have_the_settings_of_their_machine(command, monkeypatch, finished):
+    run, given = StageFolders._run, []
+    monkeypatch.setattr(
+        StageFolders, "_run", lambda self, stage, lock, words: given.append(words) or run(self, stage, lock, words)
+    )
+    assert main.main([*command, "debug", "--hardware", "trainer.accelerator=gpu"]) == 0
+    assert len(given) == 6 and all("--trainer.accelerator=gpu" in words for words in given)
+
+
 def test_debug_jobs_run_every_stage_once(command, finished, tmp_path, capsys):
     assert main.main([*command, "debug"]) == 0
     assert len(finished) == len(set(finished)) == 6

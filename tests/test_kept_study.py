@@ -116,6 +116,41 @@ def test_a_study_runs_what_is_missing_and_no_more(study, monkeypatch):
     assert all("--only" not in words for words in ran)
 
 
+def test_what_was_kept_of_a_seed_is_run_again_if_its_base_became_another_model(study, monkeypatch):
+    name_as_planned(study / "runs", (0,))
+    base, edge = (study / "runs" / stage["folder"] for stage in read(study / f"runs/{RECIPE}.tiny.json")["arms"][6]["stages"])
+    for folder, record in ((base, {"weights": "ab"}), (edge, {"weights": "ab", "seconds": 1})):
+        (folder / "training.json").write_text(json.dumps(read(folder / "training.json") | record))
+    (edge / "stage.json").write_text(json.dumps({"start": "ab"}))
+    kept_study.keep(study / "runs", study / "study")
+    arms = ["base-seed0", "edge-seed0"]
+    assert kept_study.is_kept(RECIPE, "tiny", 0, study / "study", arms)
+    again = study / "study" / base.relative_to(study / "runs")
+    for name in ("training.json", "test/evaluation.json"):
+        text = (again / name).read_text()
+        (again / name).write_text(text.replace('"ab"', '"cd"'))
+    assert not kept_study.is_kept(RECIPE, "tiny", 0, study / "study", arms)
+    (found,) = find_studies(study / "study")
+    assert found.missing["edge-seed0"] == "edge: started from other weights than base has now"
+    assert {group.label: len(group.runs) for group in found.groups} == {"base": 6, "edge": 5}
+
+    kept, ran = {"one": True, "missing": False}, []
+
+    def run(words):
+        ran.append(words[0].rpartition("/")[2])
+        kept.update(one=len(ran) == 2, missing=True)  # the missing one trains the base of both again
+        assert words[words.index("--hardware") + 1] == "trainer.accelerator=gpu"
+        return 0
+
+    (study / "claims.yaml").write_text(yaml.safe_dump({"scale": "tiny", "seeds": [0], "findings": dict.fromkeys(kept)}))
+    for name, stand_in in (("CLAIMS", study / "claims.yaml"), ("is_open", lambda claims: True), ("run_recipes", run),
+                           ("is_kept", lambda name, *rest: kept[name]), ("keep", lambda *folders: None),
+                           ("write_findings", lambda argv: None)):  # fmt: skip
+        monkeypatch.setattr(kept_study, name, stand_in)
+    assert kept_study.main(["--hardware", "trainer.accelerator=gpu"]) == 0
+    assert ran == ["missing.yaml", "one.yaml"]
+
+
 @pytest.mark.parametrize(("lowest", "most", "passes"), [(0.96, 0.3, True), (0.96, 0.28, False), (0.94, 0.3, False)])
 def test_the_gate_of_the_pilot(study, monkeypatch, capsys, lowest, most, passes):
     index = read(study / "runs/extrapolation.tiny.json")

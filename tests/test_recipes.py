@@ -172,7 +172,12 @@ def test_a_base_that_was_trained_again_has_none_of_the_stages_that_started_from_
     assert main.main(command) == 1
     said = capsys.readouterr().out
     assert "started from other weights than pretrain has now, which was trained again; remove the folder" in said
+    (base / "training.json").unlink()  # it is being trained again: what started from it is not complete meanwhile
+    (plan,) = only([make_plan(load_recipe(tmp_path / "minute.yaml"))], ["3-seed0"])
+    assert not StageFolders(tmp_path / "out").complete(plan.arms[0].stages[-1])
+    train_base("of elsewhere")
     for stage in (tmp_path / "out/stages").glob("grpo-*"):
+        assert json.loads((stage / "stage.json").read_text())["start"] == "of here"
         rmtree(stage)
     assert main.main(command) == 0
     assert len(fake.done) == 2 * (1 + 2 + 2)

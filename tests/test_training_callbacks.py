@@ -170,10 +170,16 @@ def test_half_a_checkpoint_is_not_found(tmp_path):
 
 @pytest.mark.parametrize("settings", [{"every_n_train_steps": 2}, {"every_n_train_steps": 7}, {}])
 def test_the_last_checkpoint_is_of_the_last_update_whatever_the_interval(tmp_path, settings):
-    keep = Checkpoint(dirpath=tmp_path / "checkpoints", save_last=True, **settings)
-    _, module = train(tmp_path, keep, enable_checkpointing=True, max_steps=5, limit_val_batches=1, val_check_interval=2)
+    class WhenTrainingEnds(Callback):
+        """What records that training has ended must find its checkpoint on disk, or a crash in between could not be resumed."""
+
+        def on_train_end(self, trainer, pl_module):
+            self.step = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+
+    keep, watch = Checkpoint(dirpath=tmp_path / "checkpoints", save_last=True, **settings), WhenTrainingEnds()
+    _, module = train(tmp_path, keep, watch, enable_checkpointing=True, max_steps=5, limit_val_batches=1, val_check_interval=2)
     last = torch.load(tmp_path / "checkpoints/last.ckpt", weights_only=True)
-    assert last["global_step"] == 5
+    assert last["global_step"] == watch.step == 5
     assert all(torch.equal(weight, module.state_dict()[name]) for name, weight in last["state_dict"].items())
 
 

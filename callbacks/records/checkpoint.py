@@ -143,8 +143,9 @@ class Checkpoint(ModelCheckpoint):
             self.waiting = None
         super().on_validation_end(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save updates that came after the last validation or interval: what is tested is what training ended with."""
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save updates that came after the last validation or interval, before anything records that training has ended."""
+        super().on_train_epoch_end(trainer, pl_module)
         if self.save_last and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 

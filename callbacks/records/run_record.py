@@ -40,11 +40,20 @@ def environment() -> dict[str, Any]:
 
 
 def _commit(root: Path) -> str | None:
-    """The commit of a checkout; None: `root` is none, but an installed copy, perhaps within a checkout of something else."""
+    """The commit of a checkout, and "with changes" if files differ from it.
+
+    None: `root` is none, but an installed copy, perhaps within a checkout of something else.
+    """
     if not (root / ".git").exists():
         return None
-    git = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return git.stdout.strip() or None
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(root), *words], capture_output=True, text=True, check=False
+        ).stdout.strip()
+
+    commit, changed = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    return (f"{commit} with changes" if changed else commit) or None
 
 
 def _cpu_name() -> str:

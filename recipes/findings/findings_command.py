@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = C
         )
     judge((effect for found in measured.values() for effect in found["effects"]), primaries(claims["findings"]))
     for name, found in measured.items():
-        if claims["findings"][name].get("reading_of") != (key := key_of(found["effects"])):
+        claim = claims["findings"][name]
+        if claim.get("reading_of") != (key := key_of(claim, found["effects"])):
             print(f"claims.yaml: the reading of {name} was written for other numbers; if it fits, reading_of: '{key}'")
     text = page(claims, measured)
     for name, found in measured.items():

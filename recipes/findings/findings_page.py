@@ -56,9 +56,13 @@ def _list(numbers: list[int]) -> str:
     return ",".join(map(str, numbers))
 
 
-def key_of(effects: list[dict[str, Any]]) -> str:
-    """Key of the table of effects, which a reading names."""
-    return sha256(table(effects).encode()).hexdigest()[:8]
+NAMED = re.compile(r"\{([^}]+)\}")  # an effect, in a text
+
+
+def key_of(claim: dict[str, Any], effects: list[dict[str, Any]]) -> str:
+    """Key of what a claim's answer and reading were written for: the primary effects, and those that they name."""
+    named = set(NAMED.findall(claim.get("answer", "") + claim.get("reading", "")))
+    return sha256(table([e for e in effects if e.get("primary") or e["what"] in named]).encode()).hexdigest()[:8]
 
 
 def reading(text: str, effects: list[dict[str, Any]]) -> str:
@@ -69,12 +73,12 @@ def reading(text: str, effects: list[dict[str, Any]]) -> str:
     """
     values = {e["what"]: format(e["value"], style(e, 2)) for e in effects if "value" in e}
 
-    def fill(match: re.Match[str]) -> str:
+    def filled(match: re.Match[str]) -> str:
         if match[1] not in values:
             raise ValueError(f"claims.yaml: a reading names {match[1]!r}, which was not measured; choose among {sorted(values)}.")
         return values[match[1]]
 
-    return re.sub(r"\{([^}]+)\}", fill, text.strip())
+    return NAMED.sub(filled, text.strip())
 
 
 def interim(planned: Sequence[int], effects: Sequence[dict[str, Any]]) -> list[str]:
@@ -89,24 +93,29 @@ def read(claim: dict[str, Any], effects: list[dict[str, Any]], part: str = "read
     """The text that reads a finding's numbers (or its `answer`, a sentence), if one was written for these."""
     if part not in claim:
         return []
-    return [reading(claim[part], effects) if claim.get("reading_of") == key_of(effects) else UNREAD]
+    return [reading(claim[part], effects) if claim.get("reading_of") == key_of(claim, effects) else UNREAD]
 
 
 def answers(claims: dict[str, Any], measured: dict[str, Any]) -> list[str]:
     """What the study says to each question, a sentence each, as a list in Markdown."""
     found = {name: _answer(claim, measured[name]) for name, claim in claims["findings"].items() if name in measured}
-    return [fill(f"- {said}", WIDTH, subsequent_indent="  ") for one in found.values() for said in one]
+    return [_filled(f"- {said}", "  ") for one in found.values() for said in one]
 
 
 def _answer(claim: dict[str, Any], found: dict[str, Any]) -> list[str]:
-    return [fill(f"**{claim['question']}** {said}", WIDTH) for said in read(claim, found["effects"], "answer")]
+    said = [text for text in read(claim, found["effects"], "answer") if text != UNREAD]
+    return [_filled(f"**{claim['question']}** {text}") for text in said]
+
+
+def _filled(text: str, indent: str = "") -> str:
+    return fill(text, WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
 
 
 def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int, scale: str) -> list[str]:
     """The finding on a claim: its answer, its effects as a picture and a table, their reading, and the runs behind them."""
     verdicts = Counter(effect["verdict"] for effect in found["effects"] if effect.get("primary") and "verdict" in effect)
     made, seconds, compared = found["environment"], found["seconds"], any("verdict" in effect for effect in found["effects"])
-    commits = ", ".join(commit[:7] for commit in made["commits"])
+    commits = ", ".join(commit[:7] + commit[40:] for commit in made["commits"])
     packages = {"Python": made["python"], **made["versions"]}
     versions = ", ".join(f"{name} {' and '.join(of)}" for name, of in packages.items())
     seeds, threads = _list(made["seeds"]), _list(made["threads"])
@@ -119,7 +128,7 @@ def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int
         *read(claim, found["effects"]),
         f"`python main.py run configs/recipe/{name}.yaml --scale {scale} --seed {seeds} --out runs/study` at {commits}: "
         f"{len(seconds)} stages ({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes; threads: "
-        f"{threads}; {' and '.join(made['machines'])}. {versions}.",
+        f"{threads}; {_machines(made['machines'])}. {versions}.",
     ]  # fmt: skip
 
 
@@ -148,6 +157,11 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
         else:
             parts += [_claim(claim), "Not measured yet."]
     return "\n\n".join(parts) + "\n"
+
+
+def _machines(machines: dict[str, list[str]]) -> str:
+    """The machines, each with its arms if there are several."""
+    return "; ".join(machine if len(machines) == 1 else f"{machine}: {', '.join(arms)}" for machine, arms in machines.items())
 
 
 def _claim(claim: dict[str, Any]) -> str:

@@ -112,11 +112,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     seeds = [int(seed) for seed in args.seeds.split(",")] if args.seeds else claims["seeds"]
     recipes = args.recipes.split(",") if args.recipes else list(claims["findings"])
     kept, scale, failed = HERE / "study", claims["scale"], 0
+
+    def arms_of(name: str, seed: int) -> list[str]:
+        return primary_arms(claims["findings"][name], seed) if args.primary else []
+
+    def there(name: str, seed: int) -> bool:
+        return is_kept(name, scale, seed, kept, arms_of(name, seed))
+
     for seed in seeds:
-        for name in recipes:
-            arms = primary_arms(claims["findings"][name], seed) if args.primary else []
-            if is_kept(name, scale, seed, kept, arms):
+        # missing ones first: a base whose weights are elsewhere is trained again, perhaps as another model; then all are missing
+        for name in sorted(recipes, key=lambda name: there(name, seed)):
+            if there(name, seed):
                 continue
+            arms = arms_of(name, seed)
             words = ["--scale", scale, "--seed", str(seed), "--out", str(args.out), "--at-once", args.at_once]
             words += ["--only", ",".join(arms)] if arms else []
             words += [word for key, value in args.hardware.items() for word in ("--hardware", f"{key}={value}")]

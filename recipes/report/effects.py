@@ -95,7 +95,13 @@ def effect_number(values: Values, effect: dict[str, Any]) -> Number | None:
 
 
 def environment(study: Study, files: Files) -> dict[str, Any]:
-    """Seeds of a study, and the commits, versions, threads and machines (GPUs, or the CPU) of its stages."""
+    """Seeds of a study, the commits, versions and threads of its stages, and the arms whose last stage ran on each machine."""
+    machines: dict[str, set[str]] = {}
+    for group in study.groups:
+        for run in group.runs:
+            made = files.json(run.last.path("environment.json")) or {}
+            if "cpu" in made:
+                machines.setdefault(", ".join(made["devices"]) or made["cpu"]["name"], set()).add(group.label)
     found = [files.json(stage.path("environment.json")) or {} for stage in study.stages().values()]
 
     def all_of(name: str) -> list[Any]:
@@ -106,7 +112,7 @@ def environment(study: Study, files: Files) -> dict[str, Any]:
     return {
         "seeds": sorted({run.seed for group in study.groups for run in group.runs}), "commits": all_of("commit"),
         "threads": all_of("threads"), "versions": versions, "python": all_of("python"),
-        "machines": sorted({", ".join(of["devices"]) or of["cpu"]["name"] for of in found if "cpu" in of}),
+        "machines": {machine: sorted(arms) for machine, arms in sorted(machines.items())},
     }  # fmt: skip
 
 

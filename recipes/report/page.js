@@ -153,7 +153,7 @@ function browse(browser, stages) {
 function showOrigin(details, origin) {
   const made = origin.environment;
   const packages = Object.entries(made.versions ?? {}).map(([name, version]) => `${name} ${version}`).join("\n");
-  add(details, "p", `${origin.name}; commit ${(made.commit ?? "unknown").slice(0, 10)}`);
+  add(details, "p", `${origin.name}; commit ${(made.commit ?? "unknown").slice(0, 10)}${(made.commit ?? "").slice(40)}`);
   add(details, "pre", `${packages}\npython ${made.python}, ${made.platform}, ${made.threads} threads, devices ${made.devices}`);
   add(details, "pre", origin.config);
 }

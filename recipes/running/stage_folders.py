@@ -81,16 +81,19 @@ class StageFolders:
     def complete(self, stage: Planned) -> bool:
         """Whether nothing is left to do."""
         folder = self.folder(stage)
-        return self._held(folder) == stage.digest and self.fits(stage) and is_trained(folder) and is_tested(folder)
+        return (
+            self._record(folder).get("digest") == stage.digest and self.fits(stage) and is_trained(folder) and is_tested(folder)
+        )
 
     def fits(self, stage: Planned) -> bool:
         """Whether a stage was started from the weights that its parent has now, which may have been trained again."""
         return started_from(self.folder(stage), stage.parent and self.folder(stage.parent))
 
     @staticmethod
-    def _held(folder: Path) -> str | None:
+    def _record(folder: Path) -> dict[str, Any]:
+        """`stage.json`; empty: there is none."""
         record = folder / "stage.json"
-        return read_json(record)["digest"] if record.is_file() else None
+        return read_json(record) if record.is_file() else {}
 
     def prepare(self, stage: Planned) -> None:
         """Write `stage.yaml`, the config as it is run, and `stage.json`, which says what the stage is.
@@ -99,25 +102,34 @@ class StageFolders:
             ValueError: the folder holds another stage, or one without such a record, or one that started from other weights.
         """
         folder = self.folder(stage)
-        held = self._held(folder)
+        held = self._record(folder).get("digest")
         if held != stage.digest and (held or (folder / "config.yaml").is_file()):
             what = f"was made with another seed, config or start ({held}, not {stage.digest})"
             raise ValueError(
                 f"{folder} {what if held else 'does not say how it was made (by hand, or by an earlier version)'}; give another "
                 "--out, or remove the folder."
             )
-        if not self.fits(stage):
-            raise ValueError(
-                f"{folder} started from other weights than {stage.parent and stage.parent.name} has now, which was trained "
-                "again; remove the folder to train it from these."
-            )
+        start = self._start(stage)
         if not (folder / "stage.yaml").is_file():
             # bands are evaluated and listed in the order of the keys: as written, or, as runs with arms always had it, sorted
             write_text(folder / "stage.yaml", yaml.safe_dump(stage.config, sort_keys=not self.plain))
-        parent = stage.parent and stage.parent.label
         rejection = {} if stage.rejection is None else {"rejection_sampling": asdict(stage.rejection)}
-        start = {} if stage.parent is None else {"start": weights_after(self.folder(stage.parent))}
-        write_json(folder / "stage.json", {"kind": stage.kind, "digest": stage.digest, "parent": parent, **start, **rejection})
+        record = {"kind": stage.kind, "digest": stage.digest, "parent": stage.parent and stage.parent.label}
+        write_json(folder / "stage.json", record | start | rejection)
+
+    def _start(self, stage: Planned) -> dict[str, str]:
+        """The weights that a stage started from, as recorded, or will start from; empty: not known."""
+        if stage.parent is None:
+            return {}
+        folder, now = self.folder(stage), weights_after(self.folder(stage.parent))
+        begun = any((folder / name).exists() for name in ("training.json", "checkpoints", SAMPLED))
+        held = self._record(folder).get("start") if begun else now
+        if now and not self.fits(stage) and begun:
+            raise ValueError(
+                f"{folder} started from other weights than {stage.parent.name} has now, which was trained again; remove the "
+                "folder to train it from these."
+            )
+        return {"start": held} if held else {}
 
     def finish(self, stage: Planned, *, alone: bool = True) -> bool:
         """Train and test a stage unless that is done; return whether it is complete.
