@@ -78,10 +78,16 @@ def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys
     run(folder)
     key = re.search(r"the reading of extrapolation .* reading_of: '(\w+)'", capsys.readouterr().out)[1]
     assert "From 0.20" not in (folder / "README.md").read_text()
-    write_claims(folder, EDGE, BASE, reading_of=key)
+    write_claims(folder, EDGE, BASE, reading_of=key)  # the two effects fewer are neither primary nor named
     run(folder)
-    assert "reading_of: " in capsys.readouterr().out  # two effects fewer
-    assert "(The text that stood here was written for other numbers.)" in (folder / "README.md").read_text()
+    assert "reading_of: " not in capsys.readouterr().out
+    assert "From 0.20 by +0.21." in (folder / "README.md").read_text()
+    write_claims(folder, EDGE, BASE, EDGE | {"what": "edge again", "primary": True}, reading_of=key)
+    run(folder)
+    assert "reading_of: " in capsys.readouterr().out
+    text = (folder / "README.md").read_text()
+    assert "(The text that stood here was written for other numbers.)" in text
+    assert "Does it?" not in text  # no question without its answer
 
 
 def test_a_study_that_lacks_seeds_says_so(folder):
@@ -126,7 +132,7 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     assert "[0.100, 0.300]" in lines["base"]
     assert (
         "--seed 0,1,2,3,4,5 --out runs/study` at 0123456: 12 stages (0 of them also of other findings), 75 minutes; "
-        "threads: 1; CPU B and GPU A. Python 3, torch 2.13." in text
+        "threads: 1; CPU B: base; GPU A: edge. Python 3, torch 2.13." in text
     )
     assert "All 12 stages, each run once, took 1.2 hours" in text
     assert "2.1 to 10.4 minutes each" in text
