@@ -18,6 +18,7 @@ from recipes.planning.estimate import describe, estimate
 from recipes.planning.plan import make_plan, only
 from recipes.planning.recipe import load_recipe
 from recipes.planning.resolve import digest, resolve
+from recipes.planning.seen import check_seen
 from recipes.report.studies import find_studies
 from recipes.running.arm_index import write_index
 from recipes.running.stage_folders import StageFolders
@@ -100,6 +101,7 @@ def test_every_recipe_of_the_paper_exists_at_every_scale():
 @pytest.mark.parametrize(("path", "scale"), CASES, ids=[f"{path.stem}-{scale}" for path, scale in CASES])
 def test_every_recipe_is_planned_and_estimated_at_every_scale(path, scale, tmp_path):
     plan = make_plan(load_recipe(path, scale), (0,))
+    check_seen(plan)
     text = describe([plan], StageFolders(tmp_path).complete)
     assert all(stage.label in text for stage in plan.stages().values())
     assert all(estimate(stage).flops > 0 for stage in plan.stages().values())

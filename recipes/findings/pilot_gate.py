@@ -35,7 +35,9 @@ def measured(root: Path, gate: Sequence[dict[str, Any]]) -> tuple[str, list[dict
     for run in (run for group in study.groups for run in group.runs):
         values = {bound["what"]: _value(files, run.last, bound["at"]) for bound in gate}
         held = all(low <= values[bound["what"]] <= high for bound in gate for low, high in [bound["within"]])
-        trained = read_json(root / run.last.path("competence.json"))
+        trained = files.json(run.last.path("competence.json"))
+        if trained is None:
+            raise ValueError(f"{run.last.folder}: pre-training does not end by competence; add configs/callbacks/until_competent.yaml")
         bases.append(
             {"seed": run.seed, "passes": held, "values": {name: round(value, 4) for name, value in values.items()}}
             | {
