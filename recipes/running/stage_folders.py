@@ -87,7 +87,7 @@ class StageFolders:
 
     def fits(self, stage: Planned) -> bool:
         """Whether a stage was started from the weights that its parent has now, which may have been trained again."""
-        return started_from(self.folder(stage), stage.parent and self.folder(stage.parent))
+        return started_from(self.folder(stage), None if stage.parent is None else self.folder(stage.parent))
 
     @staticmethod
     def _record(folder: Path) -> dict[str, Any]:
