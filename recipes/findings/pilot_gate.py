@@ -37,7 +37,7 @@ def measured(root: Path, gate: Sequence[dict[str, Any]]) -> tuple[str, list[dict
         held = all(low <= values[bound["what"]] <= high for bound in gate for low, high in [bound["within"]])
         trained = files.json(run.last.path("competence.json"))
         if trained is None:
-            raise ValueError(f"{run.last.folder}: pre-training does not end by competence; add configs/callbacks/until_competent.yaml")
+            raise ValueError(f"{run.last.folder} does not train by competence; add configs/callbacks/until_competent.yaml.")
         bases.append(
             {"seed": run.seed, "passes": held, "values": {name: round(value, 4) for name, value in values.items()}}
             | {
