@@ -10,6 +10,7 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from callbacks.files import read_json, write_json, write_text
 from recipes.findings.findings_command import HERE
 from recipes.findings.findings_command import main as write_findings
 from recipes.findings.pilot_gate import is_open
-from recipes.planning.plan import make_plan
+from recipes.planning.plan import Arm, make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
 from recipes.report.studies import read_index
@@ -77,6 +78,12 @@ def _keep_stage(stage: Path, kept: Path) -> None:
         write_text(kept / name, json.dumps(content, separators=(",", ":")) + "\n")
 
 
+@cache
+def planned_arms(name: str, scale: str, seed: int) -> tuple[Arm, ...]:
+    """The arms of a recipe with one seed; planning them takes a second."""
+    return make_plan(load_recipe(ROOT / f"configs/recipe/{name}.yaml", scale), (seed,)).arms
+
+
 def is_kept(name: str, scale: str, seed: int, kept: Path, arms_wanted: Sequence[str] = ()) -> bool:
     """Whether every arm of a recipe with this seed is there, or those that are named, as today's configs define it."""
     path, folders = kept / f"{name}.{scale}.json", StageFolders(kept)
@@ -85,7 +92,7 @@ def is_kept(name: str, scale: str, seed: int, kept: Path, arms_wanted: Sequence[
         arm.name in arms
         and [kept / stage["folder"] for stage in arms[arm.name]["stages"]] == [folders.folder(stage) for stage in arm.stages]
         and all(is_current(folders.folder(stage) / "test/evaluation.json") and folders.fits(stage) for stage in arm.stages)
-        for arm in make_plan(load_recipe(ROOT / f"configs/recipe/{name}.yaml", scale), (seed,)).arms
+        for arm in planned_arms(name, scale, seed)
         if not arms_wanted or arm.name in arms_wanted
     )
 
