@@ -96,6 +96,16 @@ def test_a_ledger_sums_phases_and_counts_updates_three_times():
     assert found["token_equivalents"] == pytest.approx(found["flops"] / 6 / found["parameters"])
 
 
+def test_a_teachers_passes_count_at_its_own_size():
+    own, teacher = build_language_model(TINY).config, build_language_model({**TINY, "num_hidden_layers": 8}).config
+    state = {"phases": {"update": [10.0, 50.0], "reference log-probabilities": [10.0, 50.0]}, "nominal_tokens": 1.0}
+    phases = ledger(state, own, {"reference log-probabilities": teacher})["phases"]
+    assert phases["update"]["flops"] == 3 * forward_flops(own, tokens=10, context=5)
+    assert phases["reference log-probabilities"]["flops"] == forward_flops(teacher, tokens=10, context=5)
+    unknown = ledger(state, own, {"reference log-probabilities": GPT2Config()})
+    assert unknown["flops"] is None and unknown["phases"]["update"]["tokens"] == 10
+
+
 def test_a_model_whose_flops_are_not_known_still_has_its_tokens_counted():
     found = ledger({"phases": {"update": [10.0, 30.0]}, "nominal_tokens": 12.0}, GPT2Config())
     assert found["phases"] == {"update": {"tokens": 10, "flops": None}}

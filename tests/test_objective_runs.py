@@ -10,6 +10,7 @@ from policy_runs import LONGEST, Descent, LengthReward, Watch, fit, scripted, st
 from lightning_modules import BestOfKModule, GRPOModule, MaxRLModule, PKPOModule, PPOModule
 from lightning_modules.evaluation import Evaluation
 from lightning_modules.formulas import best_of_k_advantages
+from lightning_modules.models.flops import forward_flops
 from lightning_modules.models.language_model import build_language_model, load_language_model
 from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.collector import GroupSettings
@@ -288,6 +289,10 @@ def test_a_teacher_of_another_size_pulls_the_policy_to_itself(sharp, tmp_path):
     assert torch.allclose(batch.logp_ref_NT[batch.mask_NT], expected, atol=1e-4)
     divergence = watch.column("train/rollout_kl_nats")
     assert divergence[-1] < 0.7 * divergence[0]
+    state = policy.compute.state()
+    count, attended = state["phases"]["reference log-probabilities"]
+    by_teacher = forward_flops(larger.config, tokens=count, context=attended / count)
+    assert policy.ledger(state)["phases"]["reference log-probabilities"]["flops"] == pytest.approx(by_teacher)
 
 
 def test_a_temperature_that_falls_is_that_of_sampling_and_of_the_loss_and_is_resumed(start, tmp_path):

@@ -79,12 +79,15 @@ def countable(config: PretrainedConfig) -> bool:
     return all(getattr(config, key, None) is not None for key in KEYS)
 
 
-def ledger(state: Mapping[str, Any], config: PretrainedConfig) -> dict[str, Any]:
+def ledger(
+    state: Mapping[str, Any], config: PretrainedConfig, others: Mapping[str, PretrainedConfig] | None = None
+) -> dict[str, Any]:
     """A ledger from the sums of all processes.
 
     Args:
         state: see `ComputeMeter.state`.
         config: of the language model.
+        others: phase -> config of the model that its tokens passed through, if that was another one (a teacher).
 
     Returns:
         `phases` (name -> tokens, flops); `flops` in all; `token_equivalents`, the supervised tokens that cost as much at 6 P
@@ -92,13 +95,14 @@ def ledger(state: Mapping[str, Any], config: PretrainedConfig) -> dict[str, Any]
         (`countable`).
     """
     nominal, tokens = state["nominal_tokens"], {phase: int(counts[0]) for phase, counts in state["phases"].items()}
-    if not countable(config):
+    configs = dict.fromkeys(tokens, config) | dict(others or {})
+    if not all(map(countable, (config, *configs.values()))):
         uncounted = {phase: {"tokens": count, "flops": None} for phase, count in tokens.items()}
         unknown = dict.fromkeys(("flops", "token_equivalents", "nominal_flops", "parameters"))
         return {"phases": uncounted, "nominal_tokens": nominal} | unknown
     parameters, phases = matmul_parameters(config) - config.hidden_size * config.vocab_size, {}
     for phase, (count, attended) in state["phases"].items():
-        flops = forward_flops(config, tokens=count, context=attended / count) if count else 0.0
+        flops = forward_flops(configs[phase], tokens=count, context=attended / count) if count else 0.0
         phases[phase] = {"tokens": tokens[phase], "flops": flops * PASSES.get(phase, 1)}
     flops = sum(phase["flops"] for phase in phases.values())
     return {

@@ -5,7 +5,7 @@ last update. Not here: sampling and judging (collector.py), formulas (formulas/)
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from datamodules.rows.documents import PromptBatch
 from grammar import Report
 from lightning_modules.formulas import entropy_bonus, token_mean
 from lightning_modules.models.attention import Backend, backend_of_edges
-from lightning_modules.models.compute import nominal_rl_tokens, row_counts
+from lightning_modules.models.compute import ledger, nominal_rl_tokens, row_counts
 from lightning_modules.models.group_forward import group_counts, groupable, grouped_logp
 from lightning_modules.models.label_scores import scored
 from lightning_modules.models.language_model import disable_dropout, longest_text
@@ -36,6 +36,8 @@ from lightning_modules.rewards import Credit, Reward
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.schedules import Constant
 from lightning_modules.stage import StageModule
+
+REFERENCE = "reference log-probabilities"  # a phase of the cost of training
 
 
 @dataclass(frozen=True)
@@ -297,7 +299,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
             old = self.old_outputs(rows) if self.needs_old_logp else {}
             ref_NT = self.reference_logp(rows) if self.kl.weight else None
-        phases = {"old log-probabilities": self.needs_old_logp, "reference log-probabilities": self.kl.weight > 0}
+        phases = {"old log-probabilities": self.needs_old_logp, REFERENCE: self.kl.weight > 0}
         for phase in (name for name, ran in phases.items() if ran):
             self.compute.add(phase, self.counts(rows))
         tokens, sequences = divisors
@@ -306,6 +308,11 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             logp_sampled_NT=experience.logp_NT[rows_N, : width - 1], tokens=tokens, sequences=sequences,
             weight_N1=experience.weight_N[rows_N, None], **old,
         )  # fmt: skip
+
+    def ledger(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        """The cost of training; a teacher's passes count at its own size."""
+        teacher = self.reference.teacher and REFERENCE in sums["phases"]
+        return ledger(sums, self.language_model.config, {REFERENCE: self.reference.on(self.device).config} if teacher else None)
 
     def _apply_kl(self, experience: Experience, batches: Sequence[ExperienceBatch]) -> None:
         """Adapt the weight to the rollout's divergence from the reference; with `place: reward`, charge it to rewards."""
