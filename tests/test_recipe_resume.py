@@ -20,9 +20,9 @@ MOMENTS = (
 )  # fmt: skip
 
 
-def start(recipe: Path, out: Path) -> subprocess.Popen:
+def start(recipe: Path, out: Path, *options: str) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(ROOT / "main.py"), "run", str(recipe), "--out", str(out)]
+    command = [sys.executable, str(ROOT / "main.py"), "run", str(recipe), "--out", str(out), *options]
     return subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
 
 
@@ -55,13 +55,14 @@ def kill_at(process: subprocess.Popen, out: Path, moment: str, *, with_stage: bo
 
 
 @pytest.mark.long
-def test_killed_again_and_again_an_experiment_ends_as_if_it_had_been_left_alone(tmp_path):
+@pytest.mark.parametrize("options", [[], ["--preload"]])
+def test_killed_again_and_again_an_experiment_ends_as_if_it_had_been_left_alone(tmp_path, options):
     """Every other time its stage's process lives on; the next start waits for it."""
     recipe = write_recipe(tmp_path / "recipe", arms={"data": {"edge": {}}})
     assert start(recipe, tmp_path / "whole").wait(timeout=400) == 0
     for number, moment in enumerate(MOMENTS):
-        kill_at(start(recipe, tmp_path / "killed"), tmp_path / "killed", moment, with_stage=number % 2 == 0)
-    assert start(recipe, tmp_path / "killed").wait(timeout=400) == 0
+        kill_at(start(recipe, tmp_path / "killed", *options), tmp_path / "killed", moment, with_stage=number % 2 == 0)
+    assert start(recipe, tmp_path / "killed", *options).wait(timeout=400) == 0
     whole, killed = numbers(tmp_path / "whole"), numbers(tmp_path / "killed")
     assert len(whole) > 10
     assert whole == killed

@@ -110,6 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--at-once", default="2", help="stages side by side (default: %(default)s)")
     parser.add_argument("--seeds", help="e.g. 0,1 (default: all that are planned)")
     parser.add_argument("--recipes", help="e.g. extrapolation,process_rewards (default: all)")
+    parser.add_argument("--preload", action="store_true", help="as `run --preload`")
     add_hardware(parser)
     parser.add_argument("--primary", action="store_true", help="only the arms of primary effects")
     args = parser.parse_args(argv)
@@ -135,6 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             words = ["--scale", scale, "--seed", str(seed), "--out", str(args.out), "--at-once", args.at_once]
             words += ["--only", ",".join(arms)] if arms else []
             words += [word for key, value in args.hardware.items() for word in ("--hardware", f"{key}={value}")]
+            words += ["--preload"] if args.preload else []
             failed += run_recipes([str(ROOT / f"configs/recipe/{name}.yaml"), *words])
             keep(args.out, kept)
     write_findings([str(kept)])

@@ -19,6 +19,7 @@ from recipes.planning.seen import check_seen
 from recipes.report.report_command import draw_curves, report
 from recipes.running.arm_index import write_index
 from recipes.running.jobs import CLUSTERS, submit
+from recipes.running.preloaded import available
 from recipes.running.result_tables import arm_table, compute_table, result_table
 from recipes.running.scheduler import run_stages
 from recipes.running.stage_folders import HARDWARE, StageFolders
@@ -60,6 +61,8 @@ def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
         raise ValueError("several recipes share one folder; name it by --out DIR.")
     if args.at_once < 1:
         raise ValueError(f"--at-once {args.at_once}: how many stages run side by side; give 1 or more.")
+    if args.preload and (args.launcher != "here" or recipes[0].plain or not available()):
+        raise ValueError("--preload is for stages with processes of their own on this machine, under Linux; leave it out.")
     if args.at_once > 1 and args.launcher != "here":
         raise ValueError(
             f"--at-once is for stages of this machine; --launcher {args.launcher} starts all that it can. Leave one out."
@@ -84,6 +87,10 @@ def _parser() -> ArgumentParser:
     parser.add_argument("--only", help="arms, by name, e.g. 'edge-*,base-seed0'")
     parser.add_argument("--dry-run", action="store_true", help="print the graph of stages, steps, tokens and estimated cost")
     parser.add_argument("--at-once", type=int, default=1, metavar="N", help="stages that run side by side (default: %(default)s)")
+    parser.add_argument(
+        "--preload", action="store_true", help="start processes of stages as forks of one that has imported what they need: "
+        "for many short stages, under Linux",
+    )  # fmt: skip
     parser.add_argument("--launcher", choices=("here", *CLUSTERS), default="here", help="where stages run")
     parser.add_argument(
         "--job", action="append", default=[], metavar="KEY=VALUE",
@@ -148,7 +155,7 @@ def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
         write_index(plan, out, set())
     folders, stages = StageFolders(out), {stage.digest: stage for stage, _ in in_order(plans)}
     if args.launcher == "here":
-        failed = run_stages(plans, out, args.at_once, args.hardware)
+        failed = run_stages(plans, out, args.at_once, args.hardware, preload=args.preload)
     else:
         jobs = submit(list(stages.values()), out, args.launcher, _job(args.job), args.hardware)
         if args.launcher == "slurm":

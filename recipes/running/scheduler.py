@@ -12,7 +12,9 @@ from recipes.running.arm_index import write_index
 from recipes.running.stage_folders import StageFolders
 
 
-def run_stages(plans: Sequence[Plan], out: Path, at_once: int = 1, hardware: Mapping[str, Any] | None = None) -> set[str]:
+def run_stages(
+    plans: Sequence[Plan], out: Path, at_once: int = 1, hardware: Mapping[str, Any] | None = None, *, preload: bool = False
+) -> set[str]:
     """Run every stage but those that start from a failed one.
 
     Args:
@@ -20,12 +22,13 @@ def run_stages(plans: Sequence[Plan], out: Path, at_once: int = 1, hardware: Map
         out: folder of the experiment.
         at_once: stages that run side by side and divide the threads that one would have.
         hardware: as in StageFolders.
+        preload: as in StageFolders.
 
     Returns:
         Digests of stages that failed.
     """
     threads = max(1, torch.get_num_threads() // at_once) if at_once > 1 else None
-    folders = StageFolders(out, threads=threads, hardware=hardware or {})
+    folders = StageFolders(out, threads=threads, hardware=hardware or {}, preload=preload)
     left, failed = _headed(plans), set()
     running: dict[Future[bool], Planned] = {}
     with ThreadPoolExecutor(at_once) as pool:

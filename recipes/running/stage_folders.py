@@ -26,9 +26,10 @@ from recipes.planning.plan import Planned
 from recipes.planning.resolve import flags
 from recipes.rejection.rejection_sampling import SAMPLED, files_of
 from recipes.rejection.rejection_sampling import main as sample
+from recipes.running import preloaded
+from recipes.running.preloaded import FRONT_DOOR
 from recipes.validity import is_tested, is_trained, started_from, weights_after
 
-FRONT_DOOR = Path(__file__).parents[2] / "main.py"
 HARDWARE = ("trainer.accelerator", "model.init_args.attention", "model.init_args.compile")  # may differ from machine to machine
 LAST_LINES = 5  # of a log, shown if a stage fails
 LATE = 60  # seconds after which a file that another machine wrote is seen
@@ -67,12 +68,14 @@ class StageFolders:
     plain:    stages of a recipe without arms.
     threads:  of each child process; None: PyTorch's default.
     hardware: settings of this machine, keys of HARDWARE, above those of stages that have the key; no part of what a stage is.
+    preload:  child processes are forks of one that has imported what they need.
     """
 
     out: Path
     plain: bool = False
     threads: int | None = None
     hardware: Mapping[str, Any] = field(default_factory=dict)
+    preload: bool = False
 
     def folder(self, stage: Planned) -> Path:
         """Where a stage's files lie."""
@@ -178,6 +181,8 @@ class StageFolders:
 
     def _run(self, stage: Planned, lock: IO[str], command: list[str]) -> bool:
         """Run a command in a child process, which logs to `COMMAND.log`."""
+        if self.preload:
+            return preloaded.run(command, self.folder(stage) / f"{command[0]}.log", lock.fileno(), self.threads)
         environment = os.environ | ({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})
         # the child holds the lock too: if this process is killed, no other starts the stage while the child lives
         with (self.folder(stage) / f"{command[0]}.log").open("a", encoding="utf-8") as log:
