@@ -26,7 +26,7 @@ quickstart: $(READY)
 	$(BIN)/python main.py run configs/recipe/quickstart.yaml --out $(OUT) --seed $(SEED)
 
 # whether a study would have something to see; then the study, which goes on where it stopped, from what the tree keeps
-# (ARGS of `findings` and `findings-fast`: e.g. ARGS="--at-once 16 --hardware trainer.accelerator=gpu")
+# (ARGS of `findings` and `findings-fast`: e.g. ARGS="--preload --at-once 16 --hardware trainer.accelerator=gpu")
 pilot: $(READY)
 	$(BIN)/python main.py run pilot --scale $(SCALE) --out runs/pilot-$(SCALE) --at-once 2
 	$(BIN)/python -m recipes.findings.pilot_gate runs/pilot-$(SCALE)
