@@ -69,7 +69,7 @@ def _check(recipes: Sequence[Recipe], args: Namespace) -> None:
         )
     if args.job and args.launcher == "here":
         raise ValueError(
-            f"--job {args.job[0]} is for jobs; say which kind by --launcher {' | '.join(CLUSTERS)}, or leave it out."
+            f"--job {next(iter(args.job))} is for jobs; say which kind by --launcher {' | '.join(CLUSTERS)}, or leave it out."
         )
 
 
@@ -93,7 +93,7 @@ def _parser() -> ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--launcher", choices=("here", *CLUSTERS), default="here", help="where stages run")
     parser.add_argument(
-        "--job", action="append", default=[], metavar="KEY=VALUE",
+        "--job", action=_Settings, default={}, metavar="KEY=VALUE",
         help="of jobs, e.g. timeout_min=600, gpus_per_node=1, slurm_partition=gpu (submitit's names)",
     )  # fmt: skip
     add_hardware(parser)
@@ -103,30 +103,29 @@ def _parser() -> ArgumentParser:
 def add_hardware(parser: ArgumentParser) -> None:
     """Add `--hardware`, which may be given several times; its value is a dict."""
     parser.add_argument(
-        "--hardware", action=_Settings, default={}, metavar="KEY=VALUE", help="of this machine, above the recipe's settings and "
-        f"no part of what a stage is, e.g. trainer.accelerator=gpu; of {', '.join(HARDWARE)}",
+        "--hardware", action=_Settings, choices=HARDWARE, default={}, metavar="KEY=VALUE",
+        help="of this machine, above the recipe's settings and no part of what a stage is, e.g. trainer.accelerator=gpu; of "
+        + ", ".join(HARDWARE),
     )  # fmt: skip
 
 
 class _Settings(Action):
-    """Gathers KEY=VALUE in a dict."""
+    """Gathers KEY=VALUE in a dict; `choices`, if given, are the keys."""
+
+    def __init__(self, *args: Any, choices: Sequence[str] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.keys = choices  # as `choices` of argparse they would be compared with KEY=VALUE
 
     def __call__(self, parser: ArgumentParser, namespace: Namespace, values: Any, option_string: str | None = None) -> None:
         key, equals, value = values.partition("=")
-        if key not in HARDWARE or not equals:
-            parser.error(f"argument --hardware {values!r}: give KEY=VALUE with a key of {', '.join(HARDWARE)}.")
+        if not equals or (self.keys and key not in self.keys):
+            of = f" with a key of {', '.join(self.keys)}" if self.keys else ""
+            parser.error(f"argument {option_string} {values!r}: give KEY=VALUE{of}.")
         setattr(namespace, self.dest, {**getattr(namespace, self.dest), key: read_yaml(value)})
 
 
 def _seeds(text: str) -> tuple[int, ...]:
     return tuple(int(seed) for seed in text.split(","))
-
-
-def _job(settings: list[str]) -> dict[str, Any]:
-    for setting in settings:
-        if "=" not in setting:
-            raise ValueError(f"--job {setting!r} is not of the form KEY=VALUE, e.g. timeout_min=600.")
-    return {key: read_yaml(value) for key, _, value in (setting.partition("=") for setting in settings)}
 
 
 def _run_plain(plan: Plan, out: Path, hardware: Mapping[str, Any]) -> int:
@@ -157,7 +156,7 @@ def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
     if args.launcher == "here":
         failed = run_stages(plans, out, args.at_once, args.hardware, preload=args.preload)
     else:
-        jobs = submit(list(stages.values()), out, args.launcher, _job(args.job), args.hardware)
+        jobs = submit(list(stages.values()), out, args.launcher, args.job, args.hardware)
         if args.launcher == "slurm":
             print("\n".join(f"submitted job {found.job_id}: {stages[name].label}" for name, found in jobs.items()))
             print(f"When they have ended: interplay report {out}")
