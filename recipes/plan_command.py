@@ -166,7 +166,7 @@ def main(argv: list[str]) -> int:
         print(f"{_described(stage, model, now, device, args.devices)}\n\n{_large(then, device)}\n")
         table[stage.label] = {"now": vars(now), "large": vars(then)}
         total += now.total + now.evaluation
-    print(f"All stages: {total / HOUR:.2g} hours, {total * args.devices / HOUR:.2g} device-hours.")
+    print(f"All stages, of one seed: {total / HOUR:.2g} hours, {total * args.devices / HOUR:.2g} device-hours.")
     if args.json:
         args.json.write_text(json.dumps({"device": vars(device), "devices": args.devices, "stages": table}, indent=1))
     return 0

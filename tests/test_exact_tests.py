@@ -94,6 +94,17 @@ def test_student_s_t_is_wrong_where_outcomes_are_few_and_far_apart():
     assert fmean(map(covers, studies)) < 0.8
 
 
+def test_the_interval_of_means_is_wrong_where_one_seed_in_twelve_differs_and_that_of_shares_is_not():
+    """Why verdicts also count seeds: exact chances of k of twelve seeds that differ by 0.26, the others by nothing."""
+    chances = [math.comb(12, k) * (1 / 12) ** k * (11 / 12) ** (12 - k) for k in range(13)]
+
+    def covered(ends, true):
+        return sum(chance for k, chance in enumerate(chances) if ends(k)[0] <= true <= ends(k)[1])
+
+    assert covered(lambda k: interval([0.26] * k + [0.0] * (12 - k)), 0.26 / 12) < 0.7
+    assert covered(lambda k: binomial_interval(k, 12), 1 / 12) > 0.95
+
+
 def test_holm():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])

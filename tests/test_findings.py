@@ -81,7 +81,7 @@ def test_a_reading_is_shown_for_the_table_that_it_was_written_for(folder, capsys
     write_claims(folder, EDGE, BASE, reading_of=key)  # the two effects fewer are neither primary nor named
     run(folder)
     assert "reading_of: " not in capsys.readouterr().out
-    assert "From 0.20 by +0.21." in (folder / "README.md").read_text()
+    assert "From 0.20 by +0.21\\*." in (folder / "README.md").read_text()
     write_claims(folder, EDGE, BASE, EDGE | {"what": "edge again", "primary": True}, reading_of=key)
     run(folder)
     assert "reading_of: " in capsys.readouterr().out
@@ -126,7 +126,7 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     run(folder)
     text = (folder / "README.md").read_text()
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
-    assert lines["* edge - base"].endswith("+0.30 +0.15 +0.32 +0.12 +0.25 +0.11  0.016/1.000  reproduced")
+    assert lines["* edge - base"].endswith("+0.30 +0.15 +0.32 +0.12 +0.25 +0.11  6 of 6 [0.54, 1.00]  0.016/1.000  reproduced")
     assert "> 0 (0.1)" in lines["* edge - base"]
     assert lines["lost - base"].endswith("not measured")
     assert "[0.100, 0.300]" in lines["base"]
@@ -136,7 +136,7 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     )
     assert "All 12 stages, each run once, took 1.2 hours" in text
     assert "2.1 to 10.4 minutes each" in text
-    assert "Bases pre-trained until they are competent: 3; not so at the cap, and counted all the same: stages/base2." in text
+    assert "Bases whose pre-training ended by competence: 2 of 3; at the cap, and counted all the same: stages/base2." in text
     assert "From 0.20 by +0.21." in text
     assert text.count("**Does it?** By +0.21.") == 2  # in short, and above its picture
     assert "\n\nPrimary: 1 reproduced.\n\n" in text
@@ -196,6 +196,16 @@ def test_the_verdict_on_a_primary_effect(expected, seeds, says):
     found = effect(expected, *seeds)
     judge([found])
     assert found["verdict"] == says
+
+
+@pytest.mark.parametrize(("expected", "count"), [("above", 2), ("below", 1), ("same", 3)])
+def test_seeds_beyond_the_margin_are_counted_on_the_side_of_the_claim(expected, count):
+    """Clopper and Pearson's interval of two of six: 0.043 to 0.777."""
+    found = effect(expected, 0.1, 0.3, 0.05, -0.2, 0.0, 0.0)
+    judge([found])
+    assert found["beyond"][0] == count
+    if count == 2:
+        assert found["beyond"][1:] == pytest.approx([0.0433, 0.7772], abs=1e-4)
 
 
 def test_primary_effects_share_their_chance_of_error():

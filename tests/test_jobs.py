@@ -88,6 +88,12 @@ def test_more_tasks_than_a_stage_has_devices_are_refused(command, slurm, capsys)
     assert not list(slurm.iterdir())
 
 
+def test_a_setting_of_a_job_without_a_value_is_refused(command, slurm, capsys):
+    with pytest.raises(SystemExit):
+        main.main([*command, "slurm", "--job", "timeout_min"])
+    assert "argument --job 'timeout_min': give KEY=VALUE." in capsys.readouterr().err
+
+
 @pytest.mark.long
 def test_local_jobs_run_the_stages_and_a_failed_one_stops_what_starts_from_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))

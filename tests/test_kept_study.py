@@ -151,6 +151,13 @@ def test_what_was_kept_of_a_seed_is_run_again_if_its_base_became_another_model(s
     assert ran == ["missing.yaml", "one.yaml"]
 
 
+def test_a_recipe_without_claims_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(kept_study, "is_open", lambda claims: True)
+    with pytest.raises(SystemExit):
+        kept_study.main(["--recipes", "extrapolaton"])
+    assert "--recipes 'extrapolaton': give some of extrapolation,edge_again" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("lowest", "most", "passes"), [(0.96, 0.3, True), (0.96, 0.28, False), (0.94, 0.3, False)])
 def test_the_gate_of_the_pilot(study, monkeypatch, capsys, lowest, most, passes):
     index = read(study / "runs/extrapolation.tiny.json")

@@ -46,6 +46,10 @@ def test_a_recipe_without_arms_runs_here(tmp_path, capsys):
         ({"arms": {"data": {"x": {"grpo": {"set": "a.b"}}}}}, "`set: {trainer"),
         ({"arms": {"data": {"x": {"skip": ["pretrain", "grpo"]}}}}, "'x-seed0' skips every stage"),
         ({"budget": {"tokens": "abc", "rl_share": 0.5}}, "got 'abc'"),
+        ({"arms": {"from": {"2": {}, "2-4": {}}, "to": {"4-8": {}, "8": {}}}}, "two arms are named '2-4-8-seed0'"),
+        ({"arms": {"data": {"x": {"grpo": {"set": {"model.init_args.init_from": "elsewhere"}}}}}}, "the stage's `init_from`"),
+        ({"arms": {"data": {"x": {"grpo": {"set": {"seed_everything": 3}}}}}}, "use --seed or `seed_shift`"),
+        ({"arms": {"data": {"x": {"grpo": {"set": {"seed_shift": "x"}}}}}}, "seed_shift 'x' is added to the seed"),
     ],
 )  # fmt: skip
 def test_a_bad_recipe_is_refused(tmp_path, change, message, capsys):

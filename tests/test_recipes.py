@@ -207,6 +207,19 @@ def test_two_runs_of_one_recipe_keep_each_others_arms(tmp_path, fake, monkeypatc
     assert [arm["seed"] for arm in read_json(out / "minute.json")["arms"]] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
 
 
+def test_an_arm_that_means_something_else_today_is_not_averaged_with_what_it_meant(tmp_path, fake, capsys):
+    """Seed 0 of `3` ran with four updates; then the recipe says three."""
+    recipe, out = write_recipe(tmp_path), str(tmp_path / "out")
+    assert main.main(["run", str(recipe), "--out", out, "--seed", "0,0"]) == 0
+    changed = yaml.safe_load(recipe.read_text())
+    changed["arms"]["data"]["3"]["grpo"]["set"]["trainer.max_steps"] = 3
+    recipe.write_text(yaml.safe_dump(changed, sort_keys=False))
+    assert main.main(["run", str(recipe), "--out", out, "--seed", "1"]) == 0
+    assert "left out, as the recipe has changed since they ran: 3-seed0\n" in capsys.readouterr().out
+    arms = [arm["name"] for arm in read_json(tmp_path / "out/minute.json")["arms"]]
+    assert arms == ["base-seed0", "4-seed0", "base-seed1", "3-seed1", "4-seed1"]
+
+
 def test_several_recipes_make_what_they_share_once_and_stages_side_by_side(tmp_path, fake, capsys, monkeypatch):
     """The second recipe has the first one's arm on slice 4, and one of its own."""
     monkeypatch.setattr("torch.get_num_threads", lambda: 6)

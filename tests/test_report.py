@@ -17,6 +17,7 @@ from minute_recipe import write_configs
 import main
 from callbacks.evaluation.sample_files import read_samples
 from recipes.report.chart import Line, Panel, draw_panel
+from recipes.report.effects import verdict
 from recipes.report.report_command import charts_of
 from recipes.report.sourced_numbers import Files, Number, Term, pointer, t_quantile
 from recipes.report.studies import find_studies
@@ -159,6 +160,13 @@ def test_the_interval_over_seeds_is_students(folder):
     assert (number.low, number.high) == pytest.approx((max(0.0, mean(values) - half), min(1.0, mean(values) + half)))
     alone = files.number([[Term(1, "stages/pretrain-0/test/evaluation.json", key)]])
     assert alone.low == read_value(folder / "study", "stages/pretrain-0/test/evaluation.json", key.replace("mean", "low"))
+
+
+def test_seeds_that_are_equal_have_no_interval(folder):
+    """Two models that solve nothing say little of a third."""
+    term = Term(1, "stages/pretrain-0/test/evaluation.json", pointer("grades", "band", "ID", "answer", "pass@1", "mean"))
+    number = Files(folder / "study").number([[term], [term]])
+    assert (number.low, number.high, verdict(number)) == (None, None, "equal for every seed")
 
 
 def test_quantiles_beyond_the_table_are_students():

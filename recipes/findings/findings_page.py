@@ -31,17 +31,19 @@ def style(effect: dict[str, Any], digits: int) -> str:
 
 def table(effects: list[dict[str, Any]]) -> str:
     """A row for each effect, the primary ones first."""
-    rows = [["effect", "expected", "ours", "95% interval", "seeds", "p", "says"]]
+    rows = [["effect", "expected", "ours", "95% interval", "seeds", "beyond margin", "p", "says"]]
     for e in sorted(effects, key=lambda effect: not effect.get("primary")):
         what = ("* " if e.get("primary") else "") + e["what"]
         if "value" not in e:
-            rows.append([what, _wanted(e), "-", "-", "-", "-", "not measured"])
+            rows.append([what, _wanted(e), "-", "-", "-", "-", "-", "not measured"])
             continue
         how = style(e, 3)
         ends = "-" if e["low"] is None else f"[{max(e['low'], 0.0) if how == COUNT else e['low']:{how}}, {e['high']:{how}}]"
         seeds = " ".join(format(value, style(e, 2)) for value in e["seeds"])
         p = "/".join(f"{value:.3f}" for value in e.get("p_adjusted", ()))
-        rows.append([what, _wanted(e), format(e["value"], how), ends, seeds, p, e.get("verdict", "")])
+        count, *share = e.get("beyond", [""])
+        beyond = f"{count} of {len(e['seeds'])} [{share[0]:.2f}, {share[1]:.2f}]" if share else ""
+        rows.append([what, _wanted(e), format(e["value"], how), ends, seeds, beyond, p, e.get("verdict", "")])
     return align(rows)
 
 
@@ -66,12 +68,12 @@ def key_of(claim: dict[str, Any], effects: list[dict[str, Any]]) -> str:
 
 
 def reading(text: str, effects: list[dict[str, Any]]) -> str:
-    """A text with `{WHAT}` replaced by the value of the effect of that name.
+    """A text with `{WHAT}` replaced by the value of the effect of that name, marked `*` if it is primary.
 
     Raises:
         ValueError: there is no such effect, or it was not measured.
     """
-    values = {e["what"]: format(e["value"], style(e, 2)) for e in effects if "value" in e}
+    values = {e["what"]: format(e["value"], style(e, 2)) + ("\\*" if e.get("primary") else "") for e in effects if "value" in e}
 
     def filled(match: re.Match[str]) -> str:
         if match[1] not in values:
@@ -174,8 +176,8 @@ def _competence(measured: dict[str, Any]) -> str:
     missed = sorted(stage for stage, reached in bases.items() if not reached)
     if not bases:
         return ""
-    end = "all of them were." if not missed else f"not so at the cap, and counted all the same: {', '.join(missed)}."
-    return f"Bases pre-trained until they are competent: {len(bases)}; {end}"
+    end = "" if not missed else f"; at the cap, and counted all the same: {', '.join(missed)}"
+    return f"Bases whose pre-training ended by competence: {len(bases) - len(missed)} of {len(bases)}{end}."
 
 
 def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:

@@ -119,6 +119,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SystemExit("no pilot of today's scale has passed the gate; run `make pilot`, and change the world until it does.")
     seeds = [int(seed) for seed in args.seeds.split(",")] if args.seeds else claims["seeds"]
     recipes = args.recipes.split(",") if args.recipes else list(claims["findings"])
+    if unknown := [name for name in recipes if name not in claims["findings"]]:
+        parser.error(f"--recipes {unknown[0]!r}: give some of {','.join(claims['findings'])}.")
     kept, scale, failed = HERE / "study", claims["scale"], 0
 
     def arms_of(name: str, seed: int) -> list[str]:

@@ -64,6 +64,15 @@ class Arm:
     seed: int
     stages: tuple[Planned, ...]
 
+    def lineage(self) -> str:
+        """Digest of what the arm is, whatever its seed."""
+        name = None
+        for stage in self.stages[-1].chain():
+            seeds = {"seed_everything": stage.config["seed_everything"] - self.seed}
+            data = stage.config["data"]["init_args"] | {"seed": stage.config["data"]["init_args"]["seed"] - self.seed}
+            name = digest(_changed(stage.config | seeds, "data", init_args=data), name, stage.rejection)
+        return str(name)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -94,6 +103,11 @@ def only(plans: Sequence[Plan], patterns: Sequence[str]) -> list[Plan]:
 # settings of a stage that are no keys of its config
 SEED_SHIFT = "seed_shift"  # its seed is the run's plus this, so that one base is trained on twice
 REJECTION = "rejection_sampling"  # it trains on solutions of the model that it starts from
+# keys of a stage's config that the plan makes, and from what
+MADE = {
+    "seed_everything": f"--seed or `{SEED_SHIFT}`", "data.init_args.seed": f"--seed or `{SEED_SHIFT}`",
+    "model.init_args.init_from": "the stage's `init_from`, or `skip` the stage that it starts from",
+}  # fmt: skip
 
 
 def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
@@ -104,15 +118,19 @@ def make_plan(recipe: Recipe, seeds: Sequence[int] | None = None) -> Plan:
         seeds: replace the recipe's own.
 
     Raises:
-        ValueError: a budget that cannot be divided, an arm without stages, or a setting that `fit` would refuse.
+        ValueError: a budget that cannot be divided, an arm without stages, two arms of one name, or a setting that `fit` would
+            refuse or that the plan itself makes.
     """
     arms, resolved = [], {}
-    for seed in recipe.seeds if seeds is None else seeds:
+    for seed in dict.fromkeys(recipe.seeds if seeds is None else seeds):
         for chosen in product(*(values.items() for values in recipe.axes.values())):
             values = {axis: value for axis, (value, _) in zip(recipe.axes, chosen, strict=True)}
             name = "-".join([*values.values(), f"seed{seed}"])
             builder = _ArmBuilder(recipe, name, seed, [change for _, change in chosen], resolved)
             arms.append(Arm(name, values, seed, builder.stages()))
+    names = [arm.name for arm in arms]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(f"recipe {recipe.name!r}: two arms are named {twice[0]!r}, their values joined by '-'; rename a value.")
     return Plan(recipe, tuple(arms))
 
 
@@ -185,18 +203,25 @@ class _ArmBuilder:
     def _config(self, stage: Stage) -> Config:
         settings = self._settings(stage)
         settings.pop(REJECTION, None)
-        seed = self.seed + settings.pop(SEED_SHIFT, 0)
-        settings |= {"seed_everything": seed, "data.init_args.seed": seed}
+        shift = settings.pop(SEED_SHIFT, 0)
+        if type(shift) is not int:
+            raise self._refused(stage, f"{SEED_SHIFT} {shift!r} is added to the seed; give a whole number.")
+        made = {"seed_everything": self.seed + shift, "data.init_args.seed": self.seed + shift}
         if stage.init_from is not None:
-            settings["model.init_args.init_from"] = stage.init_from
+            made["model.init_args.init_from"] = stage.init_from
+        if both := settings.keys() & made.keys():
+            raise self._refused(stage, f"`set: {{{min(both)}: ...}}` would be replaced; use {MADE[min(both)]}.")
+        settings |= made
         key = repr((stage.configs, sorted(settings.items(), key=lambda item: item[0])))
         if key not in self.resolved:
             try:
                 self.resolved[key] = resolve(stage.configs, settings)
             except (ValueError, ArgumentError) as err:
-                said = innermost(str(err))
-                raise ValueError(f"recipe {self.recipe.name!r}, stage {stage.name!r} of arm {self.arm!r}: {said}") from err
+                raise self._refused(stage, innermost(str(err))) from err
         return self.resolved[key]
+
+    def _refused(self, stage: Stage, reason: str) -> ValueError:
+        return ValueError(f"recipe {self.recipe.name!r}, stage {stage.name!r} of arm {self.arm!r}: {reason}")
 
     @staticmethod
     def _spend(raw: Mapping[str, object], stages: list[Stage], configs: dict[str, Config]) -> list[Stage]:

@@ -5,7 +5,7 @@ from statistics import mean
 from typing import Any
 
 from recipes.report.exact_tests import FEWEST, adjusted_for, binomial_interval, interval
-from recipes.report.sourced_numbers import Files, Number, Term
+from recipes.report.sourced_numbers import Files, Number, Term, are_equal
 from recipes.report.studies import Study
 from recipes.report.study_values import Values
 
@@ -18,7 +18,7 @@ def verdict(found: Number) -> str:
     One seed never shows that there is no difference: rare successes make the interval over problems too narrow for that.
     """
     if found.low is None or found.high is None:
-        return "not resolvable (one seed)"
+        return "not resolvable (one seed)" if len(found.runs) == 1 else "equal for every seed"
     if found.low > 0 or found.high < 0:
         said = "above zero" if found.low > 0 else "below zero"
         return said if len(found.runs) > 1 else f"{said} (these two models)"
@@ -29,8 +29,8 @@ def verdict(found: Number) -> str:
 def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:
     """Every effect of a claim, with each seed's value and its sources; those with incomplete arms have no value.
 
-    Intervals are exact (`exact_tests.interval`), and none with fewer seeds than 95% takes; that of a share of seeds (`at_least`)
-    is Clopper and Pearson's.
+    Intervals are exact (`exact_tests.interval`); there is none with fewer seeds than 95% takes, nor where all seeds are equal,
+    which says little of the next one. That of a share of seeds (`at_least`) is Clopper and Pearson's.
 
     Args:
         study: the recipe's results.
@@ -64,7 +64,7 @@ def _over_seeds(found: Number, files: Files, effect: dict[str, Any]) -> dict[str
         successes = sum(seed >= effect["at_least"] for seed in seeds)
         low, high = binomial_interval(successes, len(seeds))
         return {"value": successes / len(seeds), "low": low, "high": high, **numbers}
-    low, high = interval(seeds) if len(seeds) >= FEWEST else (None, None)
+    low, high = interval(seeds) if len(seeds) >= FEWEST and not are_equal(seeds) else (None, None)
     return {"value": mean(seeds), "low": low, "high": high, **numbers}
 
 

@@ -10,14 +10,16 @@ matter (half of the paper's, where it says one). Over all primary effects togeth
 - *reproduced, but small*: both; the difference is there and does not matter.
 - *not resolvable*: neither.
 
-p-values are those of sign flips (`recipes.report.exact_tests`), adjusted by Holm's method, once for each kind of rejection.
+p-values are those of sign flips (`recipes.report.exact_tests`), adjusted by Holm's method, once for each kind of rejection. They
+take differences to be symmetric about their centre, and say little of what few seeds do and most do not do at all; so each
+effect also counts the seeds whose difference is at least the margin, with an exact binomial interval of their share.
 Everything else is exploratory: its interval has no correction, and what it says is not a verdict.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from recipes.report.exact_tests import ALPHA, holm, p_above, p_below, p_outside, p_within
+from recipes.report.exact_tests import ALPHA, binomial_interval, holm, p_above, p_below, p_outside, p_within
 
 Test = Callable[[list[float], float], float]
 # expected -> p of the opposite of the claim, p of the claim; each of the differences and the margin
@@ -44,10 +46,18 @@ def judge(effects: Iterable[dict[str, Any]], planned: int = 0) -> None:
         p_for, p_against = (round(of[at], 5) for of in adjusted)
         effect |= {"p": [round(p, 5) for p in found[at]], "p_adjusted": [p_for, p_against]}
         effect["verdict"] = said(p_for <= ALPHA, p_against <= ALPHA)
+        effect["beyond"] = beyond(effect["seeds"], effect["expected"], effect["margin"])
     for effect in differences:
         if not effect.get("primary"):
             above, below = (effect["low"] or 0) > 0, (effect["high"] or 0) < 0
             effect["verdict"] = "above zero" if above else "below zero" if below else "open"
+
+
+def beyond(seeds: Sequence[float], expected: str, margin: float) -> list[float]:
+    """The number of seeds whose difference is at least the margin, on the claimed side if there is one; the share's interval."""
+    on_side = {"above": seeds, "below": [-seed for seed in seeds], "same": [abs(seed) for seed in seeds]}[expected]
+    count = sum(seed >= margin for seed in on_side)
+    return [count, *(round(end, 5) for end in binomial_interval(count, len(seeds)))]
 
 
 def said(held: bool, refuted: bool) -> str:

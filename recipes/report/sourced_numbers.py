@@ -17,6 +17,7 @@ from recipes.report.paired_problems import Outcomes, outcomes, paired_interval
 
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5% of Student's t, 1 ... 10 degrees of freedom
 _Z = 1.959964
+_ROUNDING = 1e-12
 _CELL = re.compile(r"(.+)\[step=(\d+)\]")
 
 
@@ -83,6 +84,11 @@ def t_quantile(freedom: int) -> float:
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
+def are_equal(values: Sequence[float]) -> bool:
+    """Whether values are one but for rounding: their spread says nothing of the next one's."""
+    return max(values) - min(values) < _ROUNDING
+
+
 class Files:
     """Values of the JSON, CSV and YAML files of a folder; each file is read once, a missing one reads as nothing."""
 
@@ -129,7 +135,8 @@ class Files:
     def number(self, runs: Sequence[Sequence[Term]], *, share: bool = True) -> Number | None:
         """The mean over runs that have all their values; None if none has.
 
-        With several runs the interval is over seeds (Student's t); with one, it is that over problems, if its files have one.
+        With several runs the interval is over seeds (Student's t), and there is none if all are equal; with one, it is that over
+        problems, if its files have one.
 
         Args:
             runs: for each, its terms.
@@ -143,6 +150,8 @@ class Files:
                 values.append(sum(term.weight * value for term, value in zip(run, found, strict=True)))
         if not kept:
             return None
+        if len(values) > 1 and are_equal(values):
+            return Number(values[0], None, None, tuple(kept), f"equal for {len(values)} seeds")
         if len(values) > 1:
             half = t_quantile(len(values) - 1) * stdev(values) / sqrt(len(values))
             low, high = mean(values) - half, mean(values) + half

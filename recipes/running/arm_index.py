@@ -14,8 +14,8 @@ from recipes.running.stage_folders import StageFolders
 def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
     """Write the index, and return its path.
 
-    Arms of an earlier run that this one leaves out (`--only`, `--seed`) stay, unless the recipe no longer has their values.
-    A lock file keeps processes that run different arms from losing each other's entries.
+    Arms of an earlier run that this one leaves out (`--only`, `--seed`) stay, unless the recipe no longer has their values or
+    means something else by them. A lock file keeps processes that run different arms from losing each other's entries.
     """
     recipe = plan.recipe
     path = out / (".".join([recipe.name, *([recipe.scale.name] if recipe.scale else []), "json"]))
@@ -23,7 +23,10 @@ def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         earlier = read_json(path)["arms"] if path.is_file() else []
-        arms = {arm["name"]: arm for arm in earlier if _known(recipe, arm["values"])}
+        meant = {tuple(arm.values.values()): arm.lineage() for arm in plan.arms}
+        arms = {arm["name"]: arm for arm in earlier if _known(recipe, arm, meant)}
+        if gone := [arm["name"] for arm in earlier if arm["name"] not in arms]:
+            print(f"{path}: left out, as the recipe has changed since they ran: {', '.join(gone)}", flush=True)
         folders = StageFolders(out)
         for arm in plan.arms:
             stages = [
@@ -33,7 +36,10 @@ def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
                 }
                 for stage in arm.stages
             ]  # fmt: skip
-            arms[arm.name] = {"name": arm.name, "values": dict(arm.values), "seed": arm.seed, "stages": stages}
+            lineage = meant[tuple(arm.values.values())]
+            arms[arm.name] = {
+                "name": arm.name, "values": dict(arm.values), "seed": arm.seed, "lineage": lineage, "stages": stages
+            }  # fmt: skip
         index = {
             "recipe": recipe.name, "scale": recipe.scale and recipe.scale.name, "about": recipe.about,
             "about_scale": recipe.scale.about if recipe.scale else "", "figures": list(recipe.figures),
@@ -44,8 +50,13 @@ def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
     return path
 
 
-def _known(recipe: Recipe, values: Mapping[str, Any]) -> bool:
-    return values.keys() == recipe.axes.keys() and all(value in recipe.axes[axis] for axis, value in values.items())
+def _known(recipe: Recipe, arm: Mapping[str, Any], meant: Mapping[tuple[str, ...], str]) -> bool:
+    """Whether an earlier arm is one of the recipe's today, as far as this run has planned it (`meant`: values -> lineage)."""
+    values = arm["values"]
+    if values.keys() != recipe.axes.keys() or any(value not in recipe.axes[axis] for axis, value in values.items()):
+        return False
+    today = meant.get(tuple(values[axis] for axis in recipe.axes))
+    return today is None or arm.get("lineage", today) == today
 
 
 def _state(folders: StageFolders, stage: Planned, failed: set[str]) -> str:
