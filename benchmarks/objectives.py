@@ -13,6 +13,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean, stdev
@@ -24,6 +25,7 @@ from lightning_modules.models.sharding import weights_digest
 from recipes.planning.resolve import flags, resolve
 from recipes.planning.scale import Scale, load_scale
 from recipes.report.sourced_numbers import t_quantile
+from recipes.running import preloaded
 from recipes.running.stage_folders import finish
 
 ROOT = Path(__file__).parent.parent
@@ -31,7 +33,7 @@ CONFIGS = ROOT / "configs/objective"
 PAGE, RESULTS = ROOT / "docs/reinforcement.md", ROOT / "docs/reinforcement/objectives"
 MONITORS = ROOT / "configs/callbacks/monitors.yaml"
 BAND, GRADER, PARTS = "edge", "executable", 4
-NEEDS_TEACHER = {"distillation"}
+NEEDS_TEACHER, TEACHER = {"distillation"}, "model.init_args.kl.reference"
 TWO_UPDATES = {"gspo", "cispo", "sapo", "dppo", "clip_cov", "kl_cov", "dapo"}  # a rollout; compared with `clip_two`
 ROW = re.compile(r"\| \[`(\w+)`\]\(")
 
@@ -54,9 +56,14 @@ def command(name: str, base: Path, seed: int, scale: Scale, settings: dict[str, 
     return [word for file in files for word in ("--config", str(file))] + flags(chosen)
 
 
-def run(words: list[str]) -> bool:
-    """Run a command of the front door in a process of its own."""
-    return subprocess.run([sys.executable, str(ROOT / "main.py"), *words], check=False, stdout=subprocess.DEVNULL).returncode == 0
+def run(log: Path, words: list[str]) -> bool:
+    """Run a command of the front door in a process of its own, which starts at once where it can."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        if preloaded.available():
+            return preloaded.run(words, log, file.fileno(), None)
+        command = [sys.executable, str(preloaded.FRONT_DOOR), *words]
+        return subprocess.run(command, check=False, stdout=file, stderr=file).returncode == 0
 
 
 def in_quarters(folder: Path, column: str) -> list[float] | None:
@@ -95,18 +102,20 @@ def study(args: argparse.Namespace) -> int:
             if kept.is_file():
                 continue
             folder = args.runs / f"{name}-seed{seed}"
-            words = command(name, args.base, seed, scale, args.settings)
+            given = {TEACHER: str(args.teacher)} if name in NEEDS_TEACHER else {}
+            words = command(name, args.base, seed, scale, args.settings | given)
             print(f"{name}, seed {seed}", flush=True)
+            start = partial(run, folder / "log.txt")
             if name == "base":
-                done = run(["test", *words, "--trainer.default_root_dir", str(folder)])
+                done = start(["test", *words, "--trainer.default_root_dir", str(folder)])
             else:
-                done = finish(folder, words, [*words, "--ckpt_path", str(folder / "checkpoints/last.ckpt")], run)
+                done = finish(folder, words, [*words, "--ckpt_path", str(folder / "checkpoints/last.ckpt")], start)
             if done:
                 write_json(kept, measured(name, seed, digest, folder))
                 write_text(args.page, filled(args.page.read_text(encoding="utf-8"), read_results(args.results)))
             else:
                 failed += 1
-                print(f"FAILED: python main.py fit {' '.join(words)} --trainer.default_root_dir {folder}", file=sys.stderr)
+                print(f"FAILED: {name}, seed {seed}: its last words are in {folder / 'log.txt'}", file=sys.stderr)
     return failed
 
 
@@ -167,8 +176,9 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.objectives", description=__doc__)
     parser.add_argument("base", type=Path, help="Hugging Face folder of the weights that all objectives start from")
-    everything = ",".join(sorted(path.stem for path in CONFIGS.glob("*.yaml") if path.stem not in NEEDS_TEACHER))
-    parser.add_argument("--objectives", default=everything, help="names under configs/objective (default: all)")
+    everything = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+    parser.add_argument("--objectives", help="names under configs/objective, e.g. grpo,cispo (default: all)")
+    parser.add_argument("--teacher", type=Path, help="Hugging Face folder of the model that `distillation` follows")
     parser.add_argument("--seeds", default="0,1,2,3,4,5", help="of rollouts (default: %(default)s)")
     parser.add_argument("--scale", default="tiny", help="under configs/scale (default: %(default)s)")
     parser.add_argument("--runs", type=Path, default=Path("runs/objectives"), help="folder of the runs (default: %(default)s)")
@@ -176,10 +186,13 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--page", type=Path, default=PAGE, help="whose table is filled (default: docs/reinforcement.md)")
     parser.add_argument("--settings", type=json.loads, default={}, help='JSON of dotted keys, e.g. {"trainer.max_steps": 2}')
     args = parser.parse_args(argv)
-    args.objectives, args.seeds = args.objectives.split(","), [int(seed) for seed in args.seeds.split(",")]
+    possible = [name for name in everything if args.teacher or name not in NEEDS_TEACHER]
+    args.objectives = args.objectives.split(",") if args.objectives else possible
+    args.seeds = [int(seed) for seed in args.seeds.split(",")]
     for name in args.objectives:
-        if not (CONFIGS / f"{name}.yaml").is_file():
-            parser.error(f"{name!r} is no objective; there are {everything}")
+        if name not in possible:
+            reason = "needs --teacher" if name in everything else f"is no objective; there are {','.join(everything)}"
+            parser.error(f"{name!r} {reason}")
     return args
 
 

@@ -24,6 +24,15 @@ def grade(report: Report, grader: str) -> bool:
     Raises:
         ValueError: for an unknown grader.
     """
-    if grader not in _GRADERS:
-        raise ValueError(f"grader {grader!r}: unknown; choose from {', '.join(GRADERS)}.")
+    check_grader(grader)
     return _GRADERS[grader](report)
+
+
+def check_grader(grader: str, further: tuple[str, ...] = ()) -> None:
+    """Refuse a name that is of no grader, nor among `further`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if grader not in (known := (*GRADERS, *further)):
+        raise ValueError(f"grader {grader!r}: unknown; choose from {', '.join(known)}.")

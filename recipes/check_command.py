@@ -34,6 +34,9 @@ class Checker(ExperimentCLI):
             getattr(callback, "max_tokens", None) or getattr(callback, "max_problems", None) for callback in trainer.callbacks
         ):
             raise ValueError("training has no end: set `budget.max_tokens`, or `trainer.max_steps` to the number of updates.")
+        teacher = getattr(getattr(module, "kl", None), "reference", None)
+        if teacher is not None and not Path(teacher).exists():
+            raise ValueError(f"model.init_args.kl.reference {teacher!r} does not exist; train the teacher, or correct it.")
         if module.architecture is not None:
             with torch.device("meta"):
                 rows = build_language_model(module.architecture).config.vocab_size

@@ -11,7 +11,9 @@ from lightning_modules import GRPOModule
 from lightning_modules.evaluation import Evaluation
 from lightning_modules.models.language_model import load_language_model
 from lightning_modules.optimizers import OptimizerFactory
-from lightning_modules.policy.policy_module import PolicyModule
+from lightning_modules.policy.collector import GroupSettings
+from lightning_modules.policy.policy_module import PolicyModule, UpdateSettings
+from lightning_modules.policy.trust_region import KLPenalty
 from lightning_modules.rewards import Credit, Earned, Reward
 from lightning_modules.rollout import Completions, SamplingParams
 from tests_support import PLAIN, grouped
@@ -101,6 +103,23 @@ def build(start, module_type=GRPOModule, *, flat=False, lr=0.1, **settings):
         sampling=SamplingParams(max_new_tokens=LONGEST),
         optimizer=Descent(lr), evaluation=Evaluation(samples=1, sampling=SamplingParams(max_new_tokens=4)), **grouped(**settings),
     )  # fmt: skip
+
+
+def module(start, kind=GRPOModule, *, group=GroupSettings(4), update=UpdateSettings(), kl=KLPenalty(), lr=0.1, **settings):
+    """As `build`, with settings in groups."""
+    return scripted(kind)(
+        start, settings.pop("reward", LengthReward()), group=group, update=update, kl=kl,
+        sampling=SamplingParams(max_new_tokens=LONGEST), optimizer=settings.pop("optimizer", Descent(lr)),
+        evaluation=Evaluation(samples=1, sampling=SamplingParams(max_new_tokens=4)), **settings,
+    )  # fmt: skip
+
+
+class Stopping(GRPOModule):
+    """A completion has ended by itself if its last token is even."""
+
+    @property
+    def stop_ids(self):
+        return list(range(10, 500, 2))
 
 
 def problems(prompts=4):

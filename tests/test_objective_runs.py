@@ -5,10 +5,9 @@ from functools import partial
 
 import pytest
 import torch
-from policy_runs import LONGEST, Descent, LengthReward, Watch, fit, scripted, start_weights, weights
+from policy_runs import LONGEST, LengthReward, Stopping, Watch, fit, module, start_weights, weights
 
 from lightning_modules import BestOfKModule, GRPOModule, MaxRLModule, PKPOModule, PPOModule
-from lightning_modules.evaluation import Evaluation
 from lightning_modules.formulas import best_of_k_advantages
 from lightning_modules.models.flops import forward_flops
 from lightning_modules.models.language_model import build_language_model, load_language_model
@@ -23,24 +22,6 @@ from lightning_modules.rewards import NodeCredit, OverlongPenalty, Reward, Rewar
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.schedules import Ramp
 from tests_support import TINY
-
-
-def module(start, kind=GRPOModule, *, group=GroupSettings(4), update=UpdateSettings(), kl=KLPenalty(), lr=0.1, **settings):
-    """As `policy_runs.build`, with settings in groups."""
-    return scripted(kind)(
-        start, settings.pop("reward", LengthReward()), group=group, update=update, kl=kl,
-        sampling=SamplingParams(max_new_tokens=LONGEST), optimizer=settings.pop("optimizer", Descent(lr)),
-        evaluation=Evaluation(samples=1, sampling=SamplingParams(max_new_tokens=4)), **settings,
-    )  # fmt: skip
-
-
-class Stopping(GRPOModule):
-    """A completion has ended by itself if its last token is even."""
-
-    @property
-    def stop_ids(self):
-        return list(range(10, 500, 2))
-
 
 LOSSES = [Clip(), CISPO(), SAPO(), DivergenceMask(), KLCov()]
 
@@ -83,7 +64,7 @@ def test_a_surrogate_of_ones_own_drives_grpo_and_ppo(start, tmp_path):
 
 
 def test_a_clip_beside_another_surrogate_is_refused(start):
-    with pytest.raises(ValueError, match="leave out `clip`, or `policy_loss`"):
+    with pytest.raises(ValueError, match="leave out `policy_loss`, or `clip`"):
         GRPOModule(start, LengthReward(), clip=Clip(0.1), policy_loss=CISPO())
 
 
@@ -176,7 +157,7 @@ def test_the_overlong_penalty_counts_tokens(start, tmp_path):
     fit(policy, tmp_path, max_steps=1, callbacks=[watch])
     lengths = [len(row) for group in policy.groups for row in group.completions]
     expected = [-2.0 * min(1.0, max(0.0, (n - (LONGEST - 8)) / 8)) for n in lengths]
-    found = [part["overlong"] for group in policy.groups for part in group.parts]
+    found = [penalty for group in policy.groups for penalty in group.overlong]
     assert found == pytest.approx(expected) and len(set(found)) > 2
     assert watch.column("train/reward/overlong")[0] == pytest.approx(sum(expected) / 16)
 

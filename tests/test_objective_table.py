@@ -1,6 +1,7 @@
 """The configs of objectives, and the benchmark that fills the table of docs/reinforcement.md."""
 
 import json
+from argparse import ArgumentError
 from functools import cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from test_steering import GRPO
 import main
 from benchmarks.objectives import CONFIGS, PAGE, ROW, cells, filled, in_quarters, parsed, read_results, study
 from lightning_modules.models.language_model import build_language_model
+from recipes.check_command import Checker
 from recipes.planning.resolve import resolve
 from tests_support import TINY
 
@@ -75,6 +77,21 @@ def test_quarters_are_means_of_equal_parts(tmp_path):
     (tmp_path / "metrics.csv").write_text("step,train/x\n" + "".join(f"{i},{i}\n" for i in range(8)))
     assert in_quarters(tmp_path, "train/x") == [0.5, 2.5, 4.5, 6.5]
     assert in_quarters(tmp_path, "train/y") is None
+
+
+@pytest.mark.long
+def test_objectives_are_layers_over_the_papers_recipe_too(tmp_path, capsys):
+    """It sets a std, a dual clip and G = 6; `k: 8` needs a larger group, `distillation` a teacher."""
+    wider = tmp_path / "wider.yaml"
+    wider.write_text("model: {init_args: {init_from: base.ckpt, group: {size: 8}, kl: {reference: null}}}")
+    failed = {}
+    for path in sorted(CONFIGS.glob("*.yaml")):
+        files = [PAGE.parent.parent / "configs/experiment/paper_grpo.yaml", path, wider]
+        try:
+            Checker(["fit", *(word for file in files for word in ("--config", str(file)))])
+        except (ValueError, ArgumentError, SystemExit) as err:
+            failed[path.stem] = str(err)
+    assert not failed
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from grammar import Report
 from grammar.checking.pool import Verifier
 from lightning_modules.evaluation import gold_text
 from lightning_modules.models.compute import generation_counts
+from lightning_modules.models.language_model import longest_text
 from lightning_modules.models.sharding import gathered
 from lightning_modules.policy.character_ends import CharacterEnds, token_at
 from lightning_modules.policy.experience import Group, describe
@@ -38,10 +39,11 @@ class GroupSettings:
         resample: how many times groups whose completions all earn the same are replaced by fresh ones (DAPO's dynamic
             sampling, arXiv:2503.14476, 3.2).
         verify_workers: processes that judge completions; 0: the training process does.
-        overlong: penalty on tokens, added to the reward as part "overlong"; None: none.
+        overlong: penalty on tokens, added to the reward of completions; it makes no group worth learning from, see
+            `resample`. None: none.
         temperature: sampling temperature during the run, of rollouts alone; None: `sampling.temperature`.
-        mask_truncated: completions cut at `max_new_tokens` have no loss (DAPO's overlong filtering, arXiv:2503.14476, 3.4); their
-            rewards still count in the group's mean.
+        mask_truncated: completions that were cut have no loss (DAPO's overlong filtering, arXiv:2503.14476, 3.4); their rewards
+            still count in the group's mean. Not with `overlong`, which would only raise the others.
         weights: weighs completions in the loss; None: all alike.
     """
 
@@ -56,6 +58,11 @@ class GroupSettings:
     def __post_init__(self) -> None:
         if self.temperature is not None and min(self.temperature.first, self.temperature.last) <= 0:
             raise ValueError(f"group.temperature: {self.temperature} must stay above 0.")
+        if self.mask_truncated and self.overlong is not None:
+            raise ValueError(
+                "group: `mask_truncated` takes the loss from what `overlong` penalises most, and other wrong ones would gain; "
+                "leave out one of them."
+            )
         if self.size < 1 or self.resample < 0 or (self.resample and self.size < 2):
             raise ValueError(
                 f"group: size={self.size} must be at least 1 (2 with `resample`), and resample={self.resample} at least 0."
@@ -73,6 +80,11 @@ class RolloutCollector:
     ) -> None:
         if sampling.temperature <= 0:
             raise ValueError("sampling.temperature must be above 0: a greedy rollout has no probability to learn from.")
+        if group.overlong is not None and group.overlong.cache >= sampling.max_new_tokens:
+            raise ValueError(
+                f"group.overlong: a cache of {group.overlong.cache} tokens penalises every completion; lower it below "
+                f"sampling.max_new_tokens={sampling.max_new_tokens}."
+            )
         self.stage, self.reward, self.credit, self.group, self.sampling = stage, reward, credit, group, sampling
         self.verifier = Verifier(group.verify_workers)
         self.character_ends: CharacterEnds | None = None
@@ -142,15 +154,22 @@ class RolloutCollector:
             own = slice(b * size, (b + 1) * size)
             reward = self.reward.beside(gold_text(prompts.examples[b]))
             parts = [score(reward, text, report) for text, report in zip(texts, found, strict=True)]
-            if self.group.overlong is not None:
-                longest = self.sampling.max_new_tokens
-                over = [self.group.overlong(len(row), longest) for row in rows[own]]
-                parts = [part | {"overlong": penalty} for part, penalty in zip(parts, over, strict=True)]
             credit = self._credit(rows[own], texts, found)
             ended = [row[-1] in stop for row in rows[own]]
-            group = Group(prompts.examples[b], ids, rows[own], logps[own], texts, found, parts, credit, aligned, ended)
+            overlong = self._overlong(len(ids), rows[own])
+            group = Group(
+                prompts.examples[b], ids, rows[own], logps[own], texts, found, parts, credit, aligned, ended, overlong=overlong
+            )
             groups.append(replace(group, weights=self._weights(group)))
         return groups
+
+    def _overlong(self, prompt: int, completions: list[list[int]]) -> list[float]:
+        """Penalties on the tokens of completions, by how many fit behind a prompt of this length; empty: there are none."""
+        if self.group.overlong is None:
+            return []
+        positions = longest_text(self.stage.language_model.config)
+        longest = self.sampling.max_new_tokens if positions is None else min(self.sampling.max_new_tokens, positions - prompt)
+        return [self.group.overlong(len(row), longest) for row in completions]
 
     def _weights(self, group: Group) -> list[float]:
         """Weights of a group's completions; empty if all are 1."""

@@ -30,6 +30,7 @@ class Group:
     aligned:     whether reward number k is about the same thing in all G; see `Credit`.
     ended:       [G] whether it ended by itself, or was cut; empty: all did.
     weights:     [G] weights in the loss; empty: all 1.
+    overlong:    [G] penalties on tokens, added to the rewards; empty: none.
     """
 
     example: Example
@@ -43,6 +44,7 @@ class Group:
     aligned: bool = False
     ended: list[bool] = field(default_factory=list)
     weights: list[float] = field(default_factory=list)
+    overlong: list[float] = field(default_factory=list)
 
     @property
     def logp(self) -> list[float]:
@@ -51,17 +53,20 @@ class Group:
 
     @property
     def rewards(self) -> list[float]:
-        """[G] total reward of each completion; where the reward abstains, the mean of the others, which moves no baseline."""
-        judged = [sum(part.values()) for part in self.parts if part]
-        mean = sum(judged) / len(judged) if len(judged) < len(self.parts) and judged else 0.0
-        return [sum(part.values()) if part else mean for part in self.parts]
+        """[G] total reward of each completion; where the reward abstains, the mean of the others."""
+        penalties = self.overlong or [0.0] * len(self.parts)
+        totals = [sum(part.values()) + penalty if part else None for part, penalty in zip(self.parts, penalties, strict=True)]
+        judged = [total for total in totals if total is not None]
+        mean = sum(judged) / len(judged) if judged else 0.0
+        return [mean if total is None else total for total in totals]
 
     @property
     def varies(self) -> bool:
-        """Whether completions, or steps, differ in reward; otherwise nothing can be learned from the group."""
+        """Whether completions that are judged, or steps, differ in reward; otherwise nothing is learned but to be short."""
+        judged = [sum(part.values()) for part in self.parts if part]
         earned = [[reward for _, reward in places] for places in self.credit]
         compared = zip(*earned, strict=True) if self.aligned else [[reward for row in earned for reward in row]]
-        return any(len(set(rewards)) > 1 for rewards in (self.rewards, *compared))
+        return any(len(set(rewards)) > 1 for rewards in (judged, *compared))
 
 
 @dataclass(slots=True)
@@ -216,6 +221,7 @@ def describe(groups: Sequence[Group]) -> dict[str, float]:
     steps = [reward for group in groups for places in group.credit for _, reward in places]
     return {
         **{f"train/reward/{name}": sum(values) / len(values) for name, values in _by_name(parts).items()},
+        **({"train/reward/overlong": sum(sum(group.overlong) for group in groups) / n} if groups[0].overlong else {}),
         "train/reward": sum(sum(group.rewards) for group in groups) / n,
         **({"train/credit": sum(steps) / n} if any(group.credit for group in groups) else {}),
         **({"train/abstained": sum(not part for part in parts) / n} if not all(parts) else {}),

@@ -31,6 +31,8 @@ class BestOfKModule(GRPOModule):
             grpo: see GRPOModule.
         """
         super().__init__(init_from, reward, **grpo)
+        if self.divides_by_std and self.std_correction != 0:
+            raise ValueError(f"{type(self).__name__} divides by a std of its own; leave out `std_correction`, or set it to 0.")
         self.k = k
         low, high = sorted((k.first, k.last) if isinstance(k, Ramp) else (k, k))
         if not 1 <= low <= high <= self.largest_k:
@@ -78,6 +80,21 @@ class MaxRLModule(GRPOModule):
     """MaxRL (arXiv:2602.02710): A = (r - mean) / mean, the gradient of log p, its series cut after G - 1 terms."""
 
     divides_by_std = False
+
+    def __init__(self, init_from: str, reward: Reward, **grpo: Any) -> None:
+        """Refuse what makes rewards negative.
+
+        Args:
+            init_from: weights of an earlier stage, which are also the reference policy's.
+            reward: scores a verified response, at 0 or above.
+            grpo: see GRPOModule.
+        """
+        super().__init__(init_from, reward, **grpo)
+        if self.group.overlong is not None or (self.kl.weight and self.kl.place == "reward"):
+            raise ValueError(
+                "MaxRLModule divides by the mean reward, so that rewards must not fall below 0; leave out `group.overlong` and "
+                "`kl.place: reward`."
+            )
 
     def advantages(self, rewards_BG: Tensor) -> Tensor:
         """[B, G] rewards -> [B, G]; see `maximum_likelihood_advantages`."""

@@ -54,7 +54,7 @@ class GRPOModule(PolicyModule):
         super().__init__(init_from, reward, **policy)
         self.choose(policy_loss)
         if std_correction and not self.divides_by_std:
-            raise ValueError(f"{type(self).__name__} divides by no std; leave out `std_correction`.")
+            raise ValueError(f"{type(self).__name__} divides by no std; leave out `std_correction`, or set it to 0.")
         if not 0 <= step_discount <= 1:
             raise ValueError(f"step_discount={step_discount} must be within 0 and 1.")
         if std_correction is not None and not 0 <= std_correction < self.group.size:

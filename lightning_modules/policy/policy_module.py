@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -17,15 +18,17 @@ from transformers import PreTrainedModel
 
 from datamodules.earlier_arguments import EarlierArguments
 from datamodules.rows.documents import PromptBatch
+from datamodules.rows.vocabulary import entries_in_use
 from grammar import Report
 from lightning_modules.formulas import entropy_bonus, token_mean
 from lightning_modules.models.attention import Backend, backend_of_edges
 from lightning_modules.models.compute import ledger, nominal_rl_tokens, row_counts
 from lightning_modules.models.group_forward import group_counts, groupable, grouped_logp
-from lightning_modules.models.label_scores import scored
+from lightning_modules.models.label_scores import head_fault, scored
 from lightning_modules.models.language_model import disable_dropout, longest_text
 from lightning_modules.models.passes import Lengths, Rows, in_passes, levelled, plan
 from lightning_modules.models.row_layouts import Layout, Padded, SideBySide
+from lightning_modules.models.sharding import gathered
 from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.collector import GroupSettings, MorePrompts, RolloutCollector
 from lightning_modules.policy.experience import Experience, ExperienceBatch, to_experience
@@ -116,7 +119,10 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             ValueError: a clip is set too, which would do nothing.
         """
         if policy_loss is not None and self.clip != Clip():
-            raise ValueError("`clip` is the default policy loss; leave out `clip`, or `policy_loss`.")
+            raise ValueError(
+                "`clip` is the default policy loss; leave out `policy_loss`, or `clip` (over a config that sets it: "
+                "`clip: {low: 0.2, high: null, dual: null}`)."
+            )
         self.policy_loss = policy_loss or self.clip
 
     @property
@@ -141,9 +147,22 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
     def setup(self, stage: str) -> None:
         """Choose how rows lie."""
         super().setup(stage)
+        if stage == "fit" and self.reference.teacher:
+            self._check_teacher()
         with self.trainer.precision_plugin.forward_context():
             half = "16" in str(self.trainer.precision)
             self.backend = backend_of_edges(self.language_model, self.trainer.strategy.root_device, half=half)
+
+    def _check_teacher(self) -> None:
+        """Load the teacher, and see whether it knows the tokenizer and how its logits come from its head."""
+        if not Path(self.kl.reference).exists():
+            raise ValueError(f"kl.reference {self.kl.reference!r} does not exist; train the teacher, or correct it.")
+        teacher = self.reference.on(self.trainer.strategy.root_device)
+        rows = teacher.config.get_text_config().vocab_size
+        if (ids := entries_in_use(self.tokenizer, rows)) > rows:
+            raise ValueError(f"kl.reference {self.kl.reference!r} has {rows} entries, the tokenizer {ids}; take another teacher.")
+        with gathered(teacher), self.trainer.precision_plugin.forward_context():
+            self.whole_logits_of_teacher = head_fault(teacher) is not None
 
     @property
     def needs_old_logp(self) -> bool:
@@ -169,6 +188,12 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
     def reference_logp(self, rows: Rows) -> Tensor:
         """`token_logp` under the reference policy."""
         with self.reference.standing_in(self.language_model, self.device) as model:
+            longest, length = longest_text(model.config), rows.tokens_NT.shape[1]
+            if self.reference.teacher and longest is not None and length > longest:
+                raise ValueError(
+                    f"kl.reference {self.kl.reference!r} has {longest} positions, a prompt with its completion {length}; lower "
+                    "`sampling.max_new_tokens`, or take another teacher."
+                )
             return self.token_logp(rows, model)
 
     def grouped(self, lengths: Lengths) -> bool:
@@ -200,7 +225,9 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             last.append(found)
             return outputs
 
-        logp_P, _ = scored(model, forward, layout.label_P, whole=self.whole_logits, temperature=self.sampling.temperature)
+        teacher = self.reference.teacher and model is not self.language_model
+        whole = self.whole_logits_of_teacher if teacher else self.whole_logits
+        logp_P, _ = scored(model, forward, layout.label_P, whole=whole, temperature=self.sampling.temperature)
         return logp_P, last[0]
 
     def old_outputs(self, rows: Rows) -> dict[str, Tensor]:
@@ -285,6 +312,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         parts = torch.arange(len(experience.tokens_NT)).tensor_split(self.update.minibatches)
         every_row = self.kl.weight or self.update.entropy_weight or self.policy_loss.whole_rollout
         learned_N = experience.weight_N.cpu() != 0
+        if self.kl.weight and self.kl.place == "reward":
+            learned_N[:] = True  # a row of weight 0 is charged, too: its reward is in its group's mean
         if not every_row:
             learned_N &= self.has_gradient(experience).cpu()
         return [kept if len(kept := rows[learned_N[rows]]) else rows[:1] for rows in parts]

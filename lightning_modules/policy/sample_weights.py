@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grammar import grade
+from grammar.graders import check_grader
 from lightning_modules.policy.experience import Group
 
 
 class SampleWeights(ABC):
-    """Weighs the completions of a group. Put a new subclass in a separate file: `update.weights: {class_path: ...}`.
+    """Weighs the completions of a group. Put a new subclass in a separate file: `group.weights: {class_path: ...}`.
 
     The loss is the weighted mean, so that weights shift attention and not the learning rate: a sample of weight 2 counts as if it
-    were in the rollout twice, one of weight 0 as if it were not. Advantages do not depend on weights.
+    were in the loss twice, one of weight 0 as if it were not. Advantages do not depend on weights.
     """
 
     @abstractmethod
@@ -40,6 +41,7 @@ class SolveRateWeights(SampleWeights):
     def __post_init__(self) -> None:
         if not 0 <= self.low <= self.high <= 1 or not 0 <= self.outside < math.inf:
             raise ValueError(f"{self}: need 0 <= low <= high <= 1, and a finite weight of at least 0 outside.")
+        check_grader(self.grader)
 
     def __call__(self, group: Group) -> Sequence[float]:
         """All completions of a group weigh the same."""

@@ -8,8 +8,9 @@ from lightning_modules.rewards.credit import Credit, Earned, NodeCredit, StepCre
 from lightning_modules.rewards.noisy import NoisyVerifier
 from lightning_modules.rewards.penalties import FormatPenalty, LengthPenalty, OverlongPenalty
 from lightning_modules.rewards.released import ReleasedReward, ReleasedTextReward
-from lightning_modules.rewards.reward import MixedReward, OutcomeReward, ProcessReward, Reward, StrictReward, WeightedSum
+from lightning_modules.rewards.reward import MixedReward, OutcomeReward, ProcessReward, Reward, StrictReward
 from lightning_modules.rewards.scoring import RewardError, earn, score
+from lightning_modules.rewards.weighted_sum import WeightedSum
 
 __all__ = [
     "Credit", "Earned", "FormatPenalty", "LengthPenalty", "MixedReward", "NodeCredit", "NoisyVerifier", "OutcomeReward",
@@ -19,7 +20,7 @@ __all__ = [
 
 # class paths of older configs: one module per class
 for _names, _module in {
-    ("mixed", "outcome", "process", "strict", "weighted_sum"): reward,
+    ("mixed", "outcome", "process", "strict"): reward,
     ("format", "length"): penalties,
     ("step_credit",): credit,
 }.items():

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from grammar import Report, grade
+from grammar.graders import check_grader
 from lightning_modules.rewards.reward import Reward
 
 
@@ -34,10 +35,13 @@ class NoisyVerifier(Reward):
             raise ValueError(f"NoisyVerifier: rates {self.false_accept} and {self.false_reject} must be within 0 and 1.")
         if self.reward.beside("") is not self.reward:
             raise ValueError(f"NoisyVerifier: {self.reward} reads texts, not the verdicts that err; take a reward of verdicts.")
+        check_grader(self.grader)
 
     def __call__(self, response: str, report: Report) -> dict[str, float]:
-        """The parts of `reward` without errors, and "noise": the effect of the verifier's error."""
+        """The parts of `reward` without errors, and "noise": the effect of the verifier's error; none if the reward abstains."""
         parts = self.reward(response, report)
+        if not parts:
+            return {}
         right = grade(report, self.grader)
         if self._draw(response, report) >= (self.false_reject if right else self.false_accept):
             return parts | {"noise": 0.0}

@@ -58,8 +58,8 @@ class LengthPenalty(Reward):
 class OverlongPenalty:
     """0 up to longest - `cache` tokens, then a line down to -weight at `longest` (DAPO, arXiv:2503.14476, eq. 13).
 
-    A rollout adds it to any reward, as part "overlong" (`group.overlong`); `longest` is its `sampling.max_new_tokens`. The token
-    that ends a completion counts.
+    A rollout adds it to any reward (`group.overlong`); `longest` is its `sampling.max_new_tokens`, or what the model's positions
+    leave behind the prompt, if that is less. The token that ends a completion counts.
 
     Args:
         cache: tokens over which the penalty rises.

@@ -1,10 +1,11 @@
 """Rewards for a verified response: `grammar.verify` gives verdicts, a reward scores them."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from grammar import Report, grade
 from grammar.checking.published_scorer import published_verdict
+from grammar.graders import check_grader
 
 
 class Reward(ABC):
@@ -56,6 +57,9 @@ class StrictReward(Reward):
 
     grader: str = "paper"
 
+    def __post_init__(self) -> None:
+        check_grader(self.grader, ("released",))
+
     def beside(self, solution: str) -> Reward:
         """With the grader "released" its verdict beside this gold solution."""
         return _PublishedVerdict(solution) if self.grader == "released" else self
@@ -98,35 +102,4 @@ class MixedReward(Reward):
         return {
             "outcome": self.alpha * report.answer_correct,
             "process": (1 - self.alpha) * report.process_accuracy * counts,
-        }
-
-
-@dataclass(frozen=True)
-class WeightedSum(Reward):
-    """sum_i weight_i * reward_i; each part keeps its name, "reward/part".
-
-    Args:
-        rewards: name -> reward.
-        weights: name -> factor; 1 if not given.
-    """
-
-    rewards: dict[str, Reward]
-    weights: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        unknown = sorted(self.weights.keys() - self.rewards.keys())
-        if not self.rewards or unknown:
-            raise ValueError(f"WeightedSum: weights {unknown} match none of the rewards {sorted(self.rewards)}; add or rename.")
-
-    def beside(self, solution: str) -> Reward:
-        """The sum of the rewards beside this gold solution."""
-        rewards = {name: reward.beside(solution) for name, reward in self.rewards.items()}
-        return self if rewards == self.rewards else replace(self, rewards=rewards)
-
-    def __call__(self, response: str, report: Report) -> dict[str, float]:
-        """{"reward/part": weighted part} for all of them."""
-        return {
-            f"{name}/{part}": self.weights.get(name, 1.0) * value
-            for name, reward in self.rewards.items()
-            for part, value in reward(response, report).items()
         }

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from numbers import Real
 from pathlib import Path
 from traceback import extract_tb
 from typing import Any
@@ -35,9 +36,9 @@ def score(reward: Reward, response: str, report: Report) -> dict[str, float]:
     if not isinstance(parts, dict):
         raise _error(reward, f"returned {parts!r}; return numbers by name, and {{}} to abstain", response)
     for name, value in parts.items():
-        if not isinstance(value, int | float) or not math.isfinite(value):
-            raise _error(reward, f"returned {value!r} as {name!r}; leave a part out to abstain", response)
-    return parts
+        if not isinstance(value, Real) or not math.isfinite(value):
+            raise _error(reward, f"returned {value!r} as {name!r}; return a finite number, or leave the part out", response)
+    return {name: float(value) for name, value in parts.items()}
 
 
 def earn(credit: Credit, responses: Sequence[str], reports: Sequence[Report]) -> list[list[Earned]]:
@@ -59,6 +60,8 @@ def earn(credit: Credit, responses: Sequence[str], reports: Sequence[Report]) ->
 def _called(scorer: Callable[..., Any], arguments: tuple[Any, ...], response: str) -> Any:
     try:
         return scorer(*arguments)
+    except RewardError:
+        raise  # of one that it calls, which is named there
     except Exception as err:  # whatever it is, it is the scorer's
         frame = extract_tb(err.__traceback__)[-1]
         where = f"{Path(frame.filename).name}, line {frame.lineno}"
