@@ -206,7 +206,7 @@ class _ArmBuilder:
         shift = settings.pop(SEED_SHIFT, 0)
         if type(shift) is not int:
             raise self._refused(stage, f"{SEED_SHIFT} {shift!r} is added to the seed; give a whole number.")
-        made = {"seed_everything": self.seed + shift, "data.init_args.seed": self.seed + shift}
+        made: dict[str, Any] = {"seed_everything": self.seed + shift, "data.init_args.seed": self.seed + shift}
         if stage.init_from is not None:
             made["model.init_args.init_from"] = stage.init_from
         if both := settings.keys() & made.keys():
