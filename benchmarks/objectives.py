@@ -2,7 +2,7 @@
 
 Trains and tests the base with every objective and seed, all else as in kind `grpo` of a scale on problems of its edge, with equal
 rollouts. The numbers of a run go to docs/reinforcement/objectives/NAME.seedN.json as soon as it ends, and from all of these files
-to the table in docs/reinforcement.md; what is there is not run again.
+to the table in docs/reinforcement.md; what is there is not run again, unless its config has changed.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 from callbacks.files import read_json, write_json, write_text
 from lightning_modules.models.folder import read_folder
 from lightning_modules.models.sharding import weights_digest
-from recipes.planning.resolve import flags, resolve
+from recipes.planning.resolve import digest, flags, resolve
 from recipes.planning.scale import Scale, load_scale
 from recipes.report.sourced_numbers import t_quantile
 from recipes.running import preloaded
@@ -43,8 +43,8 @@ def compared_with(name: str) -> str | None:
     return None if name in ("base", "grpo") else "clip_two" if name in TWO_UPDATES else "grpo"
 
 
-def command(name: str, base: Path, seed: int, scale: Scale, settings: dict[str, Any]) -> list[str]:
-    """Arguments of `fit` and `test`: equal rollouts, however many updates each has; the base alone is tested as it is."""
+def command(name: str, base: Path, seed: int, scale: Scale, settings: dict[str, Any]) -> tuple[list[str], str]:
+    """Arguments of `fit` and `test`, and the digest of their config but for the weights: equal rollouts, however many updates."""
     configs, given = scale.kind("grpo")
     files = [*configs, MONITORS, *([] if name == "base" else [CONFIGS / f"{name}.yaml"])]
     chosen = {**given, **scale.setting("rl_edge"), "model.init_args.init_from": str(base), "seed_everything": seed}
@@ -53,7 +53,9 @@ def command(name: str, base: Path, seed: int, scale: Scale, settings: dict[str, 
     update = config["model"]["init_args"]["update"]
     steps = config["trainer"]["max_steps"] * update["minibatches"] * update["epochs"]
     chosen |= {"trainer.max_steps": steps, "trainer.val_check_interval": steps, "trainer.limit_val_batches": 0}
-    return [word for file in files for word in ("--config", str(file))] + flags(chosen)
+    config["trainer"]["max_steps"] = steps
+    config["model"]["init_args"]["kl"]["reference"] = None  # a teacher is told by its own digest
+    return [word for file in files for word in ("--config", str(file))] + flags(chosen), digest(config, "base")
 
 
 def run(log: Path, words: list[str]) -> bool:
@@ -74,10 +76,9 @@ def in_quarters(folder: Path, column: str) -> list[float] | None:
     return [round(fmean(values[a:b]), 5) for a, b in pairwise(edges)] if len(values) >= PARTS else None
 
 
-def measured(name: str, seed: int, base: str, folder: Path) -> dict[str, Any]:
+def measured(name: str, folder: Path) -> dict[str, Any]:
     """The numbers of a run, from its files."""
-    bands = read_json(folder / "test/pass_at_k.json")
-    found = {"objective": name, "seed": seed, "base": base, "commit": commit()}
+    bands, found = read_json(folder / "test/pass_at_k.json"), {}
     found["bands"] = {band: {k: round(v["mean"], 5) for k, v in by[GRADER].items()} for band, by in bands.items() if GRADER in by}
     if name != "base":
         for column in ("zero_variance", "entropy_nats", "reward", "truncated", "response_tokens"):
@@ -95,15 +96,16 @@ def commit() -> str:
 
 def study(args: argparse.Namespace) -> int:
     """Run what is missing; returns the number of runs that failed."""
-    scale, digest, failed = load_scale(args.scale, CONFIGS), weights_digest(read_folder(args.base)[0]), 0
+    scale, failed, made = load_scale(args.scale, CONFIGS), 0, {"base": _digest(args.base), "commit": commit()}
     for seed in args.seeds:
         for name in ["base", *args.objectives] if seed == args.seeds[0] else args.objectives:
-            kept = args.results / f"{name}.seed{seed}.json"
-            if kept.is_file():
+            teacher = args.teacher if name in NEEDS_TEACHER else None
+            given = args.settings | ({TEACHER: str(teacher)} if teacher else {})
+            words, config = command(name, args.base, seed, scale, given)
+            found = {"objective": name, "seed": seed, "config": config} | ({"teacher": _digest(teacher)} if teacher else {})
+            kept, folder = args.results / f"{name}.seed{seed}.json", args.runs / f"{name}-seed{seed}-{config}"
+            if kept.is_file() and found.items() <= read_json(kept).items():
                 continue
-            folder = args.runs / f"{name}-seed{seed}"
-            given = {TEACHER: str(args.teacher)} if name in NEEDS_TEACHER else {}
-            words = command(name, args.base, seed, scale, args.settings | given)
             print(f"{name}, seed {seed}", flush=True)
             start = partial(run, folder / "log.txt")
             if name == "base":
@@ -111,12 +113,16 @@ def study(args: argparse.Namespace) -> int:
             else:
                 done = finish(folder, words, [*words, "--ckpt_path", str(folder / "checkpoints/last.ckpt")], start)
             if done:
-                write_json(kept, measured(name, seed, digest, folder))
+                write_json(kept, found | made | measured(name, folder))
                 write_text(args.page, filled(args.page.read_text(encoding="utf-8"), read_results(args.results)))
             else:
                 failed += 1
                 print(f"FAILED: {name}, seed {seed}: its last words are in {folder / 'log.txt'}", file=sys.stderr)
     return failed
+
+
+def _digest(folder: Path) -> str:
+    return weights_digest(read_folder(folder)[0])
 
 
 def read_results(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
@@ -177,7 +183,7 @@ def parsed(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.objectives", description=__doc__)
     parser.add_argument("base", type=Path, help="Hugging Face folder of the weights that all objectives start from")
     everything = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
-    parser.add_argument("--objectives", help="names under configs/objective, e.g. grpo,cispo (default: all)")
+    parser.add_argument("--objectives", help="names under configs/objective, e.g. grpo,cispo (default: all that can)")
     parser.add_argument("--teacher", type=Path, help="Hugging Face folder of the model that `distillation` follows")
     parser.add_argument("--seeds", default="0,1,2,3,4,5", help="of rollouts (default: %(default)s)")
     parser.add_argument("--scale", default="tiny", help="under configs/scale (default: %(default)s)")

@@ -137,8 +137,8 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     assert "All 12 stages, each run once, took 1.2 hours" in text
     assert "2.1 to 10.4 minutes each" in text
     assert "Bases whose pre-training ended by competence: 2 of 3; at the cap, and counted all the same: stages/base2." in text
-    assert "From 0.20 by +0.21." in text
-    assert text.count("**Does it?** By +0.21.") == 2  # in short, and above its picture
+    assert "From 0.20 by +0.21\\*." in text
+    assert text.count("**Does it?** By +0.21\\*.") == 2  # in short, and above its picture
     assert "\n\nPrimary: 1 reproduced.\n\n" in text
     assert "## Other\n\nClaim: It does.\n\nNot measured yet." in text
     assert (folder / "figures/extrapolation-effects.png").stat().st_size > 5000
@@ -206,6 +206,13 @@ def test_seeds_beyond_the_margin_are_counted_on_the_side_of_the_claim(expected, 
     assert found["beyond"][0] == count
     if count == 2:
         assert found["beyond"][1:] == pytest.approx([0.0433, 0.7772], abs=1e-4)
+
+
+@pytest.mark.parametrize(("value", "says"), [(1.0, "above zero"), (-0.5, "below zero"), (0.0, "open")])
+def test_seeds_that_are_equal_say_what_side_they_are_on(value, says):
+    found = effect("above", *[value] * 6, primary=False) | {"low": None, "high": None}
+    judge([found])
+    assert found["verdict"] == says
 
 
 def test_primary_effects_share_their_chance_of_error():

@@ -65,6 +65,21 @@ def test_what_another_day_kept_stays(study):
     assert {arm["name"] for arm in read(study / "kept/extrapolation.tiny.json")["arms"]} == {arm["name"] for arm in arms}
 
 
+def test_what_was_kept_of_an_arm_that_means_something_else_today_is_dropped(study):
+    """Of two arms the recipe changed one; another day had kept a seed of both."""
+    index, kept = study / "runs" / f"{RECIPE}.tiny.json", study / "kept" / f"{RECIPE}.tiny.json"
+    found = read(index)
+    changed = found["arms"][0]["values"]
+    earlier = [arm | {"lineage": "old", "seed": 90, "name": arm["name"] + "-90"} for arm in found["arms"]]
+    kept.parent.mkdir()
+    kept.write_text(json.dumps(found | {"arms": earlier}))
+    today = [arm | {"lineage": "new" if arm["values"] == changed else "old"} for arm in found["arms"]]
+    index.write_text(json.dumps(found | {"arms": today}))
+    kept_study.keep(study / "runs", kept.parent)
+    left = [arm["values"] for arm in read(kept)["arms"] if arm["seed"] == 90]
+    assert left and changed not in left
+
+
 def test_arms_that_are_not_complete_are_not_kept(study):
     index = study / "runs/extrapolation.tiny.json"
     found = read(index)

@@ -113,7 +113,8 @@ def test_the_benchmark_trains_a_minute_model_and_goes_on_where_it_stopped(tmp_pa
     assert capsys.readouterr().out.splitlines() == ["base, seed 0", "grpo, seed 0", "cispo, seed 0"]
     found = read_results(tmp_path / "results")
     assert found.keys() == {"base", "grpo", "cispo"}
-    steps = {name: json.loads((tmp_path / f"runs/{name}-seed0/training.json").read_text())["steps"] for name in ("grpo", "cispo")}
+    ended = {name: next(tmp_path.glob(f"runs/{name}-seed0-*/training.json")) for name in ("grpo", "cispo")}
+    steps = {name: json.loads(path.read_text())["steps"] for name, path in ended.items()}
     assert steps == {"grpo": 4, "cispo": 8}
     assert len(found["cispo"][0]["entropy_nats"]) == 4 and "pass@4" in found["grpo"][0]["bands"]["edge"]
     assert "| 0.000 |" in (tmp_path / "page.md").read_text()

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from statistics import mean, stdev
@@ -166,7 +167,10 @@ def test_seeds_that_are_equal_have_no_interval(folder):
     """Two models that solve nothing say little of a third."""
     term = Term(1, "stages/pretrain-0/test/evaluation.json", pointer("grades", "band", "ID", "answer", "pass@1", "mean"))
     number = Files(folder / "study").number([[term], [term]])
-    assert (number.low, number.high, verdict(number)) == (None, None, "equal for every seed")
+    assert (number.low, number.high) == (None, None)
+    said = [verdict(replace(number, value=value)) for value in (0.5, -0.5, 0.0)]
+    assert said == ["above zero", "below zero", "zero for every seed"]
+    assert number.title.endswith("; interval: none, as 2 seeds are equal")
 
 
 def test_quantiles_beyond_the_table_are_students():

@@ -113,7 +113,8 @@ def test_a_teacher_that_cannot_be_one_is_refused(start, tmp_path, changes, messa
         fit(module(start, kl=KLPenalty(weight=0.1, reference=str(tmp_path / "teacher"))), tmp_path, max_steps=1)
 
 
-def test_check_looks_for_the_teacher(capsys):
+def test_check_looks_for_the_teacher(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     configs = Path(__file__).parent.parent / "configs"
     files = [configs / "experiment/quickstart_grpo.yaml", configs / "objective/distillation.yaml"]
     assert main.main(["check", *map(str, files)]) == 2

@@ -50,6 +50,8 @@ class SampleLog(KeptState):
             return
         for number, group in enumerate(groups[:: max(1, len(groups) // max(1, self.count))][: self.count]):
             example, report, parts = group.example, group.reports[0], group.parts[0]
+            if parts and group.overlong:
+                parts = parts | {"overlong": group.overlong[0]}
             text = as_markdown(example.problem, example.question, group.responses[0], report)
             text = f"op {example.cell.op}\n\n{text}\n\n{reward_line(parts)}"
             boards[0].experiment.add_text(f"rollouts/{number}", text, trainer.global_step)

@@ -35,6 +35,7 @@ class GRPOModule(PolicyModule):
     A variant overrides `advantages`, `log_ratio` or `mean`; extension.py has more. Other surrogates are parts: `policy_loss`.
     """
 
+    relative_to_group = True
     divides_by_std: ClassVar[bool] = True  # of rewards, and of those of steps
 
     def __init__(

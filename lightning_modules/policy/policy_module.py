@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -70,6 +71,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
     """A policy that learns from its own verified solutions. Subclasses define `compute_advantages` and `training_step`."""
 
     learns_from_samples = True
+    relative_to_group: ClassVar[bool] = False  # a completion's advantage depends on the rewards of its group
     default_optimizer, default_schedule = AdamW(lr=1e-6, weight_decay=0.01), Constant()  # the rate is that of the paper's RL
 
     earlier_arguments: ClassVar = {
@@ -159,6 +161,12 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             raise ValueError(f"kl.reference {self.kl.reference!r} does not exist; train the teacher, or correct it.")
         teacher = self.reference.on(self.trainer.strategy.root_device)
         rows = teacher.config.get_text_config().vocab_size
+        positions, own = longest_text(teacher.config), longest_text(self.language_model.config)
+        if positions is not None and (own is None or positions < own):
+            rank_zero_warn(
+                f"kl.reference {self.kl.reference!r} has {positions} positions, the policy {own or 'any number'}; longer "
+                "completions end the run."
+            )
         if (ids := entries_in_use(self.tokenizer, rows)) > rows:
             raise ValueError(f"kl.reference {self.kl.reference!r} has {rows} entries, the tokenizer {ids}; take another teacher.")
         with gathered(teacher), self.trainer.precision_plugin.forward_context():
@@ -312,7 +320,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         parts = torch.arange(len(experience.tokens_NT)).tensor_split(self.update.minibatches)
         every_row = self.kl.weight or self.update.entropy_weight or self.policy_loss.whole_rollout
         learned_N = experience.weight_N.cpu() != 0
-        if self.kl.weight and self.kl.place == "reward":
+        if self.relative_to_group and self.kl.weight and self.kl.place == "reward":
             learned_N[:] = True  # a row of weight 0 is charged, too: its reward is in its group's mean
         if not every_row:
             learned_N &= self.has_gradient(experience).cpu()

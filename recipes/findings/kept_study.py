@@ -2,8 +2,8 @@
 
 For each planned seed and each recipe of configs/claims.yaml whose results are not there yet: run it, then copy the index
 and what claims are measured from (pass@k, errors, skills, seconds, FLOPs, environment) to docs/findings/study, in the layout of
-the run's folder, so that a report reads one like the other. So a study goes on where it stopped, on another day or machine,
-from the tree alone.
+the run's folder, so that a report reads one like the other. A seed that is complete is not run again, on any machine; what is
+missing of one needs the weights of its base, see docs/recipes.md.
 """
 
 import json
@@ -58,17 +58,25 @@ def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep(out: Path, kept: Path) -> None:
-    """Copy what is complete in a study's folder; what another day kept stays."""
+    """Copy what is complete in a study's folder; what another day kept stays, if the recipe still means the same."""
     for path in sorted(out.glob("*.json")):
         if (index := read_index(path)) is None:
             continue
         earlier = {arm["name"]: arm for arm in read_json(kept / path.name)["arms"]} if (kept / path.name).is_file() else {}
         complete = {arm["name"]: arm for arm in index["arms"] if all(stage["state"] == "complete" for stage in arm["stages"])}
+        meant = {tuple(arm["values"].values()): arm.get("lineage") for arm in index["arms"]}
+        earlier = {name: arm for name, arm in earlier.items() if _is_meant(arm, meant)}
         for arm in complete.values():
             for stage in arm["stages"]:
                 _keep_stage(out / stage["folder"], kept / stage["folder"])
         arms = earlier | complete
         write_json(kept / path.name, index | {"arms": [arms[name] for name in sorted(arms)]})
+
+
+def _is_meant(arm: dict[str, Any], meant: dict[tuple[str, ...], str | None]) -> bool:
+    """Whether an arm that was kept is what the recipe means by its values today, as far as today's index says."""
+    today = meant.get(tuple(arm["values"].values()))
+    return today is None or arm.get("lineage", today) == today
 
 
 def _keep_stage(stage: Path, kept: Path) -> None:

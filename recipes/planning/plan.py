@@ -7,6 +7,7 @@ from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from hashlib import sha256
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from recipes.mistakes import innermost
 from recipes.planning.budget import read_budget, split_budget
 from recipes.planning.recipe import Change, Recipe, Stage, without
-from recipes.planning.resolve import Config, digest, kind_of, resolve
+from recipes.planning.resolve import DIGITS, Config, digest, kind_of, resolve
 from recipes.rejection.rejection_sampling import RejectionSampling
 
 
@@ -66,12 +67,13 @@ class Arm:
 
     def lineage(self) -> str:
         """Digest of what the arm is, whatever its seed."""
-        name = None
-        for stage in self.stages[-1].chain():
+        found: dict[str, str] = {}
+        for stage in (of for last in self.stages for of in last.chain()):
             seeds = {"seed_everything": stage.config["seed_everything"] - self.seed}
             data = stage.config["data"]["init_args"] | {"seed": stage.config["data"]["init_args"]["seed"] - self.seed}
-            name = digest(_changed(stage.config | seeds, "data", init_args=data), name, stage.rejection)
-        return str(name)
+            config = _changed(stage.config | seeds, "data", init_args=data)
+            found[stage.digest] = digest(config, stage.parent and found[stage.parent.digest], stage.rejection)
+        return sha256("".join(found.values()).encode()).hexdigest()[:DIGITS]
 
 
 @dataclass(frozen=True)

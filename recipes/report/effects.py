@@ -5,7 +5,7 @@ from statistics import mean
 from typing import Any
 
 from recipes.report.exact_tests import FEWEST, adjusted_for, binomial_interval, interval
-from recipes.report.sourced_numbers import Files, Number, Term, are_equal
+from recipes.report.sourced_numbers import ROUNDING, Files, Number, Term, are_equal
 from recipes.report.studies import Study
 from recipes.report.study_values import Values
 
@@ -18,7 +18,9 @@ def verdict(found: Number) -> str:
     One seed never shows that there is no difference: rare successes make the interval over problems too narrow for that.
     """
     if found.low is None or found.high is None:
-        return "not resolvable (one seed)" if len(found.runs) == 1 else "equal for every seed"
+        if len(found.runs) == 1:
+            return "not resolvable (one seed)"
+        return "zero for every seed" if abs(found.value) < ROUNDING else "above zero" if found.value > 0 else "below zero"
     if found.low > 0 or found.high < 0:
         said = "above zero" if found.low > 0 else "below zero"
         return said if len(found.runs) > 1 else f"{said} (these two models)"
@@ -76,6 +78,8 @@ def _adjusted(values: Values, effect: dict[str, Any], seeds: list[float]) -> dic
     if len(levels) != len(seeds) or len(seeds) < FEWEST:
         return {}
     adjusted, slope = adjusted_for(seeds, levels)
+    if are_equal(adjusted):
+        return {}
     low, high = interval(adjusted)
     return {"adjusted": {"slope": slope, "low": low, "high": high}}
 

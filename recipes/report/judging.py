@@ -19,7 +19,7 @@ Everything else is exploratory: its interval has no correction, and what it says
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from recipes.report.exact_tests import ALPHA, binomial_interval, holm, p_above, p_below, p_outside, p_within
+from recipes.report.exact_tests import ALPHA, FEWEST, binomial_interval, holm, p_above, p_below, p_outside, p_within
 
 Test = Callable[[list[float], float], float]
 # expected -> p of the opposite of the claim, p of the claim; each of the differences and the margin
@@ -49,7 +49,10 @@ def judge(effects: Iterable[dict[str, Any]], planned: int = 0) -> None:
         effect["beyond"] = beyond(effect["seeds"], effect["expected"], effect["margin"])
     for effect in differences:
         if not effect.get("primary"):
-            above, below = (effect["low"] or 0) > 0, (effect["high"] or 0) < 0
+            low, high = effect["low"], effect["high"]
+            if low is None and len(effect["seeds"]) >= FEWEST:  # all are equal
+                low, high = min(effect["seeds"]), max(effect["seeds"])
+            above, below = (low or 0) > 0, (high or 0) < 0
             effect["verdict"] = "above zero" if above else "below zero" if below else "open"
 
 

@@ -17,7 +17,7 @@ from recipes.report.paired_problems import Outcomes, outcomes, paired_interval
 
 _T = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)  # 97.5% of Student's t, 1 ... 10 degrees of freedom
 _Z = 1.959964
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 _CELL = re.compile(r"(.+)\[step=(\d+)\]")
 
 
@@ -73,7 +73,8 @@ class Number:
         else:
             named = " ".join(f"{'+' if t.weight > 0 else '-'} {_place(t)}" for t in self.runs[0]).removeprefix("+ ")
         more = f" (and {len(self.runs) - 1} more seeds)" if len(self.runs) > 1 else ""
-        return f"{named}{more}{'; interval: ' + self.how if self.how and self.low is not None else ''}"
+        known = self.how and (self.low is not None or len(self.runs) > 1)
+        return f"{named}{more}{'; interval: ' + self.how if known else ''}"
 
 
 def t_quantile(freedom: int) -> float:
@@ -86,7 +87,7 @@ def t_quantile(freedom: int) -> float:
 
 def are_equal(values: Sequence[float]) -> bool:
     """Whether values are one but for rounding: their spread says nothing of the next one's."""
-    return max(values) - min(values) < _ROUNDING
+    return max(values) - min(values) < ROUNDING
 
 
 class Files:
@@ -151,7 +152,7 @@ class Files:
         if not kept:
             return None
         if len(values) > 1 and are_equal(values):
-            return Number(values[0], None, None, tuple(kept), f"equal for {len(values)} seeds")
+            return Number(values[0], None, None, tuple(kept), f"none, as {len(values)} seeds are equal")
         if len(values) > 1:
             half = t_quantile(len(values) - 1) * stdev(values) / sqrt(len(values))
             low, high = mean(values) - half, mean(values) + half

@@ -19,7 +19,7 @@ from recipes.report.study_values import GRADER, Values
 WORDS = {
     "reproduced": "{} reproduced", "reproduced, but small": "{} reproduced but small", "not reproduced": "{} not reproduced",
     "above zero": "{} above zero", "below zero": "{} below zero", "no difference": "{} without a difference",
-    "equal for every seed": "{} equal for every seed",
+    "zero for every seed": "{} zero for every seed",
 }  # fmt: skip
 UNRESOLVED = "not resolvable"
 

@@ -25,7 +25,8 @@ def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
         earlier = read_json(path)["arms"] if path.is_file() else []
         meant = {tuple(arm.values.values()): arm.lineage() for arm in plan.arms}
         arms = {arm["name"]: arm for arm in earlier if _known(recipe, arm, meant)}
-        if gone := [arm["name"] for arm in earlier if arm["name"] not in arms]:
+        planned = {arm.name for arm in plan.arms}
+        if gone := [arm["name"] for arm in earlier if arm["name"] not in arms.keys() | planned]:
             print(f"{path}: left out, as the recipe has changed since they ran: {', '.join(gone)}", flush=True)
         folders = StageFolders(out)
         for arm in plan.arms:
