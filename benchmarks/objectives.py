@@ -19,11 +19,14 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from callbacks.files import read_json, write_json, write_text
 from lightning_modules.models.folder import read_folder
 from lightning_modules.models.sharding import weights_digest
 from recipes.planning.resolve import digest, flags, resolve
 from recipes.planning.scale import Scale, load_scale
+from recipes.report.chart import save
 from recipes.report.sourced_numbers import t_quantile
 from recipes.running import preloaded
 from recipes.running.stage_folders import finish
@@ -114,11 +117,18 @@ def study(args: argparse.Namespace) -> int:
                 done = finish(folder, words, [*words, "--ckpt_path", str(folder / "checkpoints/last.ckpt")], start)
             if done:
                 write_json(kept, found | made | measured(name, folder))
-                write_text(args.page, filled(args.page.read_text(encoding="utf-8"), read_results(args.results)))
+                show(args.results, args.page)
             else:
                 failed += 1
                 print(f"FAILED: {name}, seed {seed}: its last words are in {folder / 'log.txt'}", file=sys.stderr)
     return failed
+
+
+def show(folder: Path, page: Path) -> None:
+    """Write the table of a page, and draw `objectives.png` beside the results."""
+    results = read_results(folder)
+    write_text(page, filled(page.read_text(encoding="utf-8"), results))
+    draw(results, folder.parent / "objectives.png")
 
 
 def _digest(folder: Path) -> str:
@@ -176,6 +186,26 @@ def filled(page: str, results: dict[str, dict[int, dict[str, Any]]]) -> str:
             kept = line.rstrip().removesuffix("|").split(" | ")[: -len(new)]
             lines[number] = " | ".join([*kept, *new]) + " |"
     return "\n".join(lines)
+
+
+def draw(results: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
+    """Draw pass@1 and pass@16 at the edge, mean over seeds with 95% intervals (Student's t), of every objective, as a PNG."""
+    figure = Figure(figsize=(9, 6.5), layout="constrained")
+    axis = figure.subplots()
+    for at, (name, seeds) in enumerate(sorted(results.items(), key=lambda item: fmean(columns(n)[1] for n in item[1].values()))):
+        both = [columns(numbers)[:2] for numbers in seeds.values()]
+        (x, y), n = (fmean(values) for values in zip(*both, strict=True)), len(both)
+        halves = [t_quantile(n - 1) * stdev(values) / math.sqrt(n) if n > 1 else 0.0 for values in zip(*both, strict=True)]
+        colour = "#D55E00" if name == "base" else "#009E73" if name in TWO_UPDATES | {"clip_two"} else "#0072B2"
+        axis.errorbar(x, y, xerr=halves[0], yerr=halves[1], fmt="none", color=colour, elinewidth=0.6, alpha=0.4)
+        axis.plot(x, y, "o", color=colour, markersize=5)
+        side = {"xytext": (-6, -9), "ha": "right"} if at % 2 else {"xytext": (6, 4), "ha": "left"}  # neighbours differ
+        axis.annotate(name, (x, y), textcoords="offset points", fontsize=9, **side)
+    axis.set_xlabel("pass@1 at the edge")
+    axis.set_ylabel("pass@16 at the edge")
+    axis.set_title("orange: the base; blue: one update a rollout; green: two")
+    axis.grid(alpha=0.3)
+    save(figure, path)
 
 
 def parsed(argv: Sequence[str]) -> argparse.Namespace:
