@@ -100,27 +100,26 @@ def commit() -> str:
 def study(args: argparse.Namespace) -> int:
     """Run what is missing; returns the number of runs that failed."""
     scale, failed, made = load_scale(args.scale, CONFIGS), 0, {"base": _digest(args.base), "commit": commit()}
-    for seed in args.seeds:
-        for name in ["base", *args.objectives] if seed == args.seeds[0] else args.objectives:
-            teacher = args.teacher if name in NEEDS_TEACHER else None
-            given = args.settings | ({TEACHER: str(teacher)} if teacher else {})
-            words, config = command(name, args.base, seed, scale, given)
-            found = {"objective": name, "seed": seed, "config": config} | ({"teacher": _digest(teacher)} if teacher else {})
-            kept, folder = args.results / f"{name}.seed{seed}.json", args.runs / f"{name}-seed{seed}-{config}"
-            if kept.is_file() and found.items() <= read_json(kept).items():
-                continue
-            print(f"{name}, seed {seed}", flush=True)
-            start = partial(run, folder / "log.txt")
-            if name == "base":
-                done = start(["test", *words, "--trainer.default_root_dir", str(folder)])
-            else:
-                done = finish(folder, words, [*words, "--ckpt_path", str(folder / "checkpoints/last.ckpt")], start)
-            if done:
-                write_json(kept, found | made | measured(name, folder))
-                show(args.results, args.page)
-            else:
-                failed += 1
-                print(f"FAILED: {name}, seed {seed}: its last words are in {folder / 'log.txt'}", file=sys.stderr)
+    for name, seed in [("base", 0), *((name, seed) for seed in args.seeds for name in args.objectives)]:
+        teacher = args.teacher if name in NEEDS_TEACHER else None
+        given = args.settings | ({TEACHER: str(teacher)} if teacher else {})
+        words, config = command(name, args.base, seed, scale, given)
+        found = {"objective": name, "seed": seed, "config": config} | ({"teacher": _digest(teacher)} if teacher else {})
+        kept, folder = args.results / f"{name}.seed{seed}.json", args.runs / f"{name}-seed{seed}-{config}"
+        if kept.is_file() and found.items() <= read_json(kept).items():
+            continue
+        print(f"{name}, seed {seed}", flush=True)
+        start = partial(run, folder / "log.txt")
+        if name == "base":
+            done = start(["test", *words, "--trainer.default_root_dir", str(folder)])
+        else:
+            done = finish(folder, words, [*words, "--ckpt_path", str(folder / "checkpoints/last.ckpt")], start)
+        if done:
+            write_json(kept, found | made | measured(name, folder))
+            show(args.results, args.page)
+        else:
+            failed += 1
+            print(f"FAILED: {name}, seed {seed}: its last words are in {folder / 'log.txt'}", file=sys.stderr)
     return failed
 
 

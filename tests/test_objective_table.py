@@ -10,7 +10,7 @@ import torch
 from test_steering import GRPO
 
 import main
-from benchmarks.objectives import CONFIGS, PAGE, ROW, cells, filled, in_quarters, parsed, read_results, study
+from benchmarks.objectives import CONFIGS, PAGE, RESULTS, ROW, cells, filled, in_quarters, parsed, read_results, study
 from lightning_modules.models.language_model import build_language_model
 from recipes.check_command import Checker
 from recipes.planning.resolve import resolve
@@ -64,6 +64,11 @@ def test_the_last_cells_of_a_row_are_replaced_and_nothing_else():
     once = filled(page, results)
     assert once == page.replace("(x) | a | b | - | - | - | - |", "(x) | a | b | 0.250 | 0.500 | - | - |", 1)
     assert filled(once, results) == once
+
+
+def test_the_table_of_the_page_is_that_of_the_runs():
+    page = PAGE.read_text(encoding="utf-8")
+    assert filled(page, read_results(RESULTS)) == page
 
 
 def test_results_of_two_bases_are_not_mixed(tmp_path):
