@@ -72,7 +72,7 @@ class Arm:
             seeds = {"seed_everything": stage.config["seed_everything"] - self.seed}
             data = stage.config["data"]["init_args"] | {"seed": stage.config["data"]["init_args"]["seed"] - self.seed}
             config = _changed(stage.config | seeds, "data", init_args=data)
-            found[stage.digest] = digest(config, stage.parent and found[stage.parent.digest], stage.rejection)
+            found[stage.digest] = digest(config, found[stage.parent.digest] if stage.parent else None, stage.rejection)
         return sha256("".join(found.values()).encode()).hexdigest()[:DIGITS]
 
 
