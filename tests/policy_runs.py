@@ -122,6 +122,13 @@ class Stopping(GRPOModule):
         return list(range(10, 500, 2))
 
 
+def forced_logp(model, batch):
+    """Log-probabilities of a minibatch's sampled tokens, one after the other, by teacher forcing."""
+    with torch.no_grad():
+        logp_NTV = model(input_ids=batch.tokens_NT[:, :-1], use_cache=False).logits.log_softmax(-1)
+    return logp_NTV.gather(-1, batch.tokens_NT[:, 1:, None]).squeeze(-1)[batch.mask_NT]
+
+
 def problems(prompts=4):
     held_out = HeldOut({"ID": "2-3"}, ["garden"], validation_problems=2)
     return PromptDataModule(

@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 import torch
-from policy_runs import LONGEST, LengthReward, Stopping, Watch, fit, module, start_weights, weights
+from policy_runs import LONGEST, LengthReward, Stopping, Watch, fit, forced_logp, module, start_weights, weights
 
 from lightning_modules import BestOfKModule, GRPOModule, MaxRLModule, PKPOModule, PPOModule
 from lightning_modules.formulas import best_of_k_advantages
@@ -162,19 +162,13 @@ def test_the_overlong_penalty_counts_tokens(start, tmp_path):
     assert watch.column("train/reward/overlong")[0] == pytest.approx(sum(expected) / 16)
 
 
-def old_logp(batch, policy):
-    with torch.no_grad():
-        logp_NTV = policy.language_model(input_ids=batch.tokens_NT[:, :-1]).logits.log_softmax(-1)
-    return logp_NTV.gather(-1, batch.tokens_NT[:, 1:, None]).squeeze(-1)[batch.mask_NT]
-
-
 def test_the_gap_to_the_sampler_is_that_of_tokens_and_is_corrected(start, tmp_path):
     """The script says that every token has log-probability 0."""
     watch, update = Watch(), UpdateSettings(correction=SamplerCorrection(most=1.0))
     policy = module(start, update=update, lr=0.0)
     fit(policy, tmp_path, max_steps=1, callbacks=[watch])
     (batch,) = watch.batches
-    logp = old_logp(batch, policy)
+    logp = forced_logp(policy.language_model, batch)
     assert watch.column("train/sampler_gap_nats")[0] == pytest.approx(logp.abs().mean().item(), rel=1e-4)
     assert watch.column("train/sampler_gap_max_nats")[0] == pytest.approx(logp.abs().max().item(), rel=1e-4)
     expected = -(logp.exp() * batch.advantage_NT[batch.mask_NT]).sum() / batch.tokens
@@ -243,10 +237,7 @@ def test_a_teacher_that_sees_a_window_keeps_it(start, tmp_path):
     watch, policy = Watch(), module(start, kl=KLPenalty("k2", weight=0.1, reference=str(tmp_path / "teacher")))
     fit(policy, tmp_path, max_steps=1, callbacks=[watch])
     (batch,) = watch.batches
-    with torch.no_grad():
-        logp = teacher(input_ids=batch.tokens_NT[:, :-1], use_cache=False).logits.log_softmax(-1)
-    expected = logp.gather(-1, batch.tokens_NT[:, 1:, None]).squeeze(-1)[batch.mask_NT]
-    assert torch.allclose(batch.logp_ref_NT[batch.mask_NT], expected, atol=1e-4)
+    assert torch.allclose(batch.logp_ref_NT[batch.mask_NT], forced_logp(teacher, batch), atol=1e-4)
 
 
 @pytest.mark.long
