@@ -67,8 +67,8 @@ def run(log: Path, words: list[str]) -> bool:
     with log.open("a") as file:
         if preloaded.available():
             return preloaded.run(words, log, file.fileno(), None)
-        command = [sys.executable, str(preloaded.FRONT_DOOR), *words]
-        return subprocess.run(command, check=False, stdout=file, stderr=file).returncode == 0
+        started = [sys.executable, str(preloaded.FRONT_DOOR), *words]
+        return subprocess.run(started, check=False, stdout=file, stderr=file).returncode == 0
 
 
 def in_quarters(folder: Path, column: str) -> list[float] | None:
@@ -170,9 +170,13 @@ def cells(name: str, results: dict[str, dict[int, dict[str, Any]]]) -> list[str]
         pairs = [(columns(mine[seed])[column], columns(other[seed])[column]) for seed in shared]
         if not any(None in pair for pair in pairs):
             gaps = [a - b for a, b in pairs]
-            half = t_quantile(len(gaps) - 1) * stdev(gaps) / math.sqrt(len(gaps))
-            texts[column] += f" ({fmean(gaps):+.3f} ±{half:.3f})"
+            texts[column] += f" ({fmean(gaps):+.3f} ±{_half(gaps):.3f})"
     return texts
+
+
+def _half(values: Sequence[float]) -> float:
+    """Half of the 95% interval of a mean (Student's t)."""
+    return t_quantile(len(values) - 1) * stdev(values) / math.sqrt(len(values))
 
 
 def filled(page: str, results: dict[str, dict[int, dict[str, Any]]]) -> str:
@@ -194,7 +198,7 @@ def draw(results: dict[str, dict[int, dict[str, Any]]], path: Path) -> None:
     for at, (name, seeds) in enumerate(sorted(results.items(), key=lambda item: fmean(columns(n)[1] for n in item[1].values()))):
         both = [columns(numbers)[:2] for numbers in seeds.values()]
         (x, y), n = (fmean(values) for values in zip(*both, strict=True)), len(both)
-        halves = [t_quantile(n - 1) * stdev(values) / math.sqrt(n) if n > 1 else 0.0 for values in zip(*both, strict=True)]
+        halves = [_half(values) if n > 1 else 0.0 for values in zip(*both, strict=True)]
         colour = "#D55E00" if name == "base" else "#009E73" if name in TWO_UPDATES | {"clip_two"} else "#0072B2"
         axis.errorbar(x, y, xerr=halves[0], yerr=halves[1], fmt="none", color=colour, elinewidth=0.6, alpha=0.4)
         axis.plot(x, y, "o", color=colour, markersize=5)

@@ -59,14 +59,14 @@ def test_auto_classes_read_generate_and_stop_as_we_do(solver, synthesis, tokeniz
         assert theirs(text, add_special_tokens=False)["input_ids"] == token_ids([text], tokenizer)[0]
         assert theirs(text)["input_ids"] == token_ids([text], tokenizer)[0]
     prompts = token_ids([example.prompt for example in examples[:3]], tokenizer)
-    done = sample(solver, prompts, 1, SamplingParams(temperature=0.0, max_new_tokens=60), stop_ids=STOP, pad_id=1)
+    done = sample(solver, prompts, 1, SamplingParams(temperature=0.0, max_new_tokens=200), stop_ids=STOP, pad_id=1)
     ours = tokenizer.batch_decode(done.rows())
-    assert any(text.endswith("</answer>") for text in ours)  # some stop there; others run on, as CPUs train another model
+    assert all(text.endswith("</answer>") for text in ours)
     batch = theirs([example.prompt for example in examples[:3]], return_tensors="pt", padding=True, add_special_tokens=False)
-    tokens = model.generate(**batch, do_sample=False, max_new_tokens=60)[:, batch["input_ids"].shape[1] :]
+    tokens = model.generate(**batch, do_sample=False, max_new_tokens=200)[:, batch["input_ids"].shape[1] :]
     assert [text.replace("[PAD]", "") for text in theirs.batch_decode(tokens)] == ours
     pipe = pipeline("text-generation", model=str(folder), device="cpu")
-    found = pipe([example.prompt for example in examples[:3]], return_full_text=False, do_sample=False, max_new_tokens=60)
+    found = pipe([example.prompt for example in examples[:3]], return_full_text=False, do_sample=False, max_new_tokens=200)
     assert [one[0]["generated_text"] for one in found] == ours
 
 

@@ -4,6 +4,7 @@ import json
 from argparse import ArgumentError
 from functools import cache
 from pathlib import Path
+from statistics import correlation, fmean
 
 import pytest
 import torch
@@ -69,6 +70,36 @@ def test_the_last_cells_of_a_row_are_replaced_and_nothing_else():
 def test_the_table_of_the_page_is_that_of_the_runs():
     page = PAGE.read_text(encoding="utf-8")
     assert filled(page, read_results(RESULTS)) == page
+
+
+def test_what_the_page_says_of_the_runs_is_what_they_measured():
+    """Its figures, recomputed from the files: edge pass@1 and pass@16, pass@16 of op 8-10, entropy left."""
+    runs = read_results(RESULTS)
+
+    def mean(name, of):
+        return fmean(of(found) for found in runs[name].values())
+
+    def after(band, k):
+        return lambda found: found["bands"][band][f"pass@{k}"]
+
+    one, most, hard = after("edge", 1), after("edge", 16), after("hard", 16)
+    assert [round(mean("base", of), 3) for of in (one, most, hard)] == [0.318, 0.85, 0.178]
+    gain, loss = mean("grpo", one) - mean("base", one), mean("base", most) - mean("grpo", most)
+    assert (round(gain, 3), round(loss, 3)) == (0.153, 0.122)
+    beyond = ("pass_at_4", "pkpo_4", "pkpo_8", "maxrl")
+    assert [round(f([mean(name, most) for name in beyond]), 3) for f in (min, max)] == [0.858, 0.872]
+    assert [round(f([mean(name, hard) for name in beyond]), 3) for f in (min, max)] == [0.2, 0.217]
+    assert round(mean("grpo", hard), 3) == 0.152
+    shares = [(mean(name, one) - mean("base", one)) / gain for name in beyond]
+    assert (min(shares), max(shares)) == pytest.approx((0.4, 0.75), abs=0.01)
+    assert loss * 0.75 == pytest.approx(0.09, abs=0.005)
+    names = [name for name in runs if name != "base"]
+    ends = [[mean(name, of) for name in names] for of in (one, most, lambda found: found["entropy_nats"][-1])]
+    assert round(correlation(ends[0], ends[1]), 2) == -0.9 and round(correlation(ends[2], ends[1]), 2) == 0.98
+    assert {name: len(runs[name]) for name in names if len(runs[name]) < 6} == {
+        "gspo": 5, "cispo": 4, "dapo": 4, "distillation": 4, "dppo": 4, "kl_cov": 4, "sapo": 4
+    }  # fmt: skip
+    assert len(names) == 22
 
 
 def test_results_of_two_bases_are_not_mixed(tmp_path):

@@ -24,6 +24,7 @@ from recipes.planning.plan import Arm, make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
 from recipes.report.studies import read_index
+from recipes.running.arm_index import is_meant
 from recipes.running.run_command import add_hardware
 from recipes.running.run_command import main as run_recipes
 from recipes.running.stage_folders import StageFolders
@@ -64,19 +65,13 @@ def keep(out: Path, kept: Path) -> None:
             continue
         earlier = {arm["name"]: arm for arm in read_json(kept / path.name)["arms"]} if (kept / path.name).is_file() else {}
         complete = {arm["name"]: arm for arm in index["arms"] if all(stage["state"] == "complete" for stage in arm["stages"])}
-        meant = {tuple(arm["values"].values()): arm.get("lineage") for arm in index["arms"]}
-        earlier = {name: arm for name, arm in earlier.items() if _is_meant(arm, meant)}
+        meant = {tuple(arm["values"].values()): arm["lineage"] for arm in index["arms"] if "lineage" in arm}
+        earlier = {name: arm for name, arm in earlier.items() if is_meant(arm, meant)}
         for arm in complete.values():
             for stage in arm["stages"]:
                 _keep_stage(out / stage["folder"], kept / stage["folder"])
         arms = earlier | complete
         write_json(kept / path.name, index | {"arms": [arms[name] for name in sorted(arms)]})
-
-
-def _is_meant(arm: dict[str, Any], meant: dict[tuple[str, ...], str | None]) -> bool:
-    """Whether an arm that was kept is what the recipe means by its values today, as far as today's index says."""
-    today = meant.get(tuple(arm["values"].values()))
-    return today is None or arm.get("lineage", today) == today
 
 
 def _keep_stage(stage: Path, kept: Path) -> None:

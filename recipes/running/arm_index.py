@@ -56,7 +56,12 @@ def _known(recipe: Recipe, arm: Mapping[str, Any], meant: Mapping[tuple[str, ...
     values = arm["values"]
     if values.keys() != recipe.axes.keys() or any(value not in recipe.axes[axis] for axis, value in values.items()):
         return False
-    today = meant.get(tuple(values[axis] for axis in recipe.axes))
+    return is_meant(arm, meant)
+
+
+def is_meant(arm: Mapping[str, Any], meant: Mapping[tuple[str, ...], str]) -> bool:
+    """Whether an arm of an index is what its values mean today; one whose values are not in `meant` may be."""
+    today = meant.get(tuple(arm["values"].values()))
     return today is None or arm.get("lineage", today) == today
 
 
