@@ -4,7 +4,8 @@ configs/claims.yaml says, for each recipe, what the paper claims and which value
 the runs. From the runs alone, or what `kept_study` keeps of them, this writes, in docs/findings, `effects.json` (every seed's
 value, the files behind it, p-values, seconds by stage), pictures and `README.md`; the report goes into the folder of the runs.
 An effect is the difference of two arms with the same seed, or, without `against`, the value of one arm (with `before`: before
-its last stage; with `at_least`: the share of seeds that reach it). Verdicts: `judging.py`. In a `reading`, `{WHAT}` is the
+its last stage; with `at_least`: the share of seeds that reach it); or, over all arms, the rank correlation of what is
+measured before RL with the gain (`correlation`), or the slope of the gain over the logarithm of FLOPs (`slope`). Verdicts: `judging.py`. In a `reading`, `{WHAT}` is the
 value of that effect; the reading is left out if the table is not the one, `reading_of`, that it was written for. So is the
 `answer`, a sentence, which stands in the project's README too.
 """
@@ -19,7 +20,7 @@ import yaml
 from callbacks.files import write_json, write_text
 from recipes.findings.findings_page import answers, draw_forest, key_of, page
 from recipes.report.effects import cost, environment, measure
-from recipes.report.judging import judge, primaries
+from recipes.report.judging import families, judge, primaries
 from recipes.report.report_command import CLAIMS, report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
@@ -57,7 +58,9 @@ def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = C
             f"{root} holds no complete arm of {', '.join(claims['findings'])} at scale {claims['scale']}; run their "
             "recipes first."
         )
-    judge((effect for found in measured.values() for effect in found["effects"]), primaries(claims["findings"]))
+    for family in families(claims["findings"]):
+        effects = [effect for name in family if name in measured for effect in measured[name]["effects"]]
+        judge(effects, primaries(claims["findings"][name] for name in family))
     for name, found in measured.items():
         claim = claims["findings"][name]
         if claim.get("reading_of") != (key := key_of(claim, found["effects"])):

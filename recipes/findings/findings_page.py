@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from callbacks.text_tables import align
 from recipes.report.chart import save
+from recipes.report.judging import is_compared
 
 COUNT, WIDTH = ".0f", 140
 UNREAD = "(The text that stood here was written for other numbers.)"
@@ -25,8 +26,8 @@ WANTED = {"above": "> 0", "below": "< 0", "same": "= 0"}
 
 
 def style(effect: dict[str, Any], digits: int) -> str:
-    """The format of an effect's values: counts whole, differences with their sign."""
-    return COUNT if effect["at"].endswith("/trials") else f"{'+' if 'against' in effect else ''}.{digits}f"
+    """The format of an effect's values: counts whole, differences and correlations with their sign."""
+    return COUNT if effect.get("at", "").endswith("/trials") else f"{'+' if is_compared(effect) else ''}.{digits}f"
 
 
 def table(effects: list[dict[str, Any]]) -> str:
@@ -152,7 +153,7 @@ def page(claims: dict[str, Any], measured: dict[str, Any]) -> str:
     for name, claim in claims["findings"].items():
         parts.append(f"## {claim['title']}")
         if name in measured:
-            parts += interim(claims["seeds"], measured[name]["effects"])
+            parts += interim(claim.get("seeds", claims["seeds"]), measured[name]["effects"])
             parts += section(
                 name, claim, measured[name], sum(users[stage] > 1 for stage in measured[name]["seconds"]), claims["scale"]
             )
@@ -181,7 +182,7 @@ def _competence(measured: dict[str, Any]) -> str:
 
 
 def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw differences between arms, each with its interval, the value of every seed and the expectation, as a PNG.
+    """Draw differences between arms (or correlations), each with its interval, the value of every seed and the expectation, as a PNG.
 
     Args:
         effects: with `what`, `value`, `low`, `high`, `seeds` and `verdict`; primary ones with `expected` and `margin`.
@@ -201,7 +202,7 @@ def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
         range(len(effects)), [f"{e['what']}  {_wanted(e) and f'(claimed {_wanted(e)})'}" for e in effects], fontsize=9
     )
     axis.set_ylim(len(effects) - 0.5, -0.5)
-    axis.set_xlabel("difference; line: 95% interval over seeds, ticks: each seed")
+    axis.set_xlabel("difference (or correlation); line: 95% interval over seeds, ticks: each seed")
     axis.grid(axis="x", alpha=0.3)
     handles = dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)

@@ -1,11 +1,12 @@
 """What a study measured, small enough for the tree: `python -m recipes.findings.kept_study`, which `make findings` calls.
 
 For each planned seed and each recipe of configs/claims.yaml whose results are not there yet: run it, then copy the index
-and what claims are measured from (pass@k, errors, skills, seconds, FLOPs, environment) to docs/findings/study, in the layout of
+and what claims are measured from (pass@k, errors, skills, likelihood, curves of RL, seconds, FLOPs, environment) to docs/findings/study, in the layout of
 the run's folder, so that a report reads one like the other. A seed that is complete is not run again, on any machine; what is
 missing of one needs the weights of its base, see docs/recipes.md.
 """
 
+import csv
 import json
 import sys
 from argparse import ArgumentParser
@@ -33,11 +34,14 @@ from recipes.validity import is_current
 ROOT = Path(__file__).parents[2]
 DIMENSIONS = ("all", "band", "op", "context", "cell")
 GRADERS = ("executable", "answer")
+LOGGED = ("step", "train/reward", "train/zero_variance", "train/entropy_nats")
 WHOLE = ("stage.json", "training.json", "environment.json", "competence.json", "compute.json", "rejection.json")
 
 
 def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The means of an evaluation's pass@k by two graders, its errors and skills, rounded; the rest is left out.
+    """The means of an evaluation's pass@k by two graders, of process accuracy and likelihood, its errors and skills, rounded.
+
+    The rest is left out.
 
     Cells (operations, context and mode) are left out where they are operations, as there is one context and one mode.
     """
@@ -45,6 +49,7 @@ def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
         dimension: {
             name: {grader: {k: {"mean": round(found["mean"], 5)} for k, found in of[grader].items()} for grader in GRADERS}
             | {"errors": {kind: round(share, 5) for kind, share in of.get("errors", {}).items()}}
+            | ({"process_accuracy": {"mean": round(process["mean"], 5)}} if (process := of.get("process_accuracy")) else {})
             for name, of in evaluation["grades"].get(dimension, {}).items()
             if of["problems"]
         }
@@ -52,8 +57,11 @@ def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
         if dimension != "cell" or len(evaluation["grades"].get("cell", ())) > len(evaluation["grades"].get("op", ()))
     }
     weights = evaluation.get("settings", {}).get("weights")
+    likelihood = {
+        band: {"all": {"nll_nats": round(of["all"]["nll_nats"], 5)}} for band, of in evaluation.get("likelihood", {}).items()
+    }
     return {
-        "settings": {"weights": weights}, "seconds": evaluation["seconds"], "grades": grades,
+        "settings": {"weights": weights}, "seconds": evaluation["seconds"], "grades": grades, "likelihood": likelihood,
         "skills": {name: of for name, of in evaluation["skills"].items() if not name.startswith("op")},
     }  # fmt: skip
 
@@ -79,6 +87,23 @@ def _keep_stage(stage: Path, kept: Path) -> None:
     found |= {name: read_json(stage / name) for name in WHOLE if (stage / name).is_file()}
     for name, content in found.items():
         write_text(kept / name, json.dumps(content, separators=(",", ":")) + "\n")
+    if logged := _logged(stage / "metrics.csv"):
+        write_text(kept / "metrics.csv", logged)
+
+
+def _logged(metrics: Path) -> str:
+    """The curves of RL that a report draws, a row for each rollout; nothing for other stages."""
+    if not metrics.is_file():
+        return ""
+    with metrics.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        columns = [name for name in LOGGED if name in (reader.fieldnames or ())]
+        rows = [[_rounded(row[name]) for name in columns] for row in reader if row.get("train/reward")]
+    return "".join(",".join(row) + "\n" for row in [columns, *rows]) if rows else ""
+
+
+def _rounded(text: str) -> str:
+    return f"{float(text):.6g}" if text else ""
 
 
 @cache
@@ -101,9 +126,10 @@ def is_kept(name: str, scale: str, seed: int, kept: Path, arms_wanted: Sequence[
 
 
 def primary_arms(claim: dict[str, Any], seed: int) -> list[str]:
-    """The arms, by name, of which primary effects are differences."""
-    sides = {effect[side] for effect in claim["effects"] if effect.get("primary") for side in ("arm", "against")}
-    return [f"{side}-seed{seed}" for side in sorted(sides)]
+    """The arms, by name, of which primary effects are differences; none if one is of all arms."""
+    primary = [effect for effect in claim["effects"] if effect.get("primary")]
+    sides = {effect[side] for effect in primary for side in ("arm", "against") if side in effect}
+    return [f"{side}-seed{seed}" for side in sorted(sides)] if all("arm" in effect for effect in primary) else []
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -120,10 +146,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
     if not is_open(claims):
         raise SystemExit("no pilot of today's scale has passed the gate; run `make pilot`, and change the world until it does.")
-    seeds = [int(seed) for seed in args.seeds.split(",")] if args.seeds else claims["seeds"]
     recipes = args.recipes.split(",") if args.recipes else list(claims["findings"])
     if unknown := [name for name in recipes if name not in claims["findings"]]:
         parser.error(f"--recipes {unknown[0]!r}: give some of {','.join(claims['findings'])}.")
+    planned = {name: claims["findings"][name].get("seeds", claims["seeds"]) for name in recipes}
+    every = sorted({seed for of in planned.values() for seed in of})
+    seeds = [int(seed) for seed in args.seeds.split(",")] if args.seeds else every
+    if unplanned := [seed for seed in seeds if seed not in every]:
+        parser.error(f"--seeds {unplanned[0]}: give some of {','.join(map(str, every))}, which configs/claims.yaml plans.")
     kept, scale, failed = HERE / "study", claims["scale"], 0
 
     def arms_of(name: str, seed: int) -> list[str]:
@@ -134,7 +164,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     for seed in seeds:
         # missing ones first: a base whose weights are elsewhere is trained again, perhaps as another model; then all are missing
-        for name in sorted(recipes, key=lambda name: there(name, seed)):
+        of_seed = [name for name in recipes if seed in planned[name]]
+        for name in sorted(of_seed, key=lambda name: there(name, seed)):
             if there(name, seed):
                 continue
             arms = arms_of(name, seed)

@@ -5,6 +5,8 @@ from statistics import mean
 from typing import Any
 
 from recipes.report.exact_tests import FEWEST, adjusted_for, binomial_interval, interval
+from recipes.report.prediction import compared, correlations
+from recipes.report.scaling import fits
 from recipes.report.sourced_numbers import ROUNDING, Files, Number, Term, are_equal
 from recipes.report.studies import Study
 from recipes.report.study_values import Values
@@ -42,21 +44,47 @@ def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str,
     Raises:
         ValueError: no evaluation holds the value of an effect.
     """
-    values, effects = Values(study, files), []
-    groups = {group.label for group in study.groups}
-    for effect in claim["effects"]:
-        if effect["arm"] not in groups or effect.get("against", effect["arm"]) not in groups:
-            effects.append(effect)
-            continue
-        found, key = effect_number(values, effect), effect["at"]
-        if found is None:
-            raise ValueError(
-                f"claims.yaml, {study.name}, {effect['what']!r}: {key} is in no evaluation with a seed that it needs."
-            )
-        effects.append(effect | _over_seeds(found, files, effect))
-        if effect.get("primary"):
-            effects[-1] |= _adjusted(values, effect, effects[-1]["seeds"])
-    return effects
+    values = Values(study, files)
+    return [effect | _measured(values, effect) for effect in claim["effects"]]
+
+
+def _measured(values: Values, effect: dict[str, Any]) -> dict[str, Any]:
+    if "correlation" in effect:
+        return _correlation(values, **effect["correlation"])
+    if "slope" in effect:
+        found = _slope(values, **effect["slope"])
+        return {} if found is None else _over_seeds(found, values.files, effect)
+    groups = {group.label for group in values.study.groups}
+    if effect["arm"] not in groups or effect.get("against", effect["arm"]) not in groups:
+        return {}
+    if (found := effect_number(values, effect)) is None:
+        raise ValueError(
+            f"claims.yaml, {values.study.name}, {effect['what']!r}: {effect['at']} is in no evaluation with a seed that it needs."
+        )
+    numbers = _over_seeds(found, values.files, effect)
+    return numbers | (_adjusted(values, effect, numbers["seeds"]) if effect.get("primary") else {})
+
+
+def _correlation(values: Values, of: str, band: str, gain: int) -> dict[str, Any]:
+    """Rank correlation over arms, within seeds, of what is measured before RL with its gain in pass@k; its terms are pairs."""
+    if not compared(values):
+        return {}
+    found = {each.quantity: each for each in correlations(values, band) if each.k == gain}
+    if of not in found:
+        raise ValueError(f"claims.yaml, {values.study.name}: {of!r} is not measured before RL; choose from {', '.join(found)}.")
+    if not (seeds := list(found[of].by_seed.values())):
+        return {}
+    return _summary(seeds) | {"terms": json.loads(json.dumps(found[of].sources))}
+
+
+def _slope(values: Values, arms: str, band: str, gain: int) -> Number | None:
+    """What a tenfold of RL's FLOPs adds to its gain in pass@k, by least squares over the arms of one base, or `all`."""
+    return next((fit.terms[1] for fit in fits(values, band, gain) if fit.label == arms), None)
+
+
+def _summary(seeds: list[float]) -> dict[str, Any]:
+    low, high = interval(seeds) if len(seeds) >= FEWEST and not are_equal(seeds) else (None, None)
+    return {"seeds": seeds, "value": mean(seeds), "low": low, "high": high}
 
 
 def _over_seeds(found: Number, files: Files, effect: dict[str, Any]) -> dict[str, Any]:
@@ -66,8 +94,7 @@ def _over_seeds(found: Number, files: Files, effect: dict[str, Any]) -> dict[str
         successes = sum(seed >= effect["at_least"] for seed in seeds)
         low, high = binomial_interval(successes, len(seeds))
         return {"value": successes / len(seeds), "low": low, "high": high, **numbers}
-    low, high = interval(seeds) if len(seeds) >= FEWEST and not are_equal(seeds) else (None, None)
-    return {"value": mean(seeds), "low": low, "high": high, **numbers}
+    return numbers | _summary(seeds)
 
 
 def _adjusted(values: Values, effect: dict[str, Any], seeds: list[float]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Verdicts on claims that were written before their runs: exact tests, corrected for the number of claims.
 
 A primary effect says what is claimed, `above` or `below` zero or the `same`, and the `margin`, the least difference that would
-matter (half of the paper's, where it says one). Over all primary effects together
+matter (half of the paper's, where it says one). Over all primary effects of a family, the findings that were planned together,
 
 - *reproduced*: the test of the opposite is rejected: that the centre of the differences is on the other side of zero or at it
   (`above`, `below`), or at least the margin from zero (`same`).
@@ -30,14 +30,19 @@ TESTS: Mapping[str, tuple[Test, Test]] = {
 }
 
 
+def is_compared(effect: Mapping[str, Any]) -> bool:
+    """Whether zero means something for an effect: a difference of arms, a correlation or a slope, not the value of an arm."""
+    return any(kind in effect for kind in ("against", "correlation", "slope"))
+
+
 def judge(effects: Iterable[dict[str, Any]], planned: int = 0) -> None:
-    """Give every measured difference its p-values and verdict.
+    """Give every measured difference (correlation, slope) its p-values and verdict.
 
     Args:
-        effects: of all findings, with `seeds`, their differences; a primary one with `primary`, `expected` and `margin`.
-        planned: primary effects of all findings; those that are not measured yet count in the correction, with a p of 1.
+        effects: of a family, with `seeds`, their differences; a primary one with `primary`, `expected` and `margin`.
+        planned: primary effects of the family; those that are not measured yet count in the correction, with a p of 1.
     """
-    differences = [effect for effect in effects if "against" in effect and "seeds" in effect]
+    differences = [effect for effect in effects if is_compared(effect) and "seeds" in effect]
     primary = [effect for effect in differences if effect.get("primary")]
     found = [[test(effect["seeds"], effect["margin"]) for test in TESTS[effect["expected"]]] for effect in primary]
     missing = [1.0] * (planned - len(primary))
@@ -70,6 +75,14 @@ def said(held: bool, refuted: bool) -> str:
     return "reproduced" if held else "not reproduced" if refuted else "not resolvable"
 
 
-def primaries(findings: Mapping[str, Mapping[str, Any]]) -> int:
-    """The number of primary effects of all findings of configs/claims.yaml."""
-    return sum(bool(effect.get("primary")) for claim in findings.values() for effect in claim["effects"])
+def families(findings: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """The names of the findings of configs/claims.yaml, by family: those without one were planned together, too."""
+    found: dict[str, list[str]] = {}
+    for name, claim in findings.items():
+        found.setdefault(claim.get("family", ""), []).append(name)
+    return list(found.values())
+
+
+def primaries(claims: Iterable[Mapping[str, Any]]) -> int:
+    """The number of primary effects of findings."""
+    return sum(bool(effect.get("primary")) for claim in claims for effect in claim["effects"])

@@ -19,6 +19,7 @@ from recipes.report.study_values import Values
 LEAST_BASES = 3
 DIGITS = 12  # differences that should be equal are equal to so many
 ENTROPY = "train/entropy_nats"
+Pair = tuple[Sequence[Term], Sequence[Term]]  # what is known before RL, and its gain
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class Correlation:
     quantity, band, k: which.
     values:  arm -> a pair for each seed: the quantity, the gain.
     overall: rho over all runs; None if one of the two does not vary.
-    within:  mean of rho over seeds, where both vary; low, high: its 95% interval (Student's t), with two seeds or more.
+    by_seed: rho over the arms of a seed, for seeds that all arms have and whose arms vary in both.
+    sources: for each of these seeds and each arm, the terms of the quantity and those of the gain.
+    within:  mean of rho over these seeds; low, high: its 95% interval (Student's t), with two seeds or more.
     """
 
     quantity: str
@@ -36,6 +39,8 @@ class Correlation:
     k: int
     values: Mapping[str, Sequence[tuple[float, float]]]
     overall: float | None
+    by_seed: Mapping[int, float]
+    sources: Sequence[Sequence[Pair]]
     within: float | None
     low: float | None
     high: float | None
@@ -84,32 +89,37 @@ def correlations(values: Values, band: str) -> Iterator[Correlation]:
     for name in names:
         for k in values.ends():
             key = pointer("grades", "band", band, values.grader, f"pass@{k}", "mean")
-            pairs: dict[str, dict[int, tuple[float, float]]] = {}
+            pairs: dict[str, dict[int, Pair]] = {}
             for group in groups:
                 for run in group.runs:
-                    gain = _sum(
-                        values,
-                        [Term(1, run.last.evaluation, key), *([Term(-1, run.before.evaluation, key)] if run.before else [])],
-                    )
+                    ends = [Term(1, run.last.evaluation, key), *([Term(-1, run.before.evaluation, key)] if run.before else [])]
                     known = quantities(values, run, band).get(name)
-                    if gain is not None and known and (x := _sum(values, [known])) is not None:
-                        pairs.setdefault(group.label, {})[run.seed] = (x, gain)
+                    if known and None not in (_sum(values, [known]), _sum(values, ends)):
+                        pairs.setdefault(group.label, {})[run.seed] = ([known], ends)
             if pairs:
-                yield _correlation(name, band, k, pairs)
+                yield _correlation(values, name, band, k, pairs)
 
 
-def _correlation(name: str, band: str, k: int, pairs: Mapping[str, Mapping[int, tuple[float, float]]]) -> Correlation:
-    every = [pair for of in pairs.values() for pair in of.values()]
-    seeds = sorted({seed for of in pairs.values() for seed in of})
-    found = [rank_correlation(*zip(*(of[seed] for of in pairs.values() if seed in of), strict=True)) for seed in seeds]
-    rhos = [rho for rho in found if rho is not None]
-    half = t_quantile(len(rhos) - 1) * stdev(rhos) / len(rhos) ** 0.5 if len(rhos) > 1 else None
-    within = mean(rhos) if rhos else None
+def _correlation(values: Values, name: str, band: str, k: int, pairs: Mapping[str, Mapping[int, Pair]]) -> Correlation:
+    found = {label: {seed: _numbers(values, pair) for seed, pair in of.items()} for label, of in pairs.items()}
+    every = [pair for of in found.values() for pair in of.values()]
+    seeds = sorted(set.intersection(*({*of} for of in found.values())))
+    all_rhos = {seed: rank_correlation(*zip(*(of[seed] for of in found.values()), strict=True)) for seed in seeds}
+    rhos = {seed: rho for seed, rho in all_rhos.items() if rho is not None}
+    within = mean(rhos.values()) if rhos else None
     ends: dict[str, Any] = {"low": None, "high": None}
-    if half is not None and within is not None:
+    if within is not None and len(rhos) > 1:
+        half = t_quantile(len(rhos) - 1) * stdev(rhos.values()) / len(rhos) ** 0.5
         ends = {"low": max(within - half, -1.0), "high": min(within + half, 1.0)}
-    shown = {label: list(of.values()) for label, of in pairs.items()}
-    return Correlation(name, band, k, shown, rank_correlation(*zip(*every, strict=True)), within, **ends)
+    shown = {label: list(of.values()) for label, of in found.items()}
+    sources = [[of[seed] for of in pairs.values()] for seed in rhos]
+    overall = rank_correlation(*zip(*every, strict=True))
+    return Correlation(name, band, k, shown, overall, rhos, sources, within, **ends)
+
+
+def _numbers(values: Values, pair: Pair) -> tuple[float, float]:
+    known, gain = (_sum(values, terms) or 0.0 for terms in pair)
+    return known, gain
 
 
 def _sum(values: Values, terms: Sequence[Term]) -> float | None:

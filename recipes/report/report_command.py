@@ -11,7 +11,7 @@ import yaml
 from recipes.named_files import CONFIGS
 from recipes.report.chart import Chart, draw_png
 from recipes.report.figures import GRADED, MAKERS, curves
-from recipes.report.judging import primaries
+from recipes.report.judging import families, primaries
 from recipes.report.page import Section, write_page
 from recipes.report.samples import sample_browser
 from recipes.report.sourced_numbers import Files
@@ -71,9 +71,9 @@ def report(root: Path, out: Path, graders: Sequence[str] = ()) -> Path:
 
 def read_claims() -> dict[str, dict[str, Any]]:
     """RECIPE.SCALE -> what the paper claims and what shows it."""
-    held = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
-    family = primaries(held["findings"])
-    return {f"{name}.{CLAIMED_SCALE}": claim | {"family": family} for name, claim in held["findings"].items()}
+    findings = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))["findings"]
+    planned = {name: primaries(findings[of] for of in family) for family in families(findings) for name in family}
+    return {f"{name}.{CLAIMED_SCALE}": claim | {"planned": planned[name]} for name, claim in findings.items()}
 
 
 def charts_of(values: Values) -> list[Chart]:

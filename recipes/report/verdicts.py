@@ -57,7 +57,7 @@ def judge_study(values: Values, claims: Mapping[str, Any] | None = None) -> Verd
 
     Args:
         values: of the study.
-        claims: its `effects`, as configs/claims.yaml has them, and `family`, the number of primary effects of all findings.
+        claims: its `effects`, as configs/claims.yaml has them, and `planned`, the number of primary effects of its family.
     """
     claimed = _claimed(values, claims) if claims else ()
     effects = claimed or tuple(effect for of in _compared(values) if (effect := _effect(values, of)) is not None)
@@ -67,10 +67,10 @@ def judge_study(values: Values, claims: Mapping[str, Any] | None = None) -> Verd
 
 
 def _claimed(values: Values, claims: Mapping[str, Any]) -> tuple[Effect, ...]:
-    """The primary effects whose arms are there, judged together."""
-    primary = {"effects": [effect for effect in claims.get("effects", ()) if effect.get("primary")]}
+    """The primary differences whose arms are there, judged together; correlations and slopes have tables of their own."""
+    primary = {"effects": [effect for effect in claims.get("effects", ()) if effect.get("primary") and "against" in effect]}
     measured = [effect for effect in measure(values.study, values.files, primary) if "seeds" in effect]
-    judge(measured, claims.get("family", 0))
+    judge(measured, claims.get("planned", 0))
     numbers = [(e, number) for e in measured if (number := effect_number(values, e)) is not None]
     return tuple(Effect(e["what"], number, tuple(e["seeds"]), e["verdict"]) for e, number in numbers)
 
