@@ -3,6 +3,7 @@
 import pytest
 from ladder_study import write_bases
 
+from recipes.report.effects import measure
 from recipes.report.figures import gain_prediction
 from recipes.report.prediction import compared, correlations, rank_correlation
 from recipes.report.sourced_numbers import Files
@@ -76,3 +77,37 @@ def test_the_figure_has_an_arm_at_each_mark_and_the_table_a_row_for_each_quantit
     rows = {row[0]: row[1:] for row in prediction(values).rows}
     assert rows["pass@1"] == ["edge", "pass@1", "3", "6", "+0.36", "+0.50", "+0.50, +0.50"]
     assert rows["process accuracy"][4:] == ["", "", ""]
+
+
+def claimed(folder, before=BEFORE, **correlation):
+    values = values_of(folder, before)
+    effect = {"what": "rho", "correlation": {"band": "edge", "gain": 1} | correlation, "primary": True}
+    (found,) = measure(values.study, values.files, {"effects": [effect]})
+    return found
+
+
+def test_a_claim_about_a_correlation_has_it_for_each_seed_with_its_sources(tmp_path):
+    """Seed 0: -2, -1, -0.5 nats and gains .1, .2, .4; seed 1: -2.5, -1.5, -1 and .1, .3, .2."""
+    found = claimed(tmp_path, of="log-likelihood of gold, nats a token")
+    assert found["seeds"] == pytest.approx([1.0, 0.5])
+    assert found["value"] == pytest.approx(0.75)
+    assert (found["low"], found["high"]) == (None, None)  # two seeds have no exact interval of 95%
+    (known,), (after, start) = found["terms"][0][1]
+    assert known == [-1, "stages/baseshort0/test/evaluation.json", "/likelihood/edge/all/nll_nats"]
+    assert [after[:2], start[:2]] == [
+        [1, "stages/rlshort0/test/evaluation.json"], [-1, "stages/baseshort0/test/evaluation.json"],
+    ]  # fmt: skip
+
+
+def test_a_seed_that_lacks_an_arm_has_no_correlation(tmp_path):
+    found = claimed(tmp_path, BEFORE | {"long": BEFORE["long"][:1]}, of="log-likelihood of gold, nats a token")
+    assert found["seeds"] == [1.0]
+
+
+def test_a_claim_about_what_is_not_measured_before_rl_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'pass@3' is not measured before RL; choose from pass@1, log-likelihood"):
+        claimed(tmp_path, of="pass@3")
+
+
+def test_a_claim_about_runs_that_cannot_be_compared_is_not_measured(tmp_path):
+    assert "seeds" not in claimed(tmp_path, dict(list(BEFORE.items())[:2]), of="pass@1")

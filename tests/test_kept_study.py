@@ -1,6 +1,7 @@
 """What a study measured goes into the tree, and the study goes on from there."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -29,9 +30,17 @@ def study(tmp_path):
         for of in (*found["grades"]["band"].values(), *found["grades"]["all"].values()):
             of |= {"problems": 3, "errors": {"value": 0.123456789}, "paper": {"pass@1": {"mean": 0.5}}}
             of["answer"] = {"pass@1": {"mean": 0.123456789, "low": 0.1, "high": 0.2}}
+            of["process_accuracy"] = {"mean": 0.123456789, "low": 0.1}
         path.write_text(
-            json.dumps(found | {"settings": {"weights": "ab", "seed": 0}, "skills": {"all": {"atomic": {}}, "op2": {}}})
+            json.dumps(
+                found
+                | {"settings": {"weights": "ab", "seed": 0}, "skills": {"all": {"atomic": {}}, "op2": {}}}
+                | {"likelihood": {"edge": {"all": {"nll_nats": 0.123456789, "tokens": 9}, "final": {"nll_nats": 1.0}}}}
+            )
         )
+    logs = {"edge1": "step,train/reward,train/loss\n0,0.123456789,1.0\n1,,2.0\n", "base1": "step,train/loss\n0,1.0\n"}
+    for name, text in logs.items():
+        (tmp_path / "runs/stages" / name / "metrics.csv").write_text(text)
     return tmp_path
 
 
@@ -44,7 +53,11 @@ def test_what_claims_need_is_kept_and_read_like_the_runs(study):
     found = read(study / "kept/stages/edge1/test/evaluation.json")
     assert found["grades"]["band"]["edge"] == {
         "executable": {"pass@16": {"mean": 0.45}}, "answer": {"pass@1": {"mean": 0.12346}}, "errors": {"value": 0.12346},
+        "process_accuracy": {"mean": 0.12346},
     }  # fmt: skip
+    assert found["likelihood"] == {"edge": {"all": {"nll_nats": 0.12346}}}
+    assert [path.parent.name for path in (study / "kept").rglob("metrics.csv")] == ["edge1"]
+    assert (study / "kept/stages/edge1/metrics.csv").read_text() == "step,train/reward\n0,0.123457\n"
     assert found["settings"] == {"weights": "ab"}
     assert found["skills"] == {"all": {"atomic": {}}}
     (of_runs,), (of_kept,) = find_studies(study / "runs"), find_studies(study / "kept")
@@ -116,18 +129,21 @@ def test_a_study_runs_what_is_missing_and_no_more(study, monkeypatch):
     monkeypatch.setattr(kept_study, "run_recipes", lambda words: ran.append(words) or 0)
     monkeypatch.setattr(kept_study, "write_findings", lambda argv: None)
     effect = {"what": "edge - base", "arm": "edge", "against": "base", "at": KEY, "primary": True}
-    claims = {"scale": "tiny", "seeds": [0, 3, 5, 6], "findings": {RECIPE: {"effects": [effect]}}}
+    later = {"seeds": [7], "effects": [{"what": "rho", "correlation": {}, "primary": True}]}  # of all arms
+    claims = {"scale": "tiny", "seeds": [0, 3, 5, 6], "findings": {RECIPE: {"effects": [effect]}, "gain_prediction": later}}
     (study / "claims.yaml").write_text(yaml.safe_dump(claims))
     with pytest.raises(SystemExit, match="no pilot of today's scale has passed the gate; run `make pilot`"):
         kept_study.main([])
     monkeypatch.setattr(kept_study, "is_open", lambda claims: True)
     kept_study.keep(study / "runs", study / "study")
     assert kept_study.main(["--primary", "--out", str(study / "runs")]) == 0
-    assert [words[words.index("--seed") + 1] for words in ran] == ["3", "6"]
-    assert [words[words.index("--only") + 1] for words in ran] == ["base-seed3,edge-seed3", "base-seed6,edge-seed6"]
+    assert [words[words.index("--seed") + 1] for words in ran] == ["3", "6", "7"]
+    only = [words[words.index("--only") + 1] if "--only" in words else "all" for words in ran]
+    assert only == ["base-seed3,edge-seed3", "base-seed6,edge-seed6", "all"]
     ran.clear()
     kept_study.main(["--out", str(study / "runs")])
-    assert [words[words.index("--seed") + 1] for words in ran] == ["0", "3", "5", "6"]  # `inside` and others are missing
+    assert [words[words.index("--seed") + 1] for words in ran] == ["0", "3", "5", "6", "7"]  # `inside` and others are missing
+    assert [Path(words[0]).stem for words in ran] == [RECIPE] * 4 + ["gain_prediction"]
     assert all("--only" not in words for words in ran)
 
 
@@ -157,7 +173,7 @@ def test_what_was_kept_of_a_seed_is_run_again_if_its_base_became_another_model(s
         assert words[words.index("--hardware") + 1] == "trainer.accelerator=gpu"
         return 0
 
-    (study / "claims.yaml").write_text(yaml.safe_dump({"scale": "tiny", "seeds": [0], "findings": dict.fromkeys(kept)}))
+    (study / "claims.yaml").write_text(yaml.safe_dump({"scale": "tiny", "seeds": [0], "findings": {name: {} for name in kept}}))
     for name, stand_in in (("CLAIMS", study / "claims.yaml"), ("is_open", lambda claims: True), ("run_recipes", run),
                            ("is_kept", lambda name, *rest: kept[name]), ("keep", lambda *folders: None),
                            ("write_findings", lambda argv: None)):  # fmt: skip
@@ -171,6 +187,13 @@ def test_a_recipe_without_claims_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         kept_study.main(["--recipes", "extrapolaton"])
     assert "--recipes 'extrapolaton': give some of extrapolation,edge_again" in capsys.readouterr().err
+
+
+def test_a_seed_that_no_claim_plans_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(kept_study, "is_open", lambda claims: True)
+    with pytest.raises(SystemExit):
+        kept_study.main(["--recipes", "pass_at_k_edge", "--seeds", "0"])
+    assert "--seeds 0: give some of 12,13,14,15,16,17, which configs/claims.yaml plans." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("lowest", "most", "passes"), [(0.96, 0.3, True), (0.96, 0.28, False), (0.94, 0.3, False)])
@@ -217,7 +240,24 @@ def test_the_study_of_the_tree_has_the_numbers_of_its_effects():
     for found in effects.values():
         for effect in found["effects"]:
             for seed, terms in zip(effect.get("seeds", ()), effect.get("terms", ()), strict=True):
-                assert seed == pytest.approx(sum(weight * files.value(path, key) for weight, path, key in terms))
+                if "correlation" in effect:
+                    pairs = [[sum_of(files, part) for part in pair] for pair in terms]
+                    assert seed == pytest.approx(spearman(*zip(*pairs, strict=True)))
+                else:
+                    assert seed == pytest.approx(sum_of(files, terms))
+
+
+def sum_of(files, terms):
+    return sum(weight * files.value(path, key) for weight, path, key in terms)
+
+
+def spearman(xs, ys):
+    """By its definition: every pair of runs that are in the same order (+1) or not (-1) sums to centred ranks."""
+    ranks = [
+        [sum((a > b) - (a < b) for b in side) for a in side] for side in ([round(v, 9) for v in xs], [round(v, 9) for v in ys])
+    ]
+    above = sum(x * y for x, y in zip(*ranks, strict=True))
+    return above / (sum(x * x for x in ranks[0]) * sum(y * y for y in ranks[1])) ** 0.5
 
 
 def test_the_pilot_of_the_tree_opens_the_study_for_the_world_that_it_measured():

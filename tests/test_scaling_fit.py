@@ -3,6 +3,7 @@
 import pytest
 from ladder_study import write_ladder
 
+from recipes.report.effects import measure
 from recipes.report.figures import gain_against_flops
 from recipes.report.scaling import fits, ladders
 from recipes.report.sourced_numbers import Files
@@ -41,6 +42,14 @@ def test_a_fit_over_all_arms_tells_compute_from_size(tmp_path):
     assert [fit.label for fit in each] == ["1M", "4M"]
     assert [fit.terms[1].value for fit in each] == pytest.approx([0.05, 0.05])
     assert [term.value for term in both.terms[1:]] == pytest.approx([0.05, 0.03], abs=1e-5)
+
+
+@pytest.mark.parametrize(("arms", "slopes"), [("1M", [0.25, 0.25]), ("2M", None)])
+def test_a_claim_about_a_slope_has_it_for_each_seed(tmp_path, arms, slopes):
+    values = values_of(tmp_path, {"1M": [0.1, 0.2, 0.6]})
+    effect = {"what": "slope", "slope": {"arms": arms, "band": "edge", "gain": 1}}
+    (found,) = measure(values.study, values.files, {"effects": [effect]})
+    assert found.get("seeds") == (slopes and pytest.approx(slopes))
 
 
 @pytest.mark.parametrize("flops", [[1e10, 2e10, 3e10], [1e10, 1e12]], ids=["too close", "too few"])

@@ -5,9 +5,9 @@ the runs. From the runs alone, or what `kept_study` keeps of them, this writes, 
 value, the files behind it, p-values, seconds by stage), pictures and `README.md`; the report goes into the folder of the runs.
 An effect is the difference of two arms with the same seed, or, without `against`, the value of one arm (with `before`: before
 its last stage; with `at_least`: the share of seeds that reach it); or, over all arms, the rank correlation of what is
-measured before RL with the gain (`correlation`), or the slope of the gain over the logarithm of FLOPs (`slope`). Verdicts: `judging.py`. In a `reading`, `{WHAT}` is the
-value of that effect; the reading is left out if the table is not the one, `reading_of`, that it was written for. So is the
-`answer`, a sentence, which stands in the project's README too.
+measured before RL with the gain (`correlation`), or the slope of the gain over the logarithm of FLOPs (`slope`). Verdicts:
+`judging.py`. In a `reading`, `{WHAT}` is the value of that effect; the reading is left out if the table is not the one,
+`reading_of`, that it was written for. So is the `answer`, a sentence, which stands in the project's README too.
 """
 
 import re

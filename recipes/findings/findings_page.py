@@ -182,7 +182,7 @@ def _competence(measured: dict[str, Any]) -> str:
 
 
 def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw differences between arms (or correlations), each with its interval, the value of every seed and the expectation, as a PNG.
+    """Draw differences between arms (or correlations), each with its interval, every seed's value and the expectation, as a PNG.
 
     Args:
         effects: with `what`, `value`, `low`, `high`, `seeds` and `verdict`; primary ones with `expected` and `margin`.

@@ -1,9 +1,9 @@
 """What a study measured, small enough for the tree: `python -m recipes.findings.kept_study`, which `make findings` calls.
 
 For each planned seed and each recipe of configs/claims.yaml whose results are not there yet: run it, then copy the index
-and what claims are measured from (pass@k, errors, skills, likelihood, curves of RL, seconds, FLOPs, environment) to docs/findings/study, in the layout of
-the run's folder, so that a report reads one like the other. A seed that is complete is not run again, on any machine; what is
-missing of one needs the weights of its base, see docs/recipes.md.
+and what claims are measured from (pass@k, errors, skills, likelihood, curves of RL, seconds, FLOPs, environment) to
+docs/findings/study, in the layout of the run's folder, so that a report reads one like the other. A seed that is complete
+is not run again, on any machine; what is missing of one needs the weights of its base, see docs/recipes.md.
 """
 
 import csv
