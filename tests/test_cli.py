@@ -197,7 +197,9 @@ def test_commands_on_a_checkpoint_leave_judged_samples(command, start, tmp_path,
     ]  # fmt: skip
     assert main.main(arguments) == 0
     folder = tmp_path / "run" / command
-    assert (folder / "environment.json").is_file()
+    assert json.loads((folder / "environment.json").read_text())["computing"] == {
+        "accelerator": "cpu", "processes": 1, "precision": "32-true", "attention": "auto", "compile": False,
+    }  # fmt: skip
     if command == "validate":
         assert "val/executable/pass@1/ID" in (folder / "metrics.csv").read_text()
         return

@@ -160,6 +160,14 @@ def test_the_page_shows_every_effect_and_what_the_runs_cost(folder, capsys):
     assert (folder / "figures/extrapolation-effects.png").stat().st_size > 5000
 
 
+def test_what_ran_on_the_cpu_of_a_machine_with_a_gpu_ran_on_the_cpu(folder):
+    for path in (folder / "study/stages").glob("edge*/environment.json"):
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"computing": {"accelerator": "cpu"}}))
+    run(folder)
+    made = json.loads((folder / "effects.json").read_text())["extrapolation"]["environment"]
+    assert made["machines"] == {"CPU B": ["base", "edge"]}
+
+
 def test_a_claim_about_what_no_evaluation_holds_is_refused_before_anything_is_written(folder):
     write_claims(folder, EDGE | {"at": KEY.replace("edge", "egde")})
     with pytest.raises(ValueError, match=r"'edge - base': .*egde.* is in no evaluation"):

@@ -39,6 +39,14 @@ def environment() -> dict[str, Any]:
     }
 
 
+def computing(trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+    """What may differ from machine to machine: accelerator, processes, precision, and the module's attention and compilation."""
+    return {
+        "accelerator": trainer.strategy.root_device.type, "processes": trainer.world_size, "precision": str(trainer.precision),
+        "attention": getattr(pl_module, "attention", None), "compile": getattr(pl_module, "compile_layers", False),
+    }  # fmt: skip
+
+
 def _commit(root: Path) -> str | None:
     """The commit of a checkout, and "with changes" if files differ from it.
 
@@ -82,7 +90,7 @@ class RunRecord(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write the environment."""
-        write_run_file(trainer, "environment.json", environment())
+        write_run_file(trainer, "environment.json", environment() | {"computing": computing(trainer, pl_module)})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

@@ -132,7 +132,9 @@ def environment(study: Study, files: Files) -> dict[str, Any]:
         for run in group.runs:
             made = files.json(run.last.path("environment.json")) or {}
             if "cpu" in made:
-                machines.setdefault(", ".join(made["devices"]) or made["cpu"]["name"], set()).add(group.label)
+                on_cpu = made.get("computing", {}).get("accelerator") == "cpu"
+                machine = made["cpu"]["name"] if on_cpu else ", ".join(made["devices"]) or made["cpu"]["name"]
+                machines.setdefault(machine, set()).add(group.label)
     found = [files.json(stage.path("environment.json")) or {} for stage in study.stages().values()]
 
     def all_of(name: str) -> list[Any]:
