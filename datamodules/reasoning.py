@@ -23,7 +23,7 @@ from datamodules.problems.splits import canonical_hash, most_different
 from datamodules.problems.synthesis import Example, Synthesis, TrainingText
 from datamodules.rows.documents import PromptBatch, encode, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts, ShareOf
-from datamodules.rows.tokenizer import TokenizerSettings, load_tokenizer
+from datamodules.rows.tokenizer import TokenizerSettings, check_text, load_tokenizer
 
 MEASURED = 128  # examples that give the mean length of a cell
 WIDER = 4  # problems of a band drawn for each one chosen, to choose different structures
@@ -129,8 +129,11 @@ class ReasoningDataModule(LightningDataModule):
         self.files, self.held_out = files, held_out
         self.problems_digest = ""  # of the held-out problems; known once their loader is built
         self.held_out_synthesis = Synthesis(None, graph, random_letters, seed=0)
+        self._held_out: dict[tuple[str, int], list[Example]] = {}  # (split, number for a band) -> problems
         for cell in shares.cells if shares else ():  # a cell that cannot be built fails now, not in mid-run
             self.synthesis.example("train", 0, cell)
+        for name in sorted({*held_out.contexts, *(cell.context for cell in (shares.cells if shares else ()))}):
+            check_text(self.tokenizer, load_context(name).words, f"data.init_args.tokenizer: for context {name!r} it")
         if share_of == "tokens" and shares:
             tokens = self._mean_tokens()
             examples = shares.reweighted({cell: weight / tokens[cell] for cell, weight in shares.weights.items()})
@@ -229,15 +232,20 @@ class ReasoningDataModule(LightningDataModule):
         return list(self._open(self.held_out.files, self.held_out.bad_rows, to_example))
 
     def held_out_examples(self, split: str, problems: int) -> list[Example]:
-        """`problems` distinct problems of `split` for each band, over its operations, contexts and modes in turn.
+        """`problems` distinct problems of `split` for each band, as many from each of its operations, contexts and modes.
 
-        Problems of files are returned as they are.
+        Problems of files are returned as they are. Drawing takes seconds to minutes, so it is done once.
 
         Raises:
             ValueError: a band has fewer distinct problems.
         """
         if self.held_out.files:
             return self._from_files
+        if (split, problems) not in self._held_out:
+            self._held_out[split, problems] = self._draw_held_out(split, problems)
+        return self._held_out[split, problems]
+
+    def _draw_held_out(self, split: str, problems: int) -> list[Example]:
         seen: set[bytes] = set()
         chosen: list[Example] = []
         for name, ops in self.bands.items():
@@ -247,17 +255,18 @@ class ReasoningDataModule(LightningDataModule):
                 except ValueError as err:
                     raise ValueError(f"held_out.bands, {name!r} (ops {part}): {err}") from err
                 if len(found) < problems:
+                    count = "validation_problems" if split == "validation" else "problems"
                     raise ValueError(
                         f"band {name!r} (ops {part}) has only {len(found)} different problems in {split!r}; "
-                        "lower `held_out.problems`."
+                        f"lower `held_out.{count}`."
                     )
                 chosen += found
         return chosen
 
     def _different(self, split: str, ops: list[int], problems: int, seen: set[bytes]) -> list[Example]:
-        """Up to `problems` problems outside `seen`, cell by cell in turn; they are added to it.
+        """Up to `problems` problems outside `seen`, drawn cell by cell in turn, as many from each; they are added to it.
 
-        With `split_by: needed`, of WIDER times as many those whose needed parts have been met least often.
+        With `split_by: needed`, of WIDER times as many those of each cell whose needed parts have been met least often.
         """
         cells = Mixture([Component(",".join(map(str, ops)), self.held_out.contexts, self.held_out.modes)]).cells
         spread = self.held_out_synthesis.graph.split_by == "needed"
@@ -269,7 +278,8 @@ class ReasoningDataModule(LightningDataModule):
             if len(found) == problems * (WIDER if spread else 1):
                 break
         if spread:
-            chosen = most_different([example.graph for example in found.values()], problems)
+            examples = [*found.values()]
+            chosen = most_different([example.graph for example in examples], [example.cell for example in examples], problems)
             found = dict(item for i, item in enumerate(found.items()) if i in chosen)
         seen.update(found)
         return [*found.values()]

@@ -24,6 +24,7 @@ from datamodules.rows.tokenizer import Splitting, check_numbers, count_pieces, t
 PUBLISHED_TEXT = Component("2-20", PUBLISHED, MODES)
 TEXT = Component("2-20", (*PUBLISHED, "hospital_wards", "cloud_services", "mountain_orchards"), MODES)
 WORDS = "words.json"
+DEFAULTS = {"vocab_size": 2200, "numbers": 999, "splitting": "words", "examples": 4000}
 
 
 def parse_args(argv: list[str]) -> Namespace:
@@ -33,18 +34,17 @@ def parse_args(argv: list[str]) -> Namespace:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--mixture", help="a preset's name, or a YAML list of components; default: all contexts that name places")
     source.add_argument("--words", type=Path, help=f"{WORDS} of a tokenizer to train again")
+    parser.add_argument("--vocab-size", type=int, help="entries at most, special tokens included (default: 2200)")
+    parser.add_argument("--numbers", type=int, help="numbers up to this, 999 at most, are one token (default: 999)")
     parser.add_argument(
-        "--vocab-size", type=int, default=2200, help="entries at most, special tokens included (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--numbers", type=int, default=999, help="numbers up to this, 999 at most, are one token (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--splitting", choices=get_args(Splitting), default="words", help="words; released: cut and trained as the "
-        "paper's tokenizer, on text distributed as published (default: %(default)s)",
+        "--splitting", choices=get_args(Splitting), help="words; released: cut and trained as the "
+        "paper's tokenizer, on text distributed as published (default: words)",
     )  # fmt: skip
-    parser.add_argument("--examples", type=int, default=4000, help="documents to train on (default: %(default)s)")
-    return parser.parse_args(argv)
+    parser.add_argument("--examples", type=int, help="documents to train on (default: 4000)")
+    args = parser.parse_args(argv)
+    if given := [name for name in DEFAULTS if args.words and getattr(args, name) is not None]:
+        raise ValueError(f"tokenizer: --words {args.words} has its own --{given[0].replace('_', '-')}; leave that out.")
+    return Namespace(**vars(args) | {name: value for name, value in DEFAULTS.items() if getattr(args, name) is None})
 
 
 def main(argv: list[str]) -> int:

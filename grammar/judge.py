@@ -145,14 +145,14 @@ def authority(row: Row, modulus: int | None) -> Authority:
 
 
 def _judge_line(
-    item: tuple[int, str], grader: str, modulus: int | None, moduli: Mapping[str, int | None]
+    item: tuple[int, str], grader: str, modulus: int | None, moduli: Mapping[str, int | None], stem: str
 ) -> tuple[int, Row | None, str]:
     """The line's number, its verdict, and why it has none."""
     number, line = item
     try:
         row = read_row(line)
         context = row.get("template") if isinstance(row, dict) else None
-        return number, judge_row(row, grader, modulus or moduli.get(str(context))), ""
+        return number, judge_row(row, grader, modulus or moduli.get(str(context or stem))), ""
     except ValueError as error:  # JSON, problem and trace errors
         return number, None, str(error).splitlines()[0] if str(error) else type(error).__name__
 
@@ -160,7 +160,8 @@ def _judge_line(
 def _judge_all(
     lines: Iterable[tuple[int, str]], arguments: argparse.Namespace, moduli: Mapping[str, int | None]
 ) -> Iterator[tuple[int, Row | None, str]]:
-    work = partial(_judge_line, grader=arguments.grader, modulus=arguments.modulus, moduli=moduli)
+    stem = arguments.file.name.partition(".")[0]
+    work = partial(_judge_line, grader=arguments.grader, modulus=arguments.modulus, moduli=moduli, stem=stem)
     if arguments.workers <= 1:
         yield from map(work, lines)
         return
@@ -177,7 +178,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, help="where to write one verdict per row (JSONL)")
     parser.add_argument(
-        "--modulus", type=int, help="what the rows compute modulo; default: as the context named in `template` does"
+        "--modulus", type=int,
+        help="what the rows compute modulo; default: as the context named in `template`, or else by the file's name",
     )
     return parser.parse_args(argv)
 
@@ -196,7 +198,7 @@ def main(
 
     Args:
         argv:     the command's arguments.
-        moduli:   context (a row's `template`) -> what it computes modulo.
+        moduli:   context (a row's `template`, else the file's name) -> what it computes modulo.
         lines_of: a file's numbered lines, as bytes.
 
     Returns:

@@ -37,7 +37,6 @@ ADDED = {
     ("data", "graph", "split_by"): "problem",
     ("data", "graph", "fillers"): [0, 0],
     ("data", "graph", "fillers_of"): "",
-    ("data", "graph", "fillers_after"): 0,
     ("data", "graph", "exposed"): 0.0,
     ("data", "held_out", "overlap"): "refuse",
 }
@@ -77,6 +76,8 @@ def _move(part: dict[str, Any], moves: Mapping[str, str]) -> None:
     if isinstance(graph, dict) and "balanced" in graph and graph.pop("balanced"):
         graph["profile"] = "balanced"
         print("config: graph.balanced is now graph.profile: balanced; please write that.", file=sys.stderr)
+    if isinstance(graph, dict) and graph.pop("fillers_after", 0):
+        raise ValueError("graph.fillers_after is gone; train a stage without fillers, then one with them (`init_from`).")
     for name, place in moves.items() if isinstance(arguments, dict) else ():
         if name in arguments and is_earlier(name, arguments[name], place):
             settings, field = place.split(".")

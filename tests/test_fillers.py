@@ -3,11 +3,12 @@
 from collections import Counter
 
 import pytest
+import yaml
 
-from datamodules.problems.context import load_context
+from datamodules.problems.context import CONTEXT_FOLDER, load_context
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Cell, Component, Mixture
-from datamodules.problems.splits import canonical_hash, split_hash, split_of
+from datamodules.problems.splits import split_hash, split_of
 from datamodules.problems.synthesis import Synthesis
 from grammar import Graph, grade, parse_problem, parse_trace, verify
 from grammar.reading.parse import require
@@ -54,19 +55,6 @@ def test_the_needed_problem_alone_decides_the_split():
             assert split_of(key(without(example, words_of("orchestra")))) == split
 
 
-def test_a_curriculum_begins_without_fillers():
-    early = examples("train", 50, fillers=(1, 3), fillers_of="orchestra", fillers_after=50)
-    late = examples("train", 50, start=50, fillers=(1, 3), fillers_of="orchestra", fillers_after=50)
-    assert all(len(e.graph.statements) == len(e.graph.order) for e in early)
-    assert all(len(e.graph.statements) > len(e.graph.order) for e in late)
-    assert all(  # evaluation has them from the first problem on
-        len(e.graph.statements) > len(e.graph.order)
-        for e in examples("test", 20, fillers=(1, 3), fillers_of="orchestra", fillers_after=50)
-    )
-    plain = examples("train", 50)
-    assert [canonical_hash(e.graph) for e in early] == [canonical_hash(e.graph) for e in plain]
-
-
 def test_contexts_with_places_have_fillers_too():
     for mode in ("normalforward", "forwardreverse"):
         cell = Cell(6, "hospital_wards", mode)
@@ -81,9 +69,15 @@ def test_wrong_settings_are_named():
         GraphSpec(fillers=(0, 2))
     with pytest.raises(ValueError, match="fillers=3-1 is not a range"):
         GraphSpec(fillers=(3, 1), fillers_of="orchestra")
-    with pytest.raises(ValueError, match="fillers_after=-1 is a number of problems"):
-        GraphSpec(fillers_after=-1)
-    with pytest.raises(ValueError, match="has names of the problem; choose another context"):
-        examples("train", 40, fillers=(40, 40), fillers_of="garden")
+    with pytest.raises(ValueError, match=r"'garden' has names of 'garden', e\.g\. '\w+'; choose another context"):
+        examples("train", 1, fillers=(0, 1), fillers_of="garden")  # at once, not when two names first meet
     with pytest.raises(ValueError, match="asks for, 90"):
         examples("train", 40, fillers=(90, 90), fillers_of="orchestra")
+
+
+def test_a_place_of_both_contexts_is_refused_since_its_total_would_count_the_filler(tmp_path):
+    text = (CONTEXT_FOLDER / "hospital_wards.yaml").read_text()
+    other = tmp_path / "others.yaml"
+    other.write_text(yaml.safe_dump(yaml.safe_load(text) | {"items": [["lamps", "chairs", "tables"]]}))
+    with pytest.raises(ValueError, match="'others' has names of 'hospital_wards'"):
+        examples("train", 1, Cell(6, "hospital_wards"), fillers=(1, 1), fillers_of=str(other))

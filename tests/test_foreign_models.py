@@ -1,5 +1,8 @@
 """What others trained starts a stage here, with their tokenizers; what cannot work is refused in one line."""
 
+import json
+import string
+
 import pytest
 import torch
 from architectures import ARCHITECTURES
@@ -117,6 +120,28 @@ def test_a_tokenizer_that_loses_text_is_refused(tmp_path):
     foreign(tmp_path, lowercase=True)
     with pytest.raises(ValueError, match="does not give back what it reads: 'The number of Roses"):
         load_tokenizer(TokenizerSettings(str(tmp_path), add_tags=True))
+
+
+def test_a_tag_that_is_in_the_vocabulary_but_is_cut_is_made_whole(tmp_path):
+    foreign(tmp_path)
+    rules = json.loads((tmp_path / "tokenizer.json").read_text())
+    rules["model"]["vocab"]["<answer>"] = len(rules["model"]["vocab"])
+    (tmp_path / "tokenizer.json").write_text(json.dumps(rules))
+    tokenizer = load_tokenizer(TokenizerSettings(str(tmp_path), add_tags=True))
+    assert tokenizer.encode("<answer>", add_special_tokens=False) == [tokenizer.get_vocab()["<answer>"]]
+
+
+def test_a_tokenizer_that_loses_letters_of_a_context_is_refused_where_the_context_is_used(tmp_path):
+    """Letters instead of bytes, learned from plain English: names with accents could never be written."""
+    letters = Tokenizer(models.BPE(unk_token="[UNK]"))
+    letters.decoder = decoders.Fuse()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["[UNK]", END], initial_alphabet=[*string.printable])
+    letters.train_from_iterator(TEXT, trainer)
+    PreTrainedTokenizerFast(tokenizer_object=letters, unk_token="[UNK]", eos_token=END).save_pretrained(tmp_path)
+    tokenizer = TokenizerSettings(str(tmp_path), add_tags=True)
+    PromptDataModule([Component("2", ["garden"])], tokenizer)
+    with pytest.raises(ValueError, match="for context 'movie_festival_awards' it does not give back what it reads: 'éma de"):
+        PromptDataModule([Component("2", ["movie_festival_awards"])], tokenizer)
 
 
 def test_a_tokenizer_of_the_same_size_is_told_from_the_right_one(tmp_path):

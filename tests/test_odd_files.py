@@ -10,6 +10,7 @@ import zstandard
 from datamodules.files.jsonl import to_example
 from datamodules.files.line_files import MOST_LINE, lines_of
 from datamodules.files.row_source import RowSource
+from grammar import parse_response
 from grammar.judge import main as judge
 from main import main
 
@@ -66,6 +67,65 @@ def test_what_a_row_does_not_say_of_its_cell_is_read_from_its_text(tmp_path, dro
     for options in ({}, {"read": to_example}):
         (example,) = RowSource([written(tmp_path / "rows.jsonl", bare)], **options)
         assert (example.cell.op, example.cell.mode) == (3, "normalforward")
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        " Answer: 6.",
+        "\r\nAnswer: 6.",
+        " Answer:6.",
+        "\nAnswer:  6. \n",
+        "</solution> <answer>6</answer>",
+        " <answer> 6 </answer>",
+    ],
+)
+def test_a_gold_solution_of_another_ending_is_that_of_the_published_one(tmp_path, ending):
+    """What the grammar reads is measured: its response is the same, whatever blanks stand where."""
+    solution = ROW["solution"].removesuffix(" Answer: 6.")
+    (example,) = RowSource([written(tmp_path / "rows.jsonl", ROW | {"solution": solution + ending})], read=to_example)
+    assert example.solution == ROW["solution"]
+    assert not parse_response(example.response).errors
+
+
+@pytest.mark.parametrize(
+    "solution", ["Six.", "Define roses as A; so A = 3.", "Define roses as A; so A = 3. Answer: 3. Answer: 6."]
+)
+def test_a_gold_solution_that_cannot_be_measured_is_left_out(tmp_path, solution):
+    (example,) = RowSource([written(tmp_path / "rows.jsonl", ROW | {"solution": solution})], read=to_example)
+    assert example.solution == ""
+
+
+@pytest.mark.parametrize("key", ["problem", "question", "solution"])
+def test_half_of_a_surrogate_pair_is_a_bad_row(tmp_path, key):
+    path = written(
+        tmp_path / "rows.jsonl", ROW, ROW | {key: ROW[key].replace("roses", "ro\ud800ses").replace("oaks", "oa\ud800ks")}
+    )
+    for options in ({}, {"read": to_example}):
+        with pytest.raises(
+            ValueError, match=rf"line 2: expected `{key}` to be text, found half of a surrogate pair at character "
+        ):
+            RowSource([path], **options)
+        assert RowSource([path], bad_rows="skip", **options).skipped == 1
+
+
+def test_blanks_around_a_question_are_no_part_of_the_prompt(tmp_path):
+    (plain,) = RowSource([written(tmp_path / "rows.jsonl", ROW)], read=to_example)
+    (blank,) = RowSource([written(tmp_path / "rows.jsonl", ROW | {"question": f" {ROW['question']}\n"})], read=to_example)
+    assert blank.prompt == plain.prompt
+
+
+@pytest.mark.parametrize(("more", "answer"), [({}, 1), ({"modulus": 7}, 6), ({"template": "rows"}, 6)])
+def test_a_file_named_after_a_context_computes_modulo_what_it_does(tmp_path, capsys, more, answer):
+    """Three times two is 1 modulo 5, as the garden computes; a row's own modulus or template goes before the file's name."""
+    bare = {key: ROW[key] for key in ("problem", "question")} | more
+    (example,) = RowSource([written(tmp_path / "garden.jsonl", bare)], read=to_example)
+    assert example.graph.answer == answer
+    response = (
+        f"Define roses as A; so A = 3. Define oaks as B; so B = 2 * A = 2 * 3 = {answer}. </solution> <answer> {answer} </answer>"
+    )
+    assert main(["verify", str(written(tmp_path / "garden.jsonl", bare | {"response": response}))]) == 0
+    assert "accepted          1.0000" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("value", [True, "5", 0, 1, -2])

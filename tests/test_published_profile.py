@@ -136,4 +136,8 @@ def test_the_earlier_key_of_balanced_problems_is_read(capsys):
     old = {"data": {"init_args": {"graph": {"balanced": True, "copies": 0.1}}}}
     assert renamed(old)["data"]["init_args"]["graph"] == {"copies": 0.1, "profile": "balanced"}
     assert "graph.profile: balanced" in capsys.readouterr().err
-    assert renamed({"data": {"init_args": {"graph": {"balanced": False}}}})["data"]["init_args"]["graph"] == {}
+    assert (
+        renamed({"data": {"init_args": {"graph": {"balanced": False, "fillers_after": 0}}}})["data"]["init_args"]["graph"] == {}
+    )
+    with pytest.raises(ValueError, match="fillers_after is gone; train a stage without fillers"):
+        renamed({"data": {"init_args": {"graph": {"fillers_after": 9}}}})

@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
+from datamodules.problems.mixture import Cell
 from datamodules.problems.sampler import sample_graph
+from datamodules.problems.synthesis import Synthesis, check_gold
 from grammar import Graph, parse_problem, render_problem
+from grammar.problem.linear import MAX_NUMBER
 
 PLACED = (
     "crazy_zootopia",
@@ -154,11 +157,33 @@ def test_what_does_not_fit_is_refused_with_the_largest_that_does():
 
 @pytest.mark.parametrize(
     "setting",
-    [{"distractors": (3, 1)}, {"unknown_range": (0, 4)}, {"reuse": 1.5}, {"depth": 4}, {"max_value": 20}, {"fan_out": 0}],
+    [
+        {"distractors": (3, 1)},
+        {"unknown_range": (0, 4)},
+        {"reuse": 1.5},
+        {"depth": 4},
+        {"max_value": 20},
+        {"fan_out": 0},
+        {"max_value": 10**9},
+    ],
 )
 def test_a_spec_that_no_graph_can_meet_is_refused(setting):
     with pytest.raises(ValueError, match=next(iter(setting))):
         GraphSpec(**setting)
+
+
+def test_numbers_of_nine_digits_are_written_and_verified():
+    """The largest that a text may hold; one more digit and no gold solution would be accepted."""
+    graph = GraphSpec(max_value=MAX_NUMBER, number_range=100, distractors=[0, 2])
+    synthesis = Synthesis(None, graph)
+    for index in range(40):
+        check_gold(synthesis.example("train", index, Cell(40, "crazy_zootopia")))
+
+
+def test_a_cell_whose_problems_are_withheld_is_refused_for_that_reason():
+    synthesis = Synthesis(None, GraphSpec(withheld=["given > copy"]))
+    with pytest.raises(ValueError, match=r"in 2000 draws: .* without what is withheld \(`graph.withheld: \['given > copy'\]`\)"):
+        synthesis.example("train", 0, Cell(2, "garden"))
 
 
 def test_the_unknown_cannot_be_guessed():

@@ -306,9 +306,26 @@ def test_the_first_of_each_part_come_before_the_second():
     graphs = [
         parse_problem(text.format(a, b), "How many roses are there?") for a, b in ((1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (3, 1))
     ]
-    assert most_different(graphs, 3) == {0, 3, 5}
-    assert most_different(graphs, 4) == {0, 1, 3, 5}
-    assert most_different(graphs, 9) == {*range(6)}
+    assert most_different(graphs, "cccccc", 3) == {0, 3, 5}
+    assert most_different(graphs, "cccccc", 4) == {0, 1, 3, 5}
+    assert most_different(graphs, "cccccc", 9) == {*range(6)}
+    # two cells, of which the second has fewer: as many from each, then what is left of the first
+    assert most_different(graphs, "cccccd", 2) == {0, 5}
+    assert most_different(graphs, "cccccd", 4) == {0, 1, 3, 5}
+
+
+@pytest.mark.parametrize("split_by", ["needed", "problem"])
+@pytest.mark.parametrize("graph", [{}, {"copies": 0.6, "constants": 0.0}])
+def test_held_out_problems_are_spread_over_operations_and_modes(split_by, graph):
+    """Few operations have few structures, and hundreds of problems all the same."""
+    held_out = HeldOut(bands={"ID": "2-4"}, contexts=PUBLISHED[:1], modes=MODES, problems=61)
+    data = PromptDataModule(
+        [Component("2", PUBLISHED[:1])], "published", graph=GraphSpec(split_by=split_by, **graph), held_out=held_out
+    )
+    cells = Counter(example.cell for example in data.held_out_examples("test", 61))
+    assert len(cells) == 3 * 2
+    assert {*cells.values()} == {10, 11}
+    assert data.held_out_examples("test", 61) is data.held_out_examples("test", 61)  # drawn once
 
 
 def test_an_unknown_way_to_split_is_refused():

@@ -92,8 +92,11 @@ def test_the_command_trains_on_a_mixture(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--vocab-size", "300"], "no room for"), (["--numbers", "1000"], "--numbers 1000"), (["--examples", "0"], "--examples"),
-        (["--words", "nowhere.json"], "nowhere.json"), (["--words", "pyproject.json"], "expected an object"),
+        (["--examples", "20", "--vocab-size", "300"], "no room for"), (["--numbers", "1000"], "--numbers 1000"),
+        (["--examples", "0"], "--examples"), (["--words", "nowhere.json"], "nowhere.json"),
+        (["--words", "pyproject.json"], "expected an object"),
+        (["--words", "pyproject.json", "--vocab-size", "300"], "has its own --vocab-size; leave that out"),
+        (["--words", "pyproject.json", "--splitting", "released"], "has its own --splitting; leave that out"),
     ],
 )  # fmt: skip
 def test_a_refused_command_leaves_what_is_there(tmp_path, monkeypatch, capsys, change, message):
@@ -102,7 +105,7 @@ def test_a_refused_command_leaves_what_is_there(tmp_path, monkeypatch, capsys, c
     out = tmp_path / "out"
     out.mkdir()
     (out / "tokenizer.json").write_text("old")
-    assert main.main(["tokenizer", "--examples", "20", "--out", str(out), *change]) == 2
+    assert main.main(["tokenizer", "--out", str(out), *change]) == 2
     assert message in capsys.readouterr().err
     assert [path.name for path in out.iterdir()] == ["tokenizer.json"]
     assert (out / "tokenizer.json").read_text() == "old"

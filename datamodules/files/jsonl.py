@@ -1,19 +1,23 @@
 """Problems as JSONL rows in the published schema: problem, question, solution, op, id, template, mode, length, d.
 
-Other rows are read too: `problem` and `question` suffice; `modulus` is for contexts of your own with modular arithmetic.
+Other rows are read too: `problem` and `question` suffice; `modulus` is for contexts of your own with modular arithmetic (a
+shipped context, by its `template` or the name of the file, has its own).
 The problem's text is the authority; if it determines no answer, the gold solution is.
 """
 
+import re
 import reprlib
+from dataclasses import replace
 from typing import Any
 
 from datamodules.problems.context import context_names, load_context
 from datamodules.problems.mixture import MODES, Cell
-from datamodules.problems.synthesis import Example
-from grammar import parse_trace
+from datamodules.problems.synthesis import GOLD_ANSWER, SOLUTION, Example
+from grammar import parse_response, parse_trace
 from grammar.judge import authority
 
 MOST_OPS = 100_000  # more than a problem of the longest text has
+_ENDING = re.compile(r"(?:<answer>\s*(-?\d+)\s*</answer>|Answer:\s*(-?\d+)\s*\.?)$")
 
 
 def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
@@ -29,7 +33,7 @@ def to_row(example: Example, depth: int = 2) -> dict[str, Any]:
 def to_example(row: object, stem: str, number: int) -> Example:
     """Read a row; without `template` and `id`, its context is `stem` and its id holds the line number.
 
-    A solution that is not in the language is left out, as nothing can be measured on it.
+    A solution that is not in the language is left out, as nothing can be measured on it; another ending becomes `Answer: N.`.
 
     Raises:
         ValueError: not a row with a problem, a field of the wrong type, or a problem that determines no answer.
@@ -39,14 +43,25 @@ def to_example(row: object, stem: str, number: int) -> Example:
     problem, question, solution, template = (_text(row, key) for key in ("problem", "question", "solution", "template"))
     if not problem:
         raise ValueError("expected a `problem`, found none")
-    modulus = load_context(template).modulus if template in context_names() else row.get("modulus")
+    context, modulus = template or stem, row.get("modulus")
     if modulus is not None and type(modulus) is not int:
         raise ValueError(f"expected `modulus` to be a whole number, found {modulus!r}")
+    if modulus is None and context in context_names():
+        modulus = load_context(context).modulus
     graph = authority(row, modulus).graph
     op, mode = stated_cell(row)
     op, mode = op or graph.op, mode or MODES[graph.unknown is not None]
-    name, cell = str(row.get("id") or f"{stem}-{number}"), Cell(op, template or stem, mode)
-    return Example(name, problem, question, "" if parse_trace(solution).errors else solution, cell, graph)
+    name, cell = str(row.get("id") or f"{stem}-{number}"), Cell(op, context, mode)
+    example = Example(name, problem, question, published_ending(solution), cell, graph)
+    return example if not parse_response(example.response).errors else replace(example, solution="")
+
+
+def published_ending(solution: str) -> str:
+    """A solution that ends as published ones do, from one that the language admits; else none."""
+    if parse_trace(solution).errors or (answer := _ENDING.search(stripped := solution.strip())) is None:
+        return ""
+    steps = stripped[: answer.start()].rstrip().removesuffix(SOLUTION[1]).rstrip()
+    return f"{steps}{GOLD_ANSWER}{answer[1] or answer[2]}."
 
 
 def stated_cell(row: dict[str, Any]) -> tuple[int | None, str | None]:
@@ -67,4 +82,17 @@ def _text(row: dict[str, Any], key: str) -> str:
     value = row.get(key) or ""
     if not isinstance(value, str):
         raise ValueError(f"expected `{key}` to be text, found {type(value).__name__}")
+    check_unicode(value, key)
     return value
+
+
+def check_unicode(text: str, key: str) -> None:
+    """Refuse half of a surrogate pair, which JSON may hold and no tokenizer reads.
+
+    Raises:
+        ValueError: says where it stands.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as err:
+        raise ValueError(f"expected `{key}` to be text, found half of a surrogate pair at character {err.start}") from None

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from datamodules.files.jsonl import stated_cell
+from datamodules.files.jsonl import check_unicode, stated_cell
 from datamodules.files.line_files import find_files, is_compressed, lines_of
 from datamodules.problems.keyed import keyed_generator
 from datamodules.problems.mixture import MODES, Cell
@@ -63,6 +63,7 @@ def to_solved(row: object, stem: str, number: int) -> Solved:
     for key, text in texts.items():
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"expected `{key}` to be text, found {text!r}")
+        check_unicode(text, key)
     if not _ANSWERED.search(texts["solution"]):
         raise ValueError(f"expected a `solution` that ends in `Answer: N.`, found {texts['solution'][-30:]!r}")
     op, mode = stated_cell(row)

@@ -13,6 +13,7 @@ import yaml
 
 from datamodules.yaml_text import read_yaml
 from grammar import parse_problem
+from grammar.problem.linear import MAX_NUMBER
 from grammar.problem.names import Name, read_name
 
 CONTEXT_FOLDER = Path(__file__).parents[1] / "contexts"
@@ -58,8 +59,8 @@ class Context:
             raise self._wrong("`noun` and `places` go together; give both or neither")
         if (self.parts is None) != (self.all_parts is None) or (self.parts is not None and not self.places):
             raise self._wrong("`parts` and `all_parts` go together, and only with `places`; give all or none")
-        if self.modulus is not None and (type(self.modulus) is not int or self.modulus < 2):
-            raise self._wrong(f"`modulus` is {self.modulus!r}; it must be an integer of at least 2 or absent")
+        if self.modulus is not None and (type(self.modulus) is not int or not 2 <= self.modulus <= MAX_NUMBER):
+            raise self._wrong(f"`modulus` is {self.modulus!r}; it must be an integer from 2 to {MAX_NUMBER} or absent")
         for groups in (self.items, self.places):
             words = list(chain.from_iterable(groups))
             if twice := {word for word in words if words.count(word) > 1}:
@@ -108,6 +109,12 @@ class Context:
             raise self._wrong(f"the grammar would not cut {name!r} into its words; no item may hold ' in ', no `parts` ' per '")
         if graph.question != name or graph.statements[0].parents != (name, "y", name):
             raise self._wrong(f"a sentence with {name!r} is read otherwise; choose other words")
+
+    @property
+    def words(self) -> str:
+        """All its words, once."""
+        texts = (getattr(self, key) for key in _TEXTS)
+        return " ".join([*chain(*self.items, *self.places), *filter(None, texts)])
 
 
 def context_names() -> list[str]:

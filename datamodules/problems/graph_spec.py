@@ -5,6 +5,7 @@ from typing import Any, Literal, Self, get_args
 
 from grammar import Graph
 from grammar.problem.forms import SKILLS
+from grammar.problem.linear import MAX_NUMBER
 
 _CHANCES = (
     "reuse", "copies", "differences", "constants", "early_leaves", "end_copies", "totals", "question_total", "known_total",
@@ -28,8 +29,6 @@ class GraphSpec:
     fillers:      fewest and most sentences that give numbers of another context, at random places: they make texts longer, not
                   problems harder (`fillers.py`). They do not count when problems are split.
     fillers_of:   that context.
-    fillers_after: training problems before the first that has fillers: a curriculum, as with fillers a small model needs far
-                  longer to learn its first operations.
     unknown_range: least and greatest value of the unknown in reverse mode, all equally likely (published: 1, 4).
     reuse:        chance that an operand is a quantity that already waits for its definition; 0 gives trees.
     fan_out:      maximum of references to one quantity (published data: 12), including those implied by totals.
@@ -67,7 +66,6 @@ class GraphSpec:
     distractors: tuple[int, int] = (0, 4)
     fillers: tuple[int, int] = (0, 0)
     fillers_of: str = ""
-    fillers_after: int = 0
     unknown_range: tuple[int, int] = (1, 30)
     reuse: float = 0.9
     fan_out: int = 12
@@ -87,6 +85,8 @@ class GraphSpec:
     split_by: SplitBy = "needed"
 
     def __post_init__(self) -> None:
+        for name in ("distractors", "fillers", "unknown_range", "withheld"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # lists of Python; a spec is hashed
         if self.number_range < 3:
             raise ValueError(f"GraphSpec: number_range={self.number_range} leaves no factors; set it to at least 3.")
         if not 1 <= self.max_terms <= 4:
@@ -95,15 +95,7 @@ class GraphSpec:
             raise ValueError(f"GraphSpec: depth={self.depth} must be 2 or 3.")
         if self.fan_out < 1:
             raise ValueError(f"GraphSpec: fan_out={self.fan_out} must be at least 1.")
-        for name in ("distractors", "fillers", "unknown_range"):
-            low, high = getattr(self, name)
-            least = 1 if name == "unknown_range" else 0
-            if not least <= low <= high:
-                raise ValueError(
-                    f"GraphSpec: {name}={low}-{high} is not a range; give two numbers of at least {least}, the lower first."
-                )
-        if max(self.number_range - 1, self.unknown_range[1]) > self.max_value:
-            raise ValueError(f"GraphSpec: max_value={self.max_value} is below number_range or unknown_range; raise it.")
+        self._check_ranges()
         self._check_choices()
         for name in _CHANCES:
             if not 0 <= getattr(self, name) <= 1:
@@ -117,11 +109,22 @@ class GraphSpec:
         computed: dict[str, Any] = {"copies": 0.0, "end_copies": 0.0, "constants": float(self.constants > 0)}
         return replace(self, **computed, question_total=question, known_total=known)
 
+    def _check_ranges(self) -> None:
+        for name in ("distractors", "fillers", "unknown_range"):
+            low, high = getattr(self, name)
+            least = 1 if name == "unknown_range" else 0
+            if not least <= low <= high:
+                raise ValueError(
+                    f"GraphSpec: {name}={low}-{high} is not a range; give two numbers of at least {least}, the lower first."
+                )
+        if max(self.number_range - 1, self.unknown_range[1]) > self.max_value:
+            raise ValueError(f"GraphSpec: max_value={self.max_value} is below number_range or unknown_range; raise it.")
+        if self.max_value > MAX_NUMBER:
+            raise ValueError(f"GraphSpec: max_value={self.max_value} has too many digits for a text; set at most {MAX_NUMBER}.")
+
     def _check_choices(self) -> None:
         if self.fillers[1] and not self.fillers_of:
             raise ValueError("GraphSpec: fillers are sentences of another context; name it, e.g. fillers_of: orchestra.")
-        if self.fillers_after < 0:
-            raise ValueError(f"GraphSpec: fillers_after={self.fillers_after} is a number of problems; set it to 0 or more.")
         if self.split_by not in get_args(SplitBy):
             raise ValueError(f"GraphSpec: split_by={self.split_by!r} is unknown; choose from {list(get_args(SplitBy))}.")
         if self.profile not in get_args(Profile):

@@ -6,7 +6,7 @@ of problems or none; `names_count` says which cells are too small, `split_hash` 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from hashlib import blake2b
@@ -59,15 +59,27 @@ def needed_hash(graph: Graph) -> bytes:
     return structure_hash(Graph(tuple(s for s in graph.statements if s.name in needed), graph.question, graph.modulus))
 
 
-def most_different(graphs: Sequence[Graph], count: int) -> set[int]:
-    """The numbers of `count` problems: the first of each needed part, then the second of each, and so on."""
-    met: Counter[bytes] = Counter()
-    times = []
-    for graph in graphs:
-        part = needed_hash(graph)
-        met[part] += 1
-        times.append(met[part])
-    return {*sorted(range(len(graphs)), key=times.__getitem__)[:count]}
+def most_different(graphs: Sequence[Graph], cells: Sequence[Hashable], count: int) -> set[int]:
+    """The numbers of `count` problems: of each cell as many, the first of each needed part, then the second of each, and so on.
+
+    A cell that has fewer leaves its places to the others.
+
+    Args:
+        graphs: of all problems.
+        cells: of each.
+        count: problems to choose.
+    """
+    times: Counter[tuple[Hashable, bytes]] = Counter()
+    met = []
+    for graph, cell in zip(graphs, cells, strict=True):
+        times[part := (cell, needed_hash(graph))] += 1
+        met.append(times[part])
+    places: Counter[Hashable] = Counter()
+    ranks = {}  # of each problem within its cell
+    for number in sorted(range(len(graphs)), key=met.__getitem__):
+        ranks[number] = places[cells[number]]
+        places[cells[number]] += 1
+    return {*sorted(ranks, key=ranks.__getitem__)[:count]}
 
 
 def _digest(said: bytes) -> bytes:

@@ -35,7 +35,7 @@ class TrainingText:
     @property
     def prompt(self) -> str:
         """The input of a model: everything up to and including `<solution>`."""
-        return f"{QUESTION[0]} {self.problem.strip()} {self.question} {QUESTION[1]} {SOLUTION[0]}"
+        return f"{QUESTION[0]} {self.problem.strip()} {self.question.strip()} {QUESTION[1]} {SOLUTION[0]}"
 
     @property
     def response(self) -> str:
@@ -94,17 +94,19 @@ class Synthesis:
         key = split_hash(cell.op, context, counted_spec(self.graph, cell.op, reverse=reverse), reverse=reverse)
         withheld = self._withheld(split, index)
         picky = self.graph.profile != "plain"
-        for _ in range(REDRAWS * (PICKY if picky else 1)):
+        draws = REDRAWS * (PICKY if picky else 1)
+        for _ in range(draws):
             drawn = self._draw(cell.op, context, rng, reverse=reverse)
             if drawn is None or (withheld and withheld & drawn.graph.compositions()):
                 continue
             if split_of(key(drawn.graph)) == split:
-                if self.graph.fillers[1] and not (split == "train" and index < self.graph.fillers_after):
-                    drawn = with_fillers(drawn, self.graph, rng)
+                if self.graph.fillers[1]:
+                    drawn = with_fillers(drawn, context, self.graph, rng)
                 return self._write(drawn, cell, f"{split}-{self.seed}-{index}-op{cell.op}", rng, check=index % CHECK_EVERY == 0)
         few = f" that its profile keeps (`graph.profile: {self.graph.profile}`)" if picky else ""
+        few += f" without what is withheld (`graph.withheld: {list(self.graph.withheld)}`)" if withheld else ""
         raise ValueError(
-            f"no problem of {cell} falls into split {split!r} in {REDRAWS} draws: the cell has too few problems{few}; raise its "
+            f"no problem of {cell} falls into split {split!r} in {draws} draws: the cell has too few problems{few}; raise its "
             "`op`, allow distractors, or use a context with more names."
         )
 

@@ -160,9 +160,8 @@ def load_tokenizer(tokenizer: str | TokenizerSettings) -> PreTrainedTokenizerFas
         )
     loaded = PreTrainedTokenizerFast.from_pretrained(settings.folder)
     loaded.clean_up_tokenization_spaces = False  # it would change what a model wrote
-    known = loaded.get_vocab()
     if settings.add_tags:
-        loaded.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS if tag not in known])
+        loaded.add_tokens([AddedToken(tag, normalized=False) for tag in _not_whole(loaded)])
         named = {"eos_token": loaded.eos_token, "pad_token": loaded.pad_token}
         loaded.add_special_tokens({key: f"[{key[:3].upper()}]" for key, token in named.items() if token is None})
     if loaded.pad_token is None:
@@ -177,17 +176,31 @@ def check_format(tokenizer: PreTrainedTokenizerFast, name: str) -> None:
     Raises:
         ValueError: a tag is not one token, there is no EOS, or text does not come back as it went in.
     """
-    where, known = f"tokenizer {name!r}", tokenizer.get_vocab()
-    missing = [tag for tag in TAGS if tag not in known or tokenizer.encode(tag, add_special_tokens=False) != [known[tag]]]
+    where, missing = f"tokenizer {name!r}", _not_whole(tokenizer)
     missing += ["an EOS token"] if tokenizer.eos_token is None else []
     if missing:
         raise ValueError(
             f"{where} lacks {', '.join(missing)}; to add them, set `data.init_args.tokenizer: {{name: {name}, add_tags: true}}`."
         )
-    back = tokenizer.decode(tokenizer.encode(SAMPLE, add_special_tokens=False), skip_special_tokens=False)
-    if back != SAMPLE:
-        at = next((i for i, (a, b) in enumerate(zip(back, SAMPLE, strict=False)) if a != b), min(len(back), len(SAMPLE)))
+    check_text(tokenizer, SAMPLE, where)
+
+
+def check_text(tokenizer: PreTrainedTokenizerFast, text: str, where: str) -> None:
+    """Refuse a tokenizer that does not give back a text.
+
+    Raises:
+        ValueError: `where`, and what became of the text.
+    """
+    back = tokenizer.decode(tokenizer.encode(text, add_special_tokens=False), skip_special_tokens=False)
+    if back != text:
+        at = next((i for i, (a, b) in enumerate(zip(back, text, strict=False)) if a != b), min(len(back), len(text)))
         raise ValueError(
-            f"{where} does not give back what it reads: {SAMPLE[at : at + 20]!r} became {back[at : at + 20]!r}; use one that "
-            "keeps case, spaces and signs."
+            f"{where} does not give back what it reads: {text[at : at + 20]!r} became {back[at : at + 20]!r}; use one that "
+            "keeps letters, case, spaces and signs."
         )
+
+
+def _not_whole(tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """The tags that are not one token."""
+    known = tokenizer.get_vocab()
+    return [tag for tag in TAGS if tag not in known or tokenizer.encode(tag, add_special_tokens=False) != [known[tag]]]

@@ -15,6 +15,7 @@ from grammar.problem.linear import MAX_VALUE, NAN, Linear, X, decode, encode, in
 from grammar.reading.shapes import INTEGER, KINDS, NEGATIVE, TERM, Chain, Side
 from grammar.reading.trace import ErrorKind, ReverseEnding, Statement, Step, StepError, Trace
 
+QUOTED = 200  # characters of a response that a message repeats
 POINT_BOUND = 1 << 480  # keeps formulas of hostile text finite; a product of two stays within a float beside NAN
 
 
@@ -60,6 +61,11 @@ def bare(side: str) -> str:
 def written(side: Side, words: Sequence[str]) -> str:
     """A side as it is, without blanks; `words` are those of its chain."""
     return side.text % tuple(words[side.first : side.last])
+
+
+def quoted(text: str) -> str:
+    """A text in quotation marks, its middle left out if it is long: a response may have as many errors as words."""
+    return repr(text if len(text) <= QUOTED else f"{text[: QUOTED // 2]} ... {text[-QUOTED // 2 :]}")
 
 
 _RIGHT = (True, True)
@@ -211,7 +217,7 @@ class _Checker:
         stated = not last.letters or (self.reverse and all(letter_of(values[i]) == "x" for i in last.letters))
         if not (stated and last.plain):
             said = self.statement(index, place)
-            message = f"{said.text!r} ends without a plain value"
+            message = f"{quoted(said.text)} ends without a plain value"
             self.errors.append(StepError("arithmetic", index, message, said.start, said.end))
             value = value if stated else NAN
         return mask, value, formula
@@ -259,9 +265,10 @@ class _Checker:
         """Notes what is wrong with a step's chain: letters not declared, false equalities, substitutions not exact."""
         words, numbers = values
         statement = self.statement(index, place)
+        whole, stated = quoted(statement.text), quoted(written(chain.sides[-1], words))
 
         def note(kind: ErrorKind, message: str) -> None:
-            self.errors.append(StepError(kind, index, f"{message}, in {statement.text!r}", statement.start, statement.end))
+            self.errors.append(StepError(kind, index, f"{message}, in {whole}", statement.start, statement.end))
 
         for letter in sorted(self.undeclared(chain, words)):
             note("letters", f"{letter!r} is used before it is declared")
@@ -273,13 +280,13 @@ class _Checker:
             note("arithmetic", f"the result is not reduced modulo {modulus}")
         for side, result in zip(chain.sides, results, strict=True):
             if result == result and not in_bounds(result):
-                note("arithmetic", f"{written(side, words)!r} is not a linear form of admitted size")
+                note("arithmetic", f"{quoted(written(side, words))} is not a linear form of admitted size")
             elif result != results[-1] and result == result and results[-1] == results[-1]:  # NAN: unknown, reported before
-                note("arithmetic", f"{written(side, words)!r} is {show(result)}, not {written(chain.sides[-1], words)!r}")
+                note("arithmetic", f"{quoted(written(side, words))} is {show(result)}, not {stated}")
         for a, b, _ in chain.substitutions:
             if all(n == n for n in numbers[a.first : a.last]) and not self.substituted(a, b, values):
-                right = filled(a, numbers, reverse=self.reverse)
-                note("arithmetic", f"{written(b, words)!r} is not {written(a, words)!r} with values: {right!r}")
+                sides = (written(b, words), written(a, words), filled(a, numbers, reverse=self.reverse))
+                note("arithmetic", "{} is not {} with values: {}".format(*map(quoted, sides)))
 
     def undeclared(self, chain: Chain, words: Sequence[str]) -> set[str]:
         """Letters used before they are declared; in reverse the x of a value is none."""
