@@ -7,6 +7,7 @@ Not here: attention backends (attention.py), losses by band, context and kind of
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -69,6 +70,11 @@ class PretrainModule(StageModule):
         super().configure_model()
         if self.compile_loss and self.device_mesh is None and self.sums == self._sums:
             self.sums = torch.compile(self._sums, dynamic=False)
+
+    @cached_property
+    def flops_known(self) -> bool:
+        """Whether FLOPs of the model are known."""
+        return countable(self.language_model.config)
 
     def setup(self, stage: str) -> None:
         """Choose the attention backend and allocate counters."""
@@ -135,7 +141,7 @@ class PretrainModule(StageModule):
         self.per_batch = self.per_batch or batch.labels_BT.numel()
         loss = (nll + self.z_loss * square) / (labels.clamp(min=1) if self._parts == 1 else self.per_batch)
         config, context = self.language_model.config, attended.double() / tokens.clamp(min=1)
-        flops = training_flops(config, tokens=tokens, context=context) if countable(config) else None
+        flops = training_flops(config, tokens=tokens, context=context) if self.flops_known else None
         return {"loss": loss, "tokens": tokens, "flops": flops}
 
     def optimizer_step(

@@ -137,7 +137,8 @@ class StageModule(LightningModule):
             )
         if self.learns_from_samples or self.trainer.datamodule.evaluates:
             with gathered(self.language_model), self.trainer.precision_plugin.forward_context():
-                chosen_engine(self.language_model, self.evaluation.sampling.engine)
+                sampling = self.evaluation.sampling
+                chosen_engine(self.language_model, sampling.engine, max_rows=sampling.max_rows)
 
     @cached_property
     def pass_tokens(self) -> int:

@@ -2,9 +2,18 @@
 
 import pytest
 import torch
+from architectures import ARCHITECTURES
 from torch.nn.functional import scaled_dot_product_attention
 
-from lightning_modules.models.attention import BACKENDS, EDGES_MULTIPLE, Mask, choose_backend, document_edges, missing
+from lightning_modules.models.attention import (
+    BACKENDS,
+    EDGES_MULTIPLE,
+    Mask,
+    choose_backend,
+    document_edges,
+    missing,
+    unsuitable,
+)
 from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
@@ -157,3 +166,13 @@ def test_auto_takes_what_works_and_a_wrong_choice_is_explained():
             choose_backend(name, torch.device("cpu"), half=True)
     with pytest.raises(ValueError, match="16 bit"):
         choose_backend("varlen", torch.device("cuda"), half=False)
+
+
+@pytest.mark.parametrize(("kind", "setting"), [("gpt2", "attn_pdrop"), ("qwen2", "attention_dropout")])
+def test_a_backend_that_drops_no_attention_weights_is_refused_to_a_model_that_does(kind, setting):
+    for rate, refused in ((0.0, False), (0.1, True)):
+        model = build_language_model(ARCHITECTURES[kind] | {setting: rate})
+        for name in ("varlen", "flex_attention"):
+            found = unsuitable(name, model, compiled=False, packed=False)
+            assert ("drops attention weights" in (found or "")) == refused
+        assert unsuitable("sdpa", model, compiled=False, packed=False) is None

@@ -1,13 +1,14 @@
 """A run that ends when the model is able enough."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from lightning.pytorch.callbacks import Callback
 from test_steering import GRPO, tiny
 
 import main
-from callbacks import UntilCompetent
+from callbacks import EntropyMonitor, StopAtPeak, UntilCompetent, ZeroVariance
 
 SCORES = {1: (0.2, 0.9), 2: (0.96, 0.94), 3: (0.97, 0.95), 4: (1.0, 1.0)}  # update -> pass@1 of op 2 and 3
 
@@ -44,6 +45,30 @@ def test_training_ends_once_every_operation_is_solved(start, tmp_path, capsys):
     seen = [(v["step"], round(v["pass@1"], 4), v["op"]) for v in found["validations"]]
     assert seen == [(1, 0.2, 2), (2, 0.94, 3), (3, 0.95, 3)]
     assert "competent after 3 updates: lowest pass@1 of ID is 0.950, at op 3" in capsys.readouterr().out
+
+
+def test_a_run_that_was_competent_does_not_train_on_when_it_is_resumed(start, tmp_path):
+    assert fit(start, tmp_path) == 0
+    found, weights = kept(tmp_path), json.loads((tmp_path / "training.json").read_text())["weights"]
+    assert fit(start, tmp_path, "--ckpt_path", "last") == 0
+    assert kept(tmp_path) == found
+    assert json.loads((tmp_path / "training.json").read_text())["weights"] == weights
+
+
+@pytest.mark.parametrize(
+    ("callback", "before", "done"),
+    [
+        (StopAtPeak("val/score", patience=2), {"waited": 1}, {"waited": 2}),
+        (ZeroVariance(patience=3), {"silent": 2}, {"silent": 3}), (ZeroVariance(), {"silent": 9}, None),
+        (EntropyMonitor(floor=0.1, patience=2), {"below": 1}, {"below": 2}), (EntropyMonitor(), {"below": 9}, None),
+    ],
+)  # fmt: skip
+def test_what_ended_a_run_ends_it_again(callback, before, done):
+    for state in filter(None, (before, done)):
+        callback.load_state_dict(callback.state_dict() | state)
+        trainer = SimpleNamespace(should_stop=False)
+        callback.on_train_start(trainer, None)
+        assert trainer.should_stop == (state is done)
 
 
 def test_a_run_that_reaches_its_cap_says_so(start, tmp_path, capsys):

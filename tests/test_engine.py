@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from architectures import ARCHITECTURES
 from lightning import Trainer
 from policy_runs import problems
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
@@ -216,6 +217,17 @@ def test_a_generation_config_of_the_model_does_not_change_samples():
     done = sample(model, [[5, 6], [7]], 2, params, stop_ids=[], pad_id=1)
     assert_teacher_forced(model, [[5, 6], [7]], done)
     assert done.length_N.tolist() == [12] * 4 and model.generation_config.repetition_penalty == 5.0
+
+
+@pytest.mark.parametrize("model_type", ["gpt2", "gpt_neo", "gptj", "codegen"])
+def test_generate_does_not_feed_a_row_beyond_the_positions_while_others_go_on(model_type):
+    places = "max_position_embeddings" if model_type == "gpt_neo" else "n_positions"
+    model = build_language_model(ARCHITECTURES[model_type] | {places: 24}).eval()
+    params = SamplingParams(max_new_tokens=20, engine="transformers")
+    prompts = [[5] * 12, [6] * 3]
+    done = sample(model, prompts, 2, params, stop_ids=[], pad_id=1)
+    assert done.length_N.tolist() == [12, 12, 20, 20]
+    assert_teacher_forced(model, prompts, done)
 
 
 @pytest.mark.parametrize("model_type", ["gpt2", "qwen3"])

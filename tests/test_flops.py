@@ -2,13 +2,16 @@
 
 import pytest
 import torch
+from architectures import ARCHITECTURES
 from torch.utils.flop_counter import FlopCounterMode
 
+from lightning_modules.models.compute import countable
 from lightning_modules.models.flops import forward_flops, matmul_parameters, training_flops
 from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
 LENGTH = 24
+KNOWN = {"llama", "qwen3", "gemma", "phi3 with a window"}  # in the last, matrices lie side by side in one
 
 
 def counted(change, *, backward):
@@ -39,3 +42,17 @@ def test_training_flops_are_those_torch_counts():
 def test_matmul_parameters_are_the_matrices_of_the_model():
     model = build_language_model(TINY)
     assert matmul_parameters(model.config) == sum(p.numel() for p in model.parameters() if p.ndim == 2)
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(KNOWN | {"phi", "nemotron", "starcoder2 with a window", "mixtral with a window", "gpt2", "deepseek_v3"})
+)
+def test_flops_are_known_only_where_the_formula_holds(kind):
+    """Oracle: two for each weight of the matrices and each token that passes them, as torch counts."""
+    model = build_language_model(ARCHITECTURES[kind])
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(input_ids=torch.zeros(1, 1, dtype=torch.long), use_cache=False)
+    products = sum(count for op, count in counter.get_flop_counts()["Global"].items() if "mm" in str(op) or "bmm" in str(op))
+    if countable(model.config):
+        assert 2 * matmul_parameters(model.config) == pytest.approx(products, rel=0.05)
+    assert countable(model.config) == (kind in KNOWN)

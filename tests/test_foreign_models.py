@@ -17,6 +17,7 @@ from datamodules.rows.tokenizer import TAGS, TokenizerSettings, load_tokenizer
 from datamodules.rows.vocabulary import Vocabulary
 from lightning_modules import GRPOModule, MidtrainModule, PretrainModule
 from lightning_modules.models.language_model import build_language_model, load_language_model
+from lightning_modules.models.lora import LoRA, add_adapters, merged
 from lightning_modules.optimizers import AdamW
 from lightning_modules.rollout import SamplingParams
 from tests_support import PLAIN, TINY, grouped
@@ -97,6 +98,27 @@ def test_rows_that_are_added_are_the_same_for_policy_and_reference(tmp_path):
     done = trainer(tmp_path / "run", max_steps=1)
     done.fit(module, data)
     assert done.callback_metrics["train/rollout_kl_nats"].item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_adapters_learn_the_tags_that_a_foreign_model_lacks(tmp_path):
+    """All rows of tags start at one place; adapters alone never told one from another: 5.8 nats a tag after 400 updates."""
+    model_in(tmp_path, foreign(tmp_path))
+    tokenizer = load_tokenizer(TokenizerSettings(str(tmp_path), add_tags=True))
+    model = load_language_model(str(tmp_path), tokenizer)
+    with pytest.raises(ValueError, match=r"bfloat16 is too coarse; set `lora.weights: float32`"):
+        add_adapters(load_language_model(str(tmp_path), tokenizer), LoRA(weights="bfloat16"))
+    torch.manual_seed(0)
+    add_adapters(model, LoRA(rank=4))
+    ids = torch.tensor([tokenizer.encode("".join(TAGS), add_special_tokens=False)])
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
+    for _ in range(100):
+        loss = model(input_ids=ids, labels=ids).loss
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert ids.shape == (1, len(TAGS)) and loss < 1.5
+    plain = merged(model, dict(model.named_parameters()))
+    assert plain["model.embed_tokens.weight"].shape[0] == len(tokenizer)
 
 
 def test_a_tokenizer_without_tags_is_refused_with_the_setting_that_adds_them(tmp_path):

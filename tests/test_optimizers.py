@@ -105,3 +105,13 @@ def test_a_fused_update_is_the_plain_update():
         for seed in range(3):
             step(model, [optimizer], seed)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_muon_alone_where_all_that_learns_is_a_matrix():
+    layer = nn.Linear(4, 4, bias=False)
+    optimizer = Muon()(layer)
+    before = layer.weight.detach().clone()
+    layer(torch.ones(1, 4)).sum().backward()
+    optimizer.step()
+    assert len(optimizer.param_groups) == 1
+    assert not torch.equal(layer.weight, before)

@@ -15,6 +15,7 @@ from processes import run
 
 import main
 from callbacks.files import claimed, damage
+from callbacks.records.resume import differences, flat
 from recipes.validity import is_current, is_tested, is_trained
 
 
@@ -190,6 +191,80 @@ def test_what_a_kill_between_saving_and_removing_left_is_removed(tmp_path):
     os.utime(folder / "mine.ckpt", (1, 1))
     assert fit(tmp_path / "run", config_of(steps=3)) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["epoch=0-step=3.ckpt", "last.ckpt", "mine.ckpt"]
+
+
+def test_checkpoints_of_another_run_from_which_one_goes_on_stay(tmp_path):
+    """A run that keeps its whole trajectory, and another that goes on from its middle in a folder of its own."""
+    keeps = {"checkpoint": {"every_n_train_steps": 1, "save_top_k": -1}}
+    assert fit(tmp_path / "one", config_of(steps=4) | keeps) == 0
+    before = sorted(path.name for path in (tmp_path / "one/checkpoints").iterdir())
+    assert len(before) == 5
+    config = config_of(steps=4)
+    path = tmp_path / "two.yaml"
+    path.write_text(yaml.safe_dump(config))
+    words = ["fit", "--config", str(path), "--trainer.default_root_dir", str(tmp_path / "two")]
+    assert main.main([*words, "--ckpt_path", str(tmp_path / "one/checkpoints/epoch=0-step=2.ckpt")]) == 0
+    assert sorted(path.name for path in (tmp_path / "one/checkpoints").iterdir()) == before
+    assert is_trained(tmp_path / "two")
+
+
+def test_a_trajectory_stays_if_the_run_goes_on_with_one_checkpoint(tmp_path):
+    keeps = {"checkpoint": {"every_n_train_steps": 1, "save_top_k": -1}}
+    assert fit(tmp_path / "run", config_of(steps=3) | keeps) == 0
+    assert fit(tmp_path / "run", config_of(steps=4)) == 0
+    kept = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}  # the last one is replaced, as the run now asks
+    assert kept == {f"epoch=0-step={step}.ckpt" for step in (1, 2, 4)} | {"last.ckpt"}
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [(None, {"low": 0.2, "high": None}), ({"low": 0.2, "high": None}, None)], ids=["set", "taken away"]
+)
+def test_a_setting_that_was_nothing_differs_from_one_that_is_a_mapping(before, now):
+    found = differences(dict(flat({"model": {"clip": before, "a": 1}})), dict(flat({"model": {"clip": now, "a": 1, "new": 2}})))
+    assert found == {"model.clip": [before, now]}
+
+
+def test_an_optimizer_that_is_named_on_resumption_has_its_rate(tmp_path, capsys):
+    config = config_of(steps=2)
+    named = config["model"]["init_args"].pop("optimizer")
+    assert fit(tmp_path / "run", config | {"trainer": config["trainer"] | {"max_steps": 2}}) == 0
+    config["model"]["init_args"]["optimizer"] = {**named, "init_args": {"lr": 1e-5}}
+    assert fit(tmp_path / "run", config | {"trainer": config["trainer"] | {"max_steps": 4}}) == 0
+    assert "model.init_args.optimizer" in capsys.readouterr().out
+    with (tmp_path / "run/metrics.csv").open() as file:
+        rates = {row["step"]: row["train/learning_rate"] for row in csv.DictReader(file) if row.get("train/learning_rate")}
+    assert float(rates["3"]) == pytest.approx(1e-5)
+
+
+def assert_equal_runs(one, other):
+    one, other = (last(folder)["state_dict"] for folder in (one, other))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("interval", [1, 2])
+def test_a_warning_is_heeded_where_every_update_is_validated(interval, tmp_path):
+    """The signal comes during update 2, which validation follows; no third update is made."""
+    validated = {"trainer__val_check_interval": interval, "trainer__limit_val_batches": 1}
+    killer = [{"class_path": "killer.Killer", "init_args": {"moment": "SIGTERM", "updates": 2}}]
+    assert run(fit_here, tmp_path / "run", config_of(trainer__callbacks=killer, **validated)) == [128 + signal.SIGTERM]
+    assert last(tmp_path / "run")["global_step"] == 2
+    for folder in ("run", "whole"):
+        assert run(fit_here, tmp_path / folder, config_of(**validated)) == [0]
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
+
+
+def test_no_checkpoint_lies_between_the_batches_of_an_update(tmp_path):
+    """Updates of two batches, validation after every third: its checkpoint waits for the update; the run goes on from there."""
+    settings = {"accumulate_grad_batches": 2, "val_check_interval": 3, "limit_val_batches": 1}
+    config = config_of(checkpoint={}, **{f"trainer__{key}": value for key, value in settings.items()})
+    killer = [{"class_path": "killer.Killer", "init_args": {"moment": "batch", "updates": 3}}]
+    killed = config | {"trainer": config["trainer"] | {"callbacks": killer}}
+    assert run(fit_here, tmp_path / "run", killed) == [-signal.SIGKILL]
+    progress = last(tmp_path / "run")["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]
+    assert (last(tmp_path / "run")["global_step"], progress["ready"]) == (2, 4)
+    for folder in ("run", "whole"):
+        assert run(fit_here, tmp_path / folder, config) == [0]
+    assert_equal_runs(tmp_path / "run", tmp_path / "whole")
 
 
 def fit_here(folder, config):

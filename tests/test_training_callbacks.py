@@ -235,3 +235,21 @@ def test_a_record_names_the_processor_and_what_is_used_of_it():
     cpu = environment()["cpu"]
     assert cpu["name"] and cpu["cores"] >= 1
     assert cpu["capability"] == torch.backends.cpu.get_cpu_capability()
+
+
+class LosesGradient(PretrainModule):
+    """The loss of batch 2 is finite, its gradient is not: the derivative of a root at 0."""
+
+    def training_step(self, batch, batch_idx):
+        outputs = super().training_step(batch, batch_idx)
+        weight = self.language_model.get_input_embeddings().weight
+        if batch_idx != 2:
+            return outputs
+        return outputs | {"loss": outputs["loss"] + (weight - weight.detach()).abs().sum().sqrt()}
+
+
+def test_a_gradient_that_is_no_number_leaves_no_checkpoint_of_what_it_made(tmp_path):
+    keep = Checkpoint(dirpath=tmp_path / "kept", every_n_train_steps=1, save_top_k=-1)
+    with pytest.raises(FloatingPointError, match="weights are not after update 3: a gradient was not"):
+        train(tmp_path, NonFiniteLoss(), keep, module=LosesGradient(TINY), log_every_n_steps=50, enable_checkpointing=True)
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["epoch=0-step=1.ckpt", "epoch=0-step=2.ckpt"]

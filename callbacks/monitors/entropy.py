@@ -28,6 +28,11 @@ class EntropyMonitor(KeptState):
         self.floor, self.patience = floor, patience
         self.below = 0  # rollouts in a row below the floor
 
+    @property
+    def done(self) -> bool:
+        """Whether it has been low for too long."""
+        return self.floor is not None and self.below >= self.patience
+
     def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> dict[str, float]:
         """Measure, and stop if it has been low for too long."""
         surprise = -sum(sum(group.logp) for group in groups)
@@ -36,7 +41,7 @@ class EntropyMonitor(KeptState):
         entropy = nats / count
         if self.floor is not None:
             self.below = self.below + 1 if entropy < self.floor else 0
-            if self.below >= self.patience:
+            if self.done:
                 rank_zero_warn(
                     f"EntropyMonitor: {entropy:.3g} nats per token, {self.below} rollouts below {self.floor:g}; training stops."
                 )

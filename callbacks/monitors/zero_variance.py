@@ -32,6 +32,11 @@ class ZeroVariance(KeptState):
         self.grader, self.patience = grader, patience
         self.silent = 0  # rollouts in a row without any signal
 
+    @property
+    def done(self) -> bool:
+        """Whether there has been no signal for too long."""
+        return self.patience is not None and self.silent >= self.patience
+
     def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> dict[str, float]:
         """Count, and stop if there has been no signal for too long."""
         every, flat = Counter(), Counter()
@@ -49,7 +54,7 @@ class ZeroVariance(KeptState):
         every_op, flat_op = by_op[: len(ops)], by_op[len(ops) :]
         total = sum(every_op)
         self.silent = 0 if sum(flat_op) < total else self.silent + 1
-        if self.patience is not None and self.silent >= self.patience:
+        if self.done:
             rank_zero_warn(f"ZeroVariance: {self.silent} rollouts in a row without any signal; training stops.")
             trainer.should_stop = True
         return {

@@ -66,12 +66,15 @@ class Checkpoint(ModelCheckpoint):
     """ModelCheckpoint whose checkpoints are written under another name (`.part`) and renamed when they are on disk.
 
     `ckpt_path: last` takes the newest whole one of a run's checkpoints, whatever its name; without one, training starts afresh.
-    If validation follows an update, its checkpoint is saved after it: a resumed run validates exactly once.
+    If validation follows an update, its checkpoint is saved after it: a resumed run validates exactly once. None is saved
+    between the batches of an update (`accumulate_grad_batches`), whose gradients it would not hold; it waits for the update.
     Ctrl-C, SIGTERM and SIGUSR1 end training after the current update (and the validation that follows it), with a checkpoint;
-    several processes check for them when Lightning logs.
+    several processes check for them when Lightning logs, and after validation.
     """
 
-    waiting: tuple[Any, ...] | None = None
+    waiting: tuple[Any, ...] | None = None  # for validation: what on_train_batch_end was called with
+    owed = False  # the checkpoint of a validation that came between the batches of an update
+    written_with: int | None = None  # `save_top_k` when the checkpoint was written from which this run goes on
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -83,11 +86,25 @@ class Checkpoint(ModelCheckpoint):
         self.signals.watch()
         self._remove_leftover(trainer)
 
+    def state_dict(self) -> dict[str, Any]:
+        """How many checkpoints are kept, besides what Lightning keeps."""
+        return super().state_dict() | {"save_top_k": self.save_top_k}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore."""
+        super().load_state_dict(state)
+        self.written_with = state.get("save_top_k")
+
     def _remove_leftover(self, trainer: Trainer) -> None:
-        """Remove what a run that was killed between saving a checkpoint and removing the one before has left."""
-        if self.save_top_k != 1 or self.monitor is not None or self.filename is not None or not self.best_model_path:
+        """Remove what this run, killed between saving a checkpoint and removing the one before, has left.
+
+        A checkpoint of another run, from which this one goes on in a folder of its own, and those beside it, stay.
+        """
+        kept = (self.save_top_k, self.written_with, self.monitor, self.filename)
+        if kept != (1, 1, None, None) or not self.best_model_path:
             return
-        if trainer.is_global_zero:
+        own = Path(self.best_model_path).resolve().parent == Path(self.dirpath or "").resolve()
+        if own and trainer.is_global_zero:
             for path in Path(self.best_model_path).parent.glob("*" + self.FILE_EXTENSION):
                 if ORDINARY.fullmatch(path.stem) and str(path) != self.best_model_path:
                     _remove(path)
@@ -110,18 +127,23 @@ class Checkpoint(ModelCheckpoint):
         loop = trainer.fit_loop
         if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             self.waiting = (outputs, batch, batch_idx)
-        else:
+        elif _is_update(trainer, batch_idx):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-            self._stop_if_asked(trainer, batch_idx)
+            if self.owed:
+                self.owed = False
+                super().on_validation_end(trainer, pl_module)
+            self._stop_if_asked(trainer, checked=trainer.global_step % trainer.log_every_n_steps == 0)
 
-    def _stop_if_asked(self, trainer: Trainer, batch_idx: int) -> None:
-        """Save and stop after an update, unless it was the last and training is done anyway."""
-        updated = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if not updated or trainer.global_step == trainer.max_steps:
+    def _stop_if_asked(self, trainer: Trainer, *, checked: bool) -> None:
+        """Save and stop after an update, unless it was the last and training is done anyway.
+
+        checked: whether several processes ask each other now.
+        """
+        if trainer.global_step == trainer.max_steps:
             return
         caught = self.signals.caught
         if trainer.world_size > 1:
-            if trainer.global_step % trainer.log_every_n_steps:
+            if not checked:
                 return
             caught = trainer.strategy.reduce_boolean_decision(caught is not None, all=False) and (caught or signal.SIGTERM)
         if not caught:
@@ -137,11 +159,16 @@ class Checkpoint(ModelCheckpoint):
         raise Stopped(caught)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the checkpoint that waited."""
-        if self.waiting is not None:
-            super().on_train_batch_end(trainer, pl_module, *self.waiting)
-            self.waiting = None
+        """Save the checkpoint that waited, and stop if asked."""
+        waiting, self.waiting = self.waiting, None
+        if waiting is not None and not _is_update(trainer, waiting[-1]):
+            self.owed = True
+            return
+        if waiting is not None:
+            super().on_train_batch_end(trainer, pl_module, *waiting)
         super().on_validation_end(trainer, pl_module)
+        if waiting is not None:
+            self._stop_if_asked(trainer, checked=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save updates that came after the last validation or interval, before anything records that training has ended."""
@@ -179,6 +206,12 @@ class Checkpoint(ModelCheckpoint):
             if fault and trainer.is_global_zero:
                 print(f"{path} is left out: {fault}.", flush=True)
         return {str(path) for path, fault in paths.items() if not fault}
+
+
+def _is_update(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether a batch is the last of an update."""
+    whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    return whole or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
 
 
 def _remove(path: Path) -> None:

@@ -48,7 +48,7 @@ class ResumeContract(Callback):
             ValueError: names the keys.
         """
         before = self.added | checkpoint.get("config", self.config)  # checkpoints of earlier versions have none
-        changed = {key: [before[key], value] for key, value in self.config.items() if key in before and before[key] != value}
+        changed = differences(before, self.config)
         if fixed := [f"{key} (was {old!r}, is {new!r})" for key, (old, new) in changed.items() if rule(key) == FIXED]:
             raise ValueError(
                 f"--ckpt_path: a resumed run keeps {'; '.join(fixed)}. Undo the change or, for another run from these weights, "
@@ -103,6 +103,27 @@ def flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, config
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Key -> its value before and now, of two configs as dotted keys, where they differ.
+
+    A key that is a value in one and a mapping in the other (`optimizer: null`, then `optimizer: {class_path: ...}`) differs; one
+    that stands in one alone is a setting that the other's version did not have.
+    """
+    found = {key: [before[key], value] for key, value in now.items() if key in before and before[key] != value}
+    for key in before.keys() - now.keys():
+        if mapping := _under(now, key):
+            found[key] = [before[key], mapping]
+    for key in now.keys() - before.keys():
+        if mapping := _under(before, key):
+            found[key] = [mapping, now[key]]
+    return dict(sorted(found.items()))
+
+
+def _under(config: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """The part of a config within a key."""
+    return {name.removeprefix(f"{key}."): value for name, value in config.items() if name.startswith(f"{key}.")}
 
 
 def rule(key: str) -> str:

@@ -38,10 +38,10 @@ class UntilCompetent(KeptState):
         scores = trainer.strategy.broadcast(self._scores(trainer))  # only the first process has them all
         op = min(scores, key=scores.__getitem__)
         self.history.append((trainer.global_step, scores[op], op))
-        trainer.should_stop = trainer.should_stop or self.reached
+        trainer.should_stop = trainer.should_stop or self.done
 
     @property
-    def reached(self) -> bool:
+    def done(self) -> bool:
         """Whether the last validation was good enough."""
         return bool(self.history) and self.history[-1][1] >= self.level - ROUNDING
 
@@ -53,9 +53,9 @@ class UntilCompetent(KeptState):
         names = ("step", "pass@1", "op")
         rows = [dict(zip(names, row, strict=True)) for row in self.history]
         wanted = {"band": self.band, "level": self.level, "grader": self.grader}
-        write_json(folder / "competence.json", {"reached": self.reached, **wanted, "validations": rows})
+        write_json(folder / "competence.json", {"reached": self.done, **wanted, "validations": rows})
         step, score, op = self.history[-1]
-        said = "competent" if self.reached else f"NOT competent (wanted {self.level})"
+        said = "competent" if self.done else f"NOT competent (wanted {self.level})"
         print(f"{said} after {step} updates: lowest pass@1 of {self.band} is {score:.3f}, at op {op}", flush=True)
 
     def _scores(self, trainer: Trainer) -> dict[int, float]:

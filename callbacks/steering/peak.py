@@ -51,7 +51,12 @@ class StopAtPeak(KeptState):
             self.weights = {name: value.detach().cpu().clone() for name, value in pl_module.state_dict().items()}
         else:
             self.waited += 1
-            trainer.should_stop = trainer.should_stop or self.waited >= self.patience
+            trainer.should_stop = trainer.should_stop or self.done
+
+    @property
+    def done(self) -> bool:
+        """Whether the score has not risen for too long."""
+        return self.waited >= self.patience
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: object) -> None:
         """Log."""

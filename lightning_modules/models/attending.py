@@ -54,6 +54,12 @@ def attention_window(config: PretrainedConfig) -> int | None:
     return getattr(config, "sliding_window", None) if slides else None
 
 
+def attention_dropout(config: PretrainedConfig) -> float:
+    """The rate at which attention weights are dropped in training; models name it differently."""
+    rates = [rate for name, rate in vars(config.get_text_config()).items() if name.startswith("att") and "drop" in name]
+    return max((rate for rate in rates if isinstance(rate, float)), default=0.0)
+
+
 def strange_attention(model: PreTrainedModel) -> str | None:
     """Why a model cannot attend by a function of this project; None: it may (see probe.py)."""
     kinds = set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - {"full_attention", "sliding_attention"}

@@ -22,7 +22,7 @@ from torch.nn.attention.flex_attention import create_block_mask
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.utils import is_flash_attn_2_available
 
-from lightning_modules.models.attending import attending, attention_window, own_attention, strange_attention
+from lightning_modules.models.attending import attending, attention_dropout, attention_window, own_attention, strange_attention
 from lightning_modules.models.document_forward import DOCUMENTS, document_logits
 from lightning_modules.models.probe import future_fault, packed_fault
 
@@ -222,6 +222,8 @@ def unsuitable(name: str, model: PreTrainedModel, *, compiled: bool, packed: boo
         return "its shapes change from batch to batch, and each would be compiled; leave out `compile`"
     if name in (DOCUMENTS, "varlen", "flex_attention") and (what := strange_attention(model)):
         return f"{model.config.model_type} has {what}"
+    if name in ("varlen", "flex_attention") and attention_dropout(model.config):
+        return "the model drops attention weights in training; set its attention dropout to 0 for this backend"
     if name in ("flex_attention", "mask") and attention_window(model.config):
         return "the model attends to a sliding window"
     return packed_fault(model, BACKENDS[name]()) if packed or name != "sdpa" else None

@@ -8,12 +8,14 @@ tokens T_RL = (4/3 + g/3) N r L, (5/3) N r L with a reference; every completion 
 number of problems that a policy learns from: groups that `resample` replaces, and further epochs, add nothing.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
-from torch import Tensor
-from transformers import PretrainedConfig
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 
 from lightning_modules.models.flops import forward_flops, matmul_parameters
 
@@ -75,8 +77,24 @@ class ComputeMeter:
 
 
 def countable(config: PretrainedConfig) -> bool:
-    """Whether the FLOPs of a model with this config are known: a decoder with gated MLPs (Qwen2, Qwen3, Llama ...)."""
-    return all(getattr(config, key, None) is not None for key in KEYS)
+    """Whether the FLOPs of a model with this config are known: a decoder with gated MLPs (Qwen2, Qwen3, Llama ...).
+
+    Then the matrices of the model, built without memory, are those of the formula; experts or MLPs without a gate are others.
+    """
+    return all(getattr(config, key, None) is not None for key in KEYS) and _is_formula(config.to_json_string(use_diff=False))
+
+
+@lru_cache
+def _is_formula(text: str) -> bool:
+    held = json.loads(text)
+    try:
+        config = AutoConfig.for_model(held.pop("model_type"), **held)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config)
+    except (ValueError, KeyError):  # a model that transformers does not know
+        return False
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return sum(layer.weight.numel() for layer in layers) == matmul_parameters(config)
 
 
 def ledger(

@@ -127,6 +127,7 @@ def load_language_model(init_from: str, tokenizer: PreTrainedTokenizerBase | Non
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 model.resize_token_embeddings(len(tokenizer))
+            model.grown = True  # it has rows that never learned (lora.py)
     return model
 
 

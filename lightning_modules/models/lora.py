@@ -40,12 +40,25 @@ class LoRA:
 
 
 def add_adapters(model: PreTrainedModel, lora: LoRA) -> None:
-    """Give a model adapters that change nothing yet (B = 0), and freeze the rest."""
+    """Give a model adapters that change nothing yet (B = 0), and freeze the rest.
+
+    But for the embedding and the head of a model that got entries for new tokens: these rows have to be learned.
+
+    Raises:
+        ValueError: such a model in bfloat16, in which embeddings do not learn.
+    """
     from peft import LoraConfig
+
+    grown = getattr(model, "grown", False)
+    if grown and lora.weights != "float32":
+        raise ValueError("lora: the embedding learns new tokens, for which bfloat16 is too coarse; set `lora.weights: float32`.")
 
     model.to(getattr(torch, lora.weights))
     alpha: Any = lora.alpha  # peft's hint says int; it divides by the rank
     model.add_adapter(LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=lora.targets, bias="none"), NAME)
+    if grown:
+        for table in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
+            table.requires_grad_(True)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -66,11 +66,15 @@ class Muon(OptimizerFactory):
         self.lr, self.adamw_lr, self.momentum, self.weight_decay, self.betas = lr, adamw_lr, momentum, weight_decay, betas
 
     def __call__(self, model: nn.Module) -> Optimizer:
-        """Return one optimiser with two parameter groups."""
+        """Return one optimiser with a parameter group for Muon and one for AdamW, of those that have parameters."""
         tables = _tables(model)
         matrices, rest = _split(model, lambda p: p.ndim == 2 and p not in tables)
-        muon = BatchedMuon(matrices, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-        return Chained(muon, torch.optim.AdamW(rest, lr=self.adamw_lr, betas=self.betas, weight_decay=0.0))
+        parts: list[Optimizer] = []  # of adapters, all of which are matrices, there is no rest
+        if matrices:
+            parts.append(BatchedMuon(matrices, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay))
+        if rest:
+            parts.append(torch.optim.AdamW(rest, lr=self.adamw_lr, betas=self.betas, weight_decay=0.0))
+        return Chained(*parts)
 
 
 class Chained(Optimizer):

@@ -100,6 +100,12 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         super().__init__(None, init_from, **stage)
         if kl.target is not None and not kl.weight:
             raise ValueError("kl: `target` needs a weight to adapt; set `kl.weight` above 0.")
+        if (
+            update.correction
+            and sampling.engine == "vllm"
+            and (group.temperature is not None or sampling.temperature not in (0, 1))
+        ):
+            raise ValueError("update.correction needs log-probabilities, which vLLM has at temperature 1 alone; leave one out.")
         self.collector = RolloutCollector(self, reward, credit, group, sampling)
         self.group, self.update, self.clip, self.kl, self.sampling = group, update, clip, kl, sampling
         self.epochs = update.epochs  # read by the training loader
@@ -110,6 +116,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         teacher, own = kl.reference or init_from, kl.reference is None
         self.reference = ReferencePolicy(lambda: self.shard(self.load(teacher)), kl.reference_decay, teacher=not own)
         self.kl_weight, self.rollouts = kl.weight, 0
+        self.noted: dict[str, tuple[int, list[Tensor]]] = {}  # name -> update, and its minibatches' values; see `note`
         self.policy_loss: PolicyLoss | Clip = clip
         self.backend: Backend | None = None  # of rows that lie side by side; None: they are padded
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
@@ -367,7 +374,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         gain_NT = self.policy_loss.surrogate(self._tokens(logp_NT, log_ratio_NT, batch))
         if self.update.correction is not None and batch.logp_sampled_NT is not None:
             weights_NT = self.update.correction.weights(batch.old(logp_NT), batch.logp_sampled_NT, batch.mask_NT)
-            self.log("train/sampler_weight", token_mean(weights_NT, batch.mask_NT), sync_dist=True)
+            self.note("train/sampler_weight", token_mean(weights_NT, batch.mask_NT))
             gain_NT = gain_NT * weights_NT
         return gain_NT + self.update.entropy_weight * entropy_bonus(logp_NT) if self.update.entropy_weight else gain_NT
 
@@ -379,26 +386,31 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         if not self.kl.weight:
             return torch.zeros_like(logp_NT)
         kl_NT = self.kl.terms(logp_NT, batch.logp_ref_NT)
-        self.log("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT), sync_dist=True)
+        self.note("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
         return self.kl_weight * kl_NT if self.kl.place == "loss" else torch.zeros_like(logp_NT)
 
     def log_update(self, loss: Tensor, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
         """Log a training step and the rollout behind it; returns its outputs."""
         tokens = self._tokens(logp_NT.detach(), log_ratio_NT.detach(), batch)
-        update_log = {
-            "train/loss": loss,
-            "train/ratio": token_mean(tokens.log_ratio_NT.exp(), batch.mask_NT),
-            "train/clipped": token_mean(self.policy_loss.held_back(tokens).float(), batch.mask_NT),
-        }
-        self.log_dict(update_log, sync_dist=True)
+        self.note("train/loss", loss)
+        self.note("train/ratio", token_mean(tokens.log_ratio_NT.exp(), batch.mask_NT))
+        self.note("train/clipped", token_mean(self.policy_loss.held_back(tokens).float(), batch.mask_NT))
         if batch.logp_sampled_NT is not None:
             mean, most = sampler_gap(tokens.logp_old_NT, batch.logp_sampled_NT, batch.mask_NT)
-            self.log("train/sampler_gap_nats", mean, sync_dist=True)
-            self.log("train/sampler_gap_max_nats", most, sync_dist=True, reduce_fx="max")
+            self.note("train/sampler_gap_nats", mean)
+            self.note("train/sampler_gap_max_nats", most, most=True)
         self.log_dict(self.collector.log)
         self.log("train/tokens", self.tokens_seen.float())
         self.compute.add("update", self.counts(batch.rows))
         return {"loss": loss, "tokens": batch.mask_NT.sum()}
+
+    def note(self, name: str, value: Tensor, *, most: bool = False) -> None:
+        """Log a value of a minibatch: of those that make one update (`accumulate_grad_batches`) the mean, or the maximum."""
+        step, values = self.noted.get(name, (-1, []))
+        values = [*(values if step == self.trainer.global_step else []), value.detach()]
+        self.noted[name] = (self.trainer.global_step, values)
+        found = torch.stack(values)
+        self.log(name, found.max() if most else found.mean(), sync_dist=True, reduce_fx="max" if most else "mean")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what may have moved (reference, weight of the penalty, temperature), and the log of the current rollout."""

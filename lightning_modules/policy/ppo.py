@@ -22,6 +22,7 @@ from lightning_modules.formulas import (
     token_log_ratio,
     token_mean,
 )
+from lightning_modules.models.attending import checkpoint_activations
 from lightning_modules.models.compute import row_counts
 from lightning_modules.models.critic import Critic, SharedCritic
 from lightning_modules.models.passes import Lengths, Rows, in_passes
@@ -81,6 +82,8 @@ class PPOModule(PolicyModule):
             super().configure_model()
             half = self.device_mesh is not None and self.trainer.precision == "bf16-mixed"
             self.critic.configure(self.language_model, self.init_from, self.load, self.device_mesh, half=half)
+            if self.gradient_checkpointing and not self.critic.shares:
+                checkpoint_activations(self.critic.model)
 
     def build_optimizer(self) -> Optimizer:
         """Parameter groups of the policy, then those of the critic."""
@@ -113,7 +116,7 @@ class PPOModule(PolicyModule):
         error_NT = batch.weighted(clipped_value_loss(value_NT, batch.value_NT, batch.return_NT, clip=self.values.clip))
         value_loss = token_mean(error_NT, batch.mask_NT, tokens=batch.tokens)
         loss = -token_mean(gain_NT, batch.mask_NT, tokens=batch.tokens) + self.values.weight * value_loss
-        self.log("train/value_loss", value_loss, sync_dist=True)
+        self.note("train/value_loss", value_loss)
         if not self.critic.shares:
             self.compute.add("critic update", row_counts(batch.mask_NT))
         return self.log_update(loss, logp_NT, log_ratio_NT, batch)

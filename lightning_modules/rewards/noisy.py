@@ -12,8 +12,9 @@ from lightning_modules.rewards.reward import Reward
 class NoisyVerifier(Reward):
     """`reward` as given by a verifier that accepts some wrong solutions and rejects some right ones.
 
-    An accepted wrong solution is scored as if all verdicts on it were good, a rejected right one as if none were; what a reward
-    reads in the response itself (length, form, steps outside the gold solution) is unchanged. The draw is keyed by seed, problem
+    An accepted wrong solution is scored as if all verdicts on it were good and it had no error, of form neither (so
+    `FormatPenalty` finds none), a rejected right one as if no verdict were; what a reward reads in the response itself (length,
+    steps outside the gold solution) is unchanged. The draw is keyed by seed, problem
     and response, so the verdict on a response to a problem is always the same.
 
     Args:

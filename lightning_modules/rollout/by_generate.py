@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from lightning_modules.models.attending import attending, own_attention
+from lightning_modules.models.language_model import longest_text
 from lightning_modules.rollout.engine import Engine
 from lightning_modules.rollout.sampling import Completions, Request, draw
 
@@ -37,8 +38,13 @@ class GenerateApart(Generate):
 
 
 def generate(model: PreTrainedModel, request: Request, *, apart: bool = False) -> Completions:
-    """Sample a request, `max_rows` completions at a time, with the draws of the native engine; `apart`: prompt by prompt."""
+    """Sample a request, `max_rows` completions at a time, with the draws of the native engine; `apart`: prompt by prompt.
+
+    So are prompts that side by side would go beyond the model's positions: a row that has ended is fed until the last one has.
+    """
     n, most = request.point_NT.shape
+    longest = longest_text(model.config)
+    apart = apart or (longest is not None and max(map(len, request.prompts)) + int(request.limit_N.max()) > longest)
     out = Completions.empty(n, most, request.pad_id, model.device)
     parts = torch.arange(n, device=model.device).split(request.group_size if apart else n)
     for row_R in (rows for part in parts for rows in part.split(request.params.max_rows)):

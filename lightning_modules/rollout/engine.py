@@ -116,7 +116,7 @@ def sample(
         uniform_points(len(prompts), group_size, params, generator).to(device), within_model(limit_N, prompts, model).to(device),
     )  # fmt: skip
     longest = max(map(len, prompts)) + int(request.limit_N.max())
-    return engine_of(model, chosen_engine(model, params.engine, longest)).sample(model, request, share=share)
+    return engine_of(model, chosen_engine(model, params.engine, longest, params.max_rows)).sample(model, request, share=share)
 
 
 def within_model(limit_N: Tensor, prompts: Sequence[Sequence[int]], model: PreTrainedModel) -> Tensor:
@@ -137,14 +137,17 @@ def within_model(limit_N: Tensor, prompts: Sequence[Sequence[int]], model: PreTr
     return torch.minimum(limit_N, room_B.repeat_interleave(len(limit_N) // len(prompts)))
 
 
-def chosen_engine(model: PreTrainedModel, engine: str, longest: int = 0) -> str:
+def chosen_engine(model: PreTrainedModel, engine: str, longest: int = 0, max_rows: int = SamplingParams.max_rows) -> str:
     """`engine` for texts of up to `longest` tokens, or, instead of `native`, the next one that can sample them.
+
+    max_rows: vLLM, which is built for its trial, is built for so many texts side by side.
 
     Raises:
         ValueError: none can.
     """
     kind = model.config.model_type
-    fault = engine_of(model, engine).refuses(model, longest) or engine_fault(model, engine)
+    rows = max_rows if engine == "vllm" else SamplingParams.max_rows
+    fault = engine_of(model, engine).refuses(model, longest) or engine_fault(model, engine, rows)
     if fault and engine == "native":
         rank_zero_warn(f"the native engine cannot sample from {kind} ({fault}), so that `generate` of transformers does.")
         return chosen_engine(model, "transformers", longest)
@@ -157,12 +160,14 @@ def chosen_engine(model: PreTrainedModel, engine: str, longest: int = 0) -> str:
 
 
 @once
-def engine_fault(model: PreTrainedModel, engine: str) -> str | None:
+def engine_fault(model: PreTrainedModel, engine: str, max_rows: int) -> str | None:
     """Why sampled tokens do not have the probabilities that the plain forward pass gives them."""
     prompts, device = texts(model, (6, 3)), model.device
     points, stop = torch.rand(4, 4, generator=torch.Generator().manual_seed(0)).to(device), torch.tensor([-1], device=device)
     pad = model.get_input_embeddings().num_embeddings // 2  # any but 0, whose embedding may be 0
-    request = Request(prompts, 2, SamplingParams(max_new_tokens=4), stop, pad, points, torch.full((4,), 4, device=device))
+    request = Request(
+        prompts, 2, SamplingParams(max_new_tokens=4, max_rows=max_rows), stop, pad, points, torch.full((4,), 4, device=device)
+    )
     done = engine_of(model, engine).sample(model, request, share=True)
     for prompt, own in ((0, 0), (0, 1), (1, 2), (1, 3)):
         tokens_T = done.tokens_NT[own]
