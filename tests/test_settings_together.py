@@ -1,6 +1,7 @@
 """Settings of RL that meet: penalties, truncation, abstention, KL in the reward, teachers; and what is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,14 +9,19 @@ import torch
 from policy_runs import LengthReward, Stopping, Watch, fit, forced_logp, module
 
 import main
-from lightning_modules import BestOfKModule, DrGRPOModule, MaxRLModule
+from lightning_modules import BestOfKModule, DrGRPOModule, GRPOModule, MaxRLModule, PPOModule
 from lightning_modules.models import label_scores
+from lightning_modules.models.critic import SeparateCritic
 from lightning_modules.models.language_model import build_language_model
 from lightning_modules.policy.collector import GroupSettings
 from lightning_modules.policy.experience import Group
+from lightning_modules.policy.policy_module import UpdateSettings
 from lightning_modules.policy.sample_weights import SolveRateWeights
+from lightning_modules.policy.sampler_correction import SamplerCorrection
 from lightning_modules.policy.trust_region import KLPenalty
 from lightning_modules.rewards import NoisyVerifier, OverlongPenalty, Reward, RewardError, StrictReward, WeightedSum, score
+from lightning_modules.rollout import SamplingParams
+from lightning_modules.schedules import Ramp
 from tests_support import TINY
 
 
@@ -157,3 +163,32 @@ def test_the_reward_at_fault_is_named_within_a_sum_and_numbers_of_numpy_are_numb
     with pytest.raises(RewardError, match=r"Silent returned None"):
         score(WeightedSum({"one": LengthReward(), "other": Silent()}), "x", None)
     assert score(WeightedSum({"it": Numpy()}), "x", None) == {"it/a": 0.5, "it/b": 1.0}
+
+
+@pytest.mark.parametrize("warm", [{"sampling": SamplingParams(temperature=0.7, engine="vllm")}, {
+    "sampling": SamplingParams(engine="vllm"), "group": GroupSettings(4, temperature=Ramp(1.0, 0.5))}])  # fmt: skip
+def test_a_correction_is_refused_where_the_sampler_tells_no_probabilities(warm):
+    with pytest.raises(ValueError, match="which vLLM has at temperature 1 alone"):
+        GRPOModule("start", LengthReward(), update=UpdateSettings(correction=SamplerCorrection()), **warm)
+    GRPOModule(
+        "start", LengthReward(), update=UpdateSettings(correction=SamplerCorrection()), sampling=SamplingParams(engine="vllm")
+    )
+
+
+def test_values_of_an_update_are_those_of_all_its_minibatches(monkeypatch):
+    """Oracle: by hand; three minibatches make the first update, one the second."""
+    module, logged = GRPOModule("start", LengthReward()), {}
+    monkeypatch.setattr(module, "log", lambda name, value, **how: logged.__setitem__(name, value.item()))
+    for step, values in ((0, (1.0, 5.0, 3.0)), (1, (7.0,))):
+        monkeypatch.setattr(GRPOModule, "trainer", SimpleNamespace(global_step=step))
+        for value in values:
+            module.note("mean", torch.tensor(value))
+            module.note("most", torch.tensor(value), most=True)
+        assert logged == {"mean": sum(values) / len(values), "most": max(values)}
+
+
+def test_a_separate_critic_recomputes_what_the_policy_does(start, tmp_path):
+    module = PPOModule(start, LengthReward(), critic=SeparateCritic(), gradient_checkpointing=True)
+    module.configure_model()
+    for model in (module.language_model, module.critic.model):
+        assert sum(getattr(part, "gradient_checkpointing", False) for part in model.modules()) > 0

@@ -43,7 +43,7 @@ class StandIn:
         config = AutoConfig.from_pretrained(folder)
         assert config.architectures == ["Qwen2ForCausalLM"] and settings["max_model_len"] == config.max_position_embeddings
         self.model = AutoModelForCausalLM.from_config(config).eval()
-        self.calls = []
+        self.calls, self.rows = [], settings["max_num_seqs"]
 
     def collective_rpc(self, method, kwargs):
         self.calls.append(method)
@@ -105,6 +105,7 @@ def test_greedy_completions_are_those_of_the_native_engine_before_and_after_an_u
             parameter.data += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1))
     llm = engine_of(model, "vllm").llm
     assert vllm == "vllm" or llm.calls == 3 * ["reload_weights", "reset_prefix_cache", "generate"]  # a trial, two rollouts
+    assert vllm == "vllm" or llm.rows == 8  # as asked, although a trial came first
 
 
 def test_samples_come_from_seeds_with_the_probabilities_of_teacher_forcing(vllm, model):

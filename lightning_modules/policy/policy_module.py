@@ -152,6 +152,9 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         if self.language_model is None:
             super().configure_model()
             disable_dropout(self.language_model)
+            own = self.lora and self.kl.weight and not self.reference.teacher
+            if own and getattr(self.language_model, "grown", False):
+                raise ValueError("kl: with `lora` the embedding learns new tokens, and the reference's with it; mid-train first.")
 
     def setup(self, stage: str) -> None:
         """Choose how rows lie."""
