@@ -178,7 +178,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--out", type=Path, help="where to write one verdict per row (JSONL)")
     parser.add_argument(
-        "--modulus", type=int,
+        "--modulus",
+        type=int,
         help="what the rows compute modulo; default: as the context named in `template`, or else by the file's name",
     )
     return parser.parse_args(argv)
