@@ -107,10 +107,10 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), pytest.param("SIGINT", 130, marks=pytest.mark.long)])
 def test_a_run_that_is_asked_to_stop_saves_says_how_to_go_on_and_goes_on_bit_for_bit(tmp_path, name, status):
-    """After updates 3 (between two checkpoints) and 4 (validation follows); the third start ends it."""
+    """After updates 3 (between two checkpoints) and 4 (which validation follows); the third start ends it."""
     assert run(fit, command(tmp_path / "whole")) == [0]
-    for updates, stopped in ((3, 3), (4, 5)):
-        arguments = command(tmp_path / "stopped", killer=(name, updates))
+    for stopped in (3, 4):
+        arguments = command(tmp_path / "stopped", killer=(name, stopped))
         assert run(fit_and_keep_what_is_said, arguments, tmp_path / "said") == [status]
         said = (tmp_path / "said").read_text()
         assert f"{name}: training stops after this update" in said
