@@ -10,6 +10,7 @@ measured before RL with the gain (`correlation`), or the slope of the gain over 
 `reading_of`, that it was written for. So is the `answer`, a sentence, which stands in the project's README too.
 """
 
+import json
 import re
 from argparse import ArgumentParser
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from callbacks.files import write_json, write_text
+from callbacks.files import write_text
 from recipes.findings.findings_page import answers, draw_forest, key_of, page
 from recipes.report.effects import cost, environment, measure
 from recipes.report.judging import families, judge, primaries
@@ -69,7 +70,7 @@ def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = C
     for name, found in measured.items():
         if differences := [effect for effect in found["effects"] if "verdict" in effect]:
             draw_forest(differences, here / f"figures/{name}-effects.png")
-    write_json(here / "effects.json", measured)
+    write_text(here / "effects.json", json.dumps(measured, separators=(",", ":")) + "\n")
     write_text(here / "README.md", text)
     if here == HERE:
         said = "\n".join(answers(claims, measured))

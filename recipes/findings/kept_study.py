@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from callbacks.files import read_json, write_json, write_text
+from callbacks.files import read_json, write_text
 from recipes.findings.findings_command import HERE
 from recipes.findings.findings_command import main as write_findings
 from recipes.findings.pilot_gate import is_open
@@ -41,13 +41,16 @@ WHOLE = ("stage.json", "training.json", "environment.json", "competence.json", "
 def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
     """The means of an evaluation's pass@k by two graders, of process accuracy and likelihood, its errors and skills, rounded.
 
-    The rest is left out.
+    The rest is left out; by number of operations, so is the second grader.
 
     Cells (operations, context and mode) are left out where they are operations, as there is one context and one mode.
     """
     grades = {
         dimension: {
-            name: {grader: {k: {"mean": round(found["mean"], 5)} for k, found in of[grader].items()} for grader in GRADERS}
+            name: {
+                grader: {k: {"mean": round(found["mean"], 5)} for k, found in of[grader].items()}
+                for grader in (GRADERS[:1] if dimension == "op" else GRADERS)
+            }
             | {"errors": {kind: round(share, 5) for kind, share in of.get("errors", {}).items()}}
             | ({"process_accuracy": {"mean": round(process["mean"], 5)}} if (process := of.get("process_accuracy")) else {})
             for name, of in evaluation["grades"].get(dimension, {}).items()
@@ -79,7 +82,8 @@ def keep(out: Path, kept: Path) -> None:
             for stage in arm["stages"]:
                 _keep_stage(out / stage["folder"], kept / stage["folder"])
         arms = earlier | complete
-        write_json(kept / path.name, index | {"arms": [arms[name] for name in sorted(arms)]})
+        whole = index | {"arms": [arms[name] for name in sorted(arms)]}
+        write_text(kept / path.name, json.dumps(whole, separators=(",", ":")) + "\n")
 
 
 def _keep_stage(stage: Path, kept: Path) -> None:
