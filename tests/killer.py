@@ -22,13 +22,18 @@ class LengthReward(Reward):
 
 
 class Killer(Callback):
-    """SIGKILL, by moment: "batch" (after so many), "write" (a checkpoint half written), "rename" (written, not yet renamed).
+    """SIGKILL, by moment: "batch" (after so many), "write" (a checkpoint half written), "rename" (written, not yet renamed),
+    "end" (training is over and nothing written but its last checkpoint).
 
     A moment named as a signal ("SIGTERM"): that signal, after so many batches, to the first process.
     """
 
     def __init__(self, moment: str, updates: int) -> None:
         self.moment, self.updates, self.sent = moment, updates, False
+
+    def on_train_end(self, trainer, pl_module):
+        if self.moment == "end":
+            die()
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         if trainer.global_step < self.updates:

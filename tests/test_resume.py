@@ -154,6 +154,22 @@ def test_a_signal_after_the_last_update_ends_a_run_that_is_done(tmp_path):
     assert (tmp_path / "late/training.json").exists()
 
 
+TWO_PROCESSES = pytest.param({"devices": 2, "strategy": "ddp"}, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize("settings", [{}, {"val_check_interval": 5}, TWO_PROCESSES])
+def test_a_run_killed_after_its_last_checkpoint_writes_at_the_next_start_what_it_owes(tmp_path, settings):
+    """With a validation after the last update, and with one between its batches; a further start of a run that is over
+    changes nothing."""
+    world = settings.get("devices", 1)
+    assert set(run(fit, command(tmp_path / "whole", **settings), world=world)) == {0}
+    assert -9 in run(fit, command(tmp_path / "killed", killer=("end", 8), **settings), world=world)
+    for _ in range(2):
+        assert set(run(fit, command(tmp_path / "killed", **settings), world=world)) == {0}
+        assert_same(tmp_path / "whole", tmp_path / "killed")
+        assert any((tmp_path / "killed/huggingface").glob("*.safetensors"))
+
+
 def test_the_resume_command_is_the_one_given_and_takes_the_last_checkpoint():
     said = resume_command(["main.py", "fit", "--config", "a b.yaml", "--ckpt_path", "old.ckpt", "--trainer.max_steps=3"])
     assert said.split(" ", 1)[1] == "main.py fit --config 'a b.yaml' --trainer.max_steps=3 --ckpt_path last"

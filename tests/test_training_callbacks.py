@@ -231,6 +231,15 @@ def test_a_fresh_run_in_an_old_folder_logs_afresh(tmp_path):
         assert [row["step"] for row in csv.DictReader(file)] == ["0", "1", "2", "3"]
 
 
+@pytest.mark.parametrize(
+    ("kept", "rows"), [({"train/loss": 1.0}, [{"train/loss": 1.0}]), ({}, []), (None, []), ([{"a": 1}], [{"a": 1}])]
+)
+def test_what_a_checkpoint_was_about_to_log_is_read_from_earlier_versions_too(kept, rows):
+    logs = RewindLogs()
+    logs.on_load_checkpoint(None, None, {} if kept is None else {"pending_log": kept})
+    assert logs.pending == rows
+
+
 def test_a_record_names_the_processor_and_what_is_used_of_it():
     cpu = environment()["cpu"]
     assert cpu["name"] and cpu["cores"] >= 1

@@ -57,6 +57,7 @@ class BoardViews(Callback):
         shown = ((key, value) for key, value in flat(settings or {}) if isinstance(value, bool | int | float | str))
         self.settings = {key.replace("init_args.", ""): value for key, value in shown}
         self.accuracies: list[float] = []
+        self.last: dict[str, float] = {}  # the results of the checkpoint from which this run goes on
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lay out the sections."""
@@ -86,13 +87,26 @@ class BoardViews(Callback):
 
     on_validation_end = on_test_end = _show
 
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the settings with the last results."""
+    def _last(self, trainer: Trainer) -> dict[str, float]:
+        """The results that stand beside the settings, of this process or, where it has none, of those before it."""
         wanted = ("val/executable/", "train/loss", "train/reward")
-        metrics = {f"last/{k}": v.item() for k, v in trainer.callback_metrics.items() if k.startswith(wanted) and "/op" not in k}
+        logged = trainer.callback_metrics.items()
+        return self.last | {f"last/{key}": value.item() for key, value in logged if key.startswith(wanted) and "/op" not in key}
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Keep the last results: a run that is killed after its last update shows them when it is started again."""
+        checkpoint["last_results"] = self._last(trainer)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Restore them; checkpoints of earlier versions have none."""
+        self.last = checkpoint.get("last_results", {})
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the settings with the last results, at the last step: a further part of the run takes them back."""
+        metrics = self._last(trainer)
         for board in boards(trainer):
             if trainer.is_global_zero and self.settings and metrics:
-                board.log_hyperparams(self.settings, metrics)
+                board.log_hyperparams(self.settings, metrics, step=trainer.global_step)
 
 
 def boards(trainer: Trainer) -> list[TensorBoardLogger]:

@@ -17,6 +17,7 @@ import numpy
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loops.fit_loop import _FitLoop
 from torch import distributed
 
 from callbacks.files import CHECKSUMS, checksum, damage, run_folder, write_json
@@ -62,6 +63,17 @@ class StopSignals:
         self.before = {}
 
 
+class ResumedFitLoop(_FitLoop):
+    """Lightning's loop, which passes over a run that is over, hooks and all; a resumed one gets its `on_train_start` and
+    `on_train_end`: if it was killed between its last checkpoint and the files that follow training, they are written now.
+    """
+
+    @property
+    def skip(self) -> bool:
+        """Whether to return at once."""
+        return super().skip and not self.restarting
+
+
 class Checkpoint(ModelCheckpoint):
     """ModelCheckpoint whose checkpoints are written under another name (`.part`) and renamed when they are on disk.
 
@@ -69,7 +81,8 @@ class Checkpoint(ModelCheckpoint):
     If validation follows an update, its checkpoint is saved after it: a resumed run validates exactly once. None is saved
     between the batches of an update (`accumulate_grad_batches`), whose gradients it would not hold; it waits for the update.
     Ctrl-C, SIGTERM and SIGUSR1 end training after the current update (and the validation that follows it), with a checkpoint;
-    several processes check for them when Lightning logs, and after validation.
+    several processes check for them when Lightning logs, and after validation. A run that is over, started again, writes again
+    what follows training.
     """
 
     waiting: tuple[Any, ...] | None = None  # for validation: what on_train_batch_end was called with
@@ -79,6 +92,11 @@ class Checkpoint(ModelCheckpoint):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.signals = StopSignals()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Give a resumed run its hooks, by the class of Lightning's loop, which takes no other loop."""
+        super().on_fit_start(trainer, pl_module)
+        trainer.fit_loop.__class__ = ResumedFitLoop
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Catch signals."""
@@ -127,7 +145,7 @@ class Checkpoint(ModelCheckpoint):
         loop = trainer.fit_loop
         if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             self.waiting = (outputs, batch, batch_idx)
-        elif _is_update(trainer, batch_idx):
+        elif is_update(trainer, batch_idx):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
             if self.owed:
                 self.owed = False
@@ -161,7 +179,7 @@ class Checkpoint(ModelCheckpoint):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the checkpoint that waited, and stop if asked."""
         waiting, self.waiting = self.waiting, None
-        if waiting is not None and not _is_update(trainer, waiting[-1]):
+        if waiting is not None and not is_update(trainer, waiting[-1]):
             self.owed = True
             return
         if waiting is not None:
@@ -208,7 +226,7 @@ class Checkpoint(ModelCheckpoint):
         return {str(path) for path, fault in paths.items() if not fault}
 
 
-def _is_update(trainer: Trainer, batch_idx: int) -> bool:
+def is_update(trainer: Trainer, batch_idx: int) -> bool:
     """Whether a batch is the last of an update."""
     whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
     return whole or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch

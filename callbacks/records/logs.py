@@ -8,31 +8,47 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from callbacks.files import write_text
+from callbacks.records.checkpoint import is_update
 
 
 class RewindLogs(Callback):
     """When training starts, drop log entries of steps that are still to come: all of them in a fresh run.
 
-    A checkpoint is saved before its own update is logged; it holds what is about to be logged, and a resumed run logs that.
+    A checkpoint is saved before its own update is logged; it holds what is about to be logged, and a resumed run logs that. A
+    validation between the batches of the update (`accumulate_grad_batches`) was logged at the same step; it is logged again.
     It calls `rewind(step)` of loggers that have it.
     """
 
     def __init__(self) -> None:
-        self.pending: dict[str, float | int] = {}
+        self.pending: list[dict[str, float | int]] = []  # rows of one step
+        self.between = False  # whether a validation came between the batches of this update
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """An update begins."""
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self.between = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See whether the update goes on."""
+        if not trainer.sanity_checking and trainer.state.fn == TrainerFn.FITTING:
+            self.between = not is_update(trainer, trainer.fit_loop.epoch_loop.batch_idx)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what this update is about to log; once validation runs, it has been logged."""
         due = trainer.training and trainer.global_step % trainer.log_every_n_steps == 0
-        metrics = {k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith("train/")} if due else {}
-        checkpoint["pending_log"] = metrics and metrics | {"epoch": trainer.current_epoch}
+        kinds = [*(["val/"] if self.between else []), "train/"] if due else []
+        rows = [{k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith(kind)} for kind in kinds]
+        checkpoint["pending_log"] = [row | {"epoch": trainer.current_epoch} for row in rows if row]
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Take it from the checkpoint."""
-        self.pending = checkpoint.get("pending_log", {})
+        """Take it from the checkpoint; those of earlier versions have one row, or none."""
+        pending = checkpoint.get("pending_log") or []
+        self.pending = [pending] if isinstance(pending, dict) else pending
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Clear the logs of an evaluation."""
@@ -42,14 +58,14 @@ class RewindLogs(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Rewind to `trainer.global_step`."""
         self._rewind(trainer, trainer.global_step - bool(self.pending))
-        self.pending = {}
+        self.pending = []
 
     def _rewind(self, trainer: Trainer, step: int) -> None:
         for logger in trainer.loggers:
             if hasattr(logger, "rewind"):
                 logger.rewind(step)
-                if self.pending:
-                    logger.log_metrics(self.pending, step)
+                for row in self.pending:
+                    logger.log_metrics(row, step)
 
 
 class TensorBoard(TensorBoardLogger):
