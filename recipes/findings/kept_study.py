@@ -39,34 +39,37 @@ WHOLE = ("stage.json", "training.json", "environment.json", "competence.json", "
 
 
 def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The means of an evaluation's pass@k by two graders, of process accuracy and likelihood, its errors and skills, rounded.
-
-    The rest is left out; by number of operations, so is the second grader.
+    """What reports and claims read of an evaluation, rounded: means of pass@k by two graders (one by number of operations), process
+    accuracy, likelihood, kinds of errors and skills (of all problems and, where they differ, by band).
 
     Cells (operations, context and mode) are left out where they are operations, as there is one context and one mode.
     """
     grades = {
         dimension: {
             name: {
-                grader: {k: {"mean": round(found["mean"], 5)} for k, found in of[grader].items()}
+                grader: {k: {"mean": found["mean"]} for k, found in of[grader].items()}
                 for grader in (GRADERS[:1] if dimension == "op" else GRADERS)
             }
-            | {"errors": {kind: round(share, 5) for kind, share in of.get("errors", {}).items()}}
-            | ({"process_accuracy": {"mean": round(process["mean"], 5)}} if (process := of.get("process_accuracy")) else {})
+            | ({"errors": of.get("errors", {})} if dimension in ("all", "band") else {})
+            | ({"process_accuracy": {"mean": process["mean"]}} if (process := of.get("process_accuracy")) else {})
             for name, of in evaluation["grades"].get(dimension, {}).items()
             if of["problems"]
         }
         for dimension in DIMENSIONS
         if dimension != "cell" or len(evaluation["grades"].get("cell", ())) > len(evaluation["grades"].get("op", ()))
     }
-    weights = evaluation.get("settings", {}).get("weights")
-    likelihood = {
-        band: {"all": {"nll_nats": round(of["all"]["nll_nats"], 5)}} for band, of in evaluation.get("likelihood", {}).items()
-    }
-    return {
-        "settings": {"weights": weights}, "seconds": evaluation["seconds"], "grades": grades, "likelihood": likelihood,
-        "skills": {name: of for name, of in evaluation["skills"].items() if not name.startswith("op")},
-    }  # fmt: skip
+    likelihood = {band: {"all": {"nll_nats": of["all"]["nll_nats"]}} for band, of in evaluation.get("likelihood", {}).items()}
+    kept = {"seconds": evaluation["seconds"], "grades": grades, "likelihood": likelihood}
+    skills, bands = evaluation["skills"], [name for name in evaluation["skills"] if not name.startswith("op")]
+    kept["skills"] = {name: skills[name] for name in bands if name == "all" or skills[name] != skills["all"]}
+    return {"settings": {"weights": evaluation.get("settings", {}).get("weights")}, **_rounded(kept)}
+
+
+def _rounded(found: Any) -> Any:
+    """Nested results with numbers of five decimals."""
+    if isinstance(found, dict):
+        return {key: _rounded(value) for key, value in found.items()}
+    return round(found, 5) if isinstance(found, float) else found
 
 
 def keep(out: Path, kept: Path) -> None:
@@ -102,11 +105,11 @@ def _logged(metrics: Path) -> str:
     with metrics.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
         columns = [name for name in LOGGED if name in (reader.fieldnames or ())]
-        rows = [[_rounded(row[name]) for name in columns] for row in reader if row.get("train/reward")]
+        rows = [[_number(row[name]) for name in columns] for row in reader if row.get("train/reward")]
     return "".join(",".join(row) + "\n" for row in [columns, *rows]) if rows else ""
 
 
-def _rounded(text: str) -> str:
+def _number(text: str) -> str:
     return f"{float(text):.6g}" if text else ""
 
 
