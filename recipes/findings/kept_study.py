@@ -39,8 +39,8 @@ WHOLE = ("stage.json", "training.json", "environment.json", "competence.json", "
 
 
 def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """What reports and claims read of an evaluation, rounded: means of pass@k by two graders (one by number of operations), process
-    accuracy, likelihood, kinds of errors and skills (of all problems and, where they differ, by band).
+    """What reports and claims read of an evaluation, rounded: means of pass@k by two graders (one by number of operations),
+    process accuracy, likelihood, kinds of errors and skills (of all problems and, where they differ, by band).
 
     Cells (operations, context and mode) are left out where they are operations, as there is one context and one mode.
     """
