@@ -15,7 +15,7 @@ from processes import run
 
 import main
 from callbacks.files import claimed, damage
-from callbacks.records.resume import differences, flat
+from callbacks.records.resume import content, differences, flat
 from recipes.validity import is_current, is_tested, is_trained
 
 
@@ -89,6 +89,32 @@ def test_a_run_of_an_earlier_version_keeps_what_was_then_the_only_way(tmp_path, 
     assert fit(tmp_path / "run", config_of(steps=4)) == 2
     assert "a resumed run keeps data.init_args.graph.split_by (was 'problem', is 'needed')" in capsys.readouterr().err
     assert fit(tmp_path / "run", config_of(steps=4, **settings)) == 0
+
+
+def test_weights_that_were_moved_are_the_same_start_and_others_are_not(tmp_path, capsys):
+    for name, seed in (("first", 0), ("second", 1)):
+        assert fit(tmp_path / name, config_of(steps=1, seed_everything=seed)) == 0
+
+    def go_on(start, steps):
+        start = {"model__init_args__architecture": None, "model__init_args__init_from": str(tmp_path / start)}
+        return fit(tmp_path / "run", config_of(steps=steps, **start))
+
+    assert go_on("first/huggingface", 2) == 0
+    (tmp_path / "first").rename(tmp_path / "moved")
+    assert go_on("second/huggingface", 3) == 2
+    assert "a resumed run keeps model.init_args.init_from" in capsys.readouterr().err
+    assert go_on("moved/huggingface", 3) == 0
+    assert last(tmp_path / "run")["global_step"] == 3
+
+
+def test_files_are_told_apart_by_name_size_and_ends(tmp_path):
+    for folder, text in (("a", "rows"), ("b", "rows"), ("c", "Rows"), ("d", "rowsrows")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.jsonl").write_text(text)
+    held = {folder: content([str(tmp_path / folder / "train.jsonl")]) for folder in "abcd"}
+    assert held["a"] == held["b"] and held["a"] not in (None, held["c"], held["d"])
+    assert content(str(tmp_path / "a")) == content(str(tmp_path / "b")) != content(str(tmp_path / "c"))
+    assert [content(value) for value in ("", "no file", 3, None, [], [3], [str(tmp_path / "a"), "no file"])] == [None] * 7
 
 
 def test_new_rates_and_decay_hold_from_the_next_update_on(tmp_path, capsys):

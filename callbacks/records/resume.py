@@ -1,7 +1,9 @@
 """What may change when a run is resumed: each key of its config is fixed, free, or holds from now on."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
@@ -24,8 +26,9 @@ KEYS = {
 class ResumeContract(Callback):
     """Compares the config of a resumed run with the one in its checkpoint.
 
-    A change of what the run is (weights, data, the size of a step) is refused. A change of anything else is said, noted in
-    `history.json`, and holds from the next update on: rates and decay that the optimiser would restore are set again.
+    A change of what the run is (weights, data, the size of a step) is refused; another path to the same weights or files, which
+    were moved, is none. A change of anything else is said, noted in `history.json`, and holds from the next update on: rates
+    and decay that the optimiser would restore are set again.
 
     Args:
         config: of the run, resolved, as nested plain values.
@@ -34,12 +37,18 @@ class ResumeContract(Callback):
 
     def __init__(self, config: Mapping[str, Any], added: Mapping[str, Any] | None = None) -> None:
         self.config, self.added = dict(flat(config)), dict(added or {})
+        self.contents: dict[str, Any] = {}  # key that is fixed and names files -> what they hold
         self.changes: dict[str, list[Any]] = {}
         self.written: list[dict[str, Any]] = []  # settings of the optimiser as configured, by group
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Look at the files that the config names."""
+        found = {key: content(value) for key, value in self.config.items() if rule(key) == FIXED}
+        self.contents = {key: held for key, held in found.items() if held is not None}
+
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the config."""
-        checkpoint["config"] = self.config
+        checkpoint["config"], checkpoint["contents"] = self.config, self.contents
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Compare, and refuse what is fixed.
@@ -49,6 +58,9 @@ class ResumeContract(Callback):
         """
         before = self.added | checkpoint.get("config", self.config)  # checkpoints of earlier versions have none
         changed = differences(before, self.config)
+        for key, held in checkpoint.get("contents", {}).items():
+            if held == self.contents.get(key):
+                changed.pop(key, None)
         if fixed := [f"{key} (was {old!r}, is {new!r})" for key, (old, new) in changed.items() if rule(key) == FIXED]:
             raise ValueError(
                 f"--ckpt_path: a resumed run keeps {'; '.join(fixed)}. Undo the change or, for another run from these weights, "
@@ -119,6 +131,28 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
         if mapping := _under(before, key):
             found[key] = [mapping, now[key]]
     return dict(sorted(found.items()))
+
+
+def content(value: Any) -> Any:
+    """What the files hold that a value names, as plain values: a digest of weights, or of each file its name, size and the
+    checksum of its ends; None: it names none."""
+    if isinstance(value, list):
+        parts = [content(one) for one in value]
+        return parts if parts and None not in parts else None
+    if not isinstance(value, str) or not value or not Path(value).exists():
+        return None
+    path = Path(value)
+    if (facts := path / "interplay.json").is_file():
+        return read_json(facts).get("weights")
+    return [_ends(file) for file in sorted(path.iterdir() if path.is_dir() else [path]) if file.is_file()] or None
+
+
+def _ends(path: Path, length: int = 1 << 20) -> list[Any]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        value = crc32(file.read(length))
+        file.seek(max(0, size - length))
+        return [path.name, size, crc32(file.read(length), value)]
 
 
 def _under(config: Mapping[str, Any], key: str) -> dict[str, Any]:
