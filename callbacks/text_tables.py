@@ -1,6 +1,7 @@
 """Tables as text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 def align(rows: Sequence[Sequence[str]], *, underline: bool = True) -> str:
@@ -10,6 +11,7 @@ def align(rows: Sequence[Sequence[str]], *, underline: bool = True) -> str:
     return "\n".join([lines[0], *(["-" * len(lines[0])] if underline else []), *lines[1:]])
 
 
-def bands_of(names: Iterable[str]) -> list[str]:
-    """Names of bands among those of bands and single operations ("op5")."""
-    return [name for name in names if not name.removeprefix("op").isdigit()]
+def bands_of(results: Mapping[str, Any]) -> list[str]:
+    """Names of bands with results, among those of bands and of single operations ("op5"); of these if there are no bands."""
+    names = [name for name, found in results.items() if found]
+    return [name for name in names if not name.removeprefix("op").isdigit()] or names

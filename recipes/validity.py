@@ -4,6 +4,8 @@ Training is over when `training.json` says so; it names the weights that it left
 Runs of earlier versions recorded no weights; their files count as they are.
 """
 
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,18 @@ def started_from(run: Path, parent: Path | None) -> bool:
     record = run / "stage.json"
     start = read_json(record).get("start") if record.is_file() else None
     return start is None or (parent is not None and start == weights_after(parent))
+
+
+def unfinished(root: Path, stages: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Name -> state of those stages of an arm whose scores do not count today; an index lists them (`name`, `folder`, `state`).
+
+    The index says how the last run that had the arm left it; a stage may have been removed or trained again since.
+    """
+    states = {s["name"]: s["state"] for s in stages if not is_current(root / s["folder"] / "test/evaluation.json")}
+    for before, s in pairwise(stages):
+        if not started_from(root / s["folder"], root / before["folder"]):
+            states[s["name"]] = f"started from other weights than {before['name']} has now"
+    return states
 
 
 def weights_after(run: Path) -> Any:

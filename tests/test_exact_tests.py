@@ -51,7 +51,7 @@ def test_the_interval_is_of_centres_that_are_not_rejected():
         assert min(flipped(VALUES, centre), flipped([-v for v in VALUES], -centre)) <= 0.025
     assert interval([0.1, 0.4, 0.2]) == (0.1, 0.4)  # three seeds: of 75%
     assert len(subset_means(VALUES)) == 63
-    with pytest.raises(ValueError, match="0 differences: give 1 to 20"):
+    with pytest.raises(ValueError, match="no differences"):
         interval([])
 
 
@@ -147,3 +147,17 @@ def test_power_grows_with_seeds_and_effect():
     assert seeds_needed(p_above, 0.3, 0.05) == 5  # fewer cannot reach 0.05
     assert power(p_above, 0.02, 0.2, 8, draws=100) < 0.5
     assert power(lambda values: p_within(values, 0.05), 0.0, 0.05, 4, draws=100) == 0.0  # four seeds cannot show `same`
+
+
+def test_more_differences_than_can_be_enumerated_are_tested_by_a_draw_of_their_subsets():
+    """Oracles: all signs of twenty, which a zero beside them leaves as they are; a normal approximation for thirty."""
+    twenty = [math.sin(i) + 0.2 for i in range(20)]
+    assert 0.05 < p_above(twenty) < 0.2
+    assert p_above([*twenty, 0.0]) == pytest.approx(p_above(twenty), abs=0.003)
+    thirty = [math.sin(i) + 0.3 for i in range(30)]
+    z = fmean(thirty) / math.sqrt(sum(value**2 for value in thirty)) * 30
+    assert p_above(thirty) == pytest.approx(0.5 * math.erfc(z / math.sqrt(2)), abs=0.01)
+    low, high = interval(thirty)
+    assert low < fmean(thirty) < high
+    assert p_above(thirty, low) == pytest.approx(0.025, abs=0.003) == p_below(thirty, high)
+    assert subset_means(thirty) == subset_means(thirty)

@@ -216,3 +216,14 @@ def test_export_of_one_checkpoint_needs_a_place(run, tmp_path, capsys):
     ours, theirs = load_language_model(str(checkpoint)), load_language_model(str(tmp_path / "two"))
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
     assert "## Scores" in (tmp_path / "two/README.md").read_text()
+
+
+def test_export_does_not_replace_what_is_not_a_model(run, tmp_path, capsys):
+    checkpoint = str(run / "checkpoints/last.ckpt")
+    for kept in ("notes.txt", "other/model.safetensors", "huggingface/checkpoints/last.ckpt"):
+        out = tmp_path / kept.replace("/", "_")
+        (out / kept).parent.mkdir(parents=True)
+        (out / kept).write_text("mine")
+        (out / "config.json").write_text("{}")
+        assert main.main(["export", checkpoint, "--out", str(out)]) == 2
+        assert "holds something else than a model" in capsys.readouterr().err and (out / kept).read_text() == "mine"

@@ -1,5 +1,6 @@
 """Recipes and commands that cannot be run are refused: what is wrong, where, and how it is written."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from minute_recipe import write_recipe
 
 import main
 from recipes.planning.recipe import load_recipe
+from recipes.planning.resolve import flags, resolve
+from recipes.planning.scale import load_scale
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,3 +75,47 @@ def test_a_scale_is_found_by_name_from_anywhere_and_by_its_path(tmp_path):
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
     assert load_recipe(tmp_path / "own.yaml").scale.name == "tiny"
     assert load_recipe(tmp_path / "own.yaml", str(ROOT / "configs/scale/small.yaml")).scale.name == "small"
+
+
+def test_a_scale_may_be_like_one_of_its_own_name_elsewhere(tmp_path):
+    (tmp_path / "scale").mkdir()
+    (tmp_path / "scale/tiny.yaml").write_text("like: tiny\nabout: Ours.\nset: {trainer.max_steps: 7}\n")
+    (tmp_path / "scale/mine.yaml").write_text("like: tiny\n")
+    shipped = load_scale("tiny", ROOT / "configs/recipe")
+    (tmp_path / "recipe").mkdir()
+    for name in ("tiny", "mine"):
+        ours = load_scale(name, tmp_path / "recipe")
+        assert ours.about == "Ours."
+        assert ours.kind("pretrain")[0] == shipped.kind("pretrain")[0]
+        assert ours.kind("pretrain")[1]["trainer.max_steps"] == 7 != shipped.kind("pretrain")[1].get("trainer.max_steps")
+    (tmp_path / "scale/other.yaml").write_text("like: another\n")
+    (tmp_path / "scale/another.yaml").write_text("like: other\n")
+    with pytest.raises(ValueError, match="'other' does not exist"):
+        load_scale("other", tmp_path / "recipe")
+
+
+def test_a_kind_may_name_one_config(tmp_path):
+    (tmp_path / "pretrain.yaml").write_text("{}")
+    (tmp_path / "own.yaml").write_text("kinds: {pretrain: {config: pretrain.yaml}}\n")
+    assert load_scale(str(tmp_path / "own.yaml"), tmp_path).kind("pretrain")[0] == (tmp_path / "pretrain.yaml",)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ([0.0, math.inf], "[0.0, .inf]"), (-math.inf, "-.inf"), (math.nan, ".nan"),
+        ({"a": None, "b": [True]}, '{"a": null, "b": [true]}'),
+        (["Infinity", 'a "NaN"', "\\"], r'["Infinity", "a \"NaN\"", "\\"]'), ({"2": "1e5"}, '{"2": "1e5"}'),
+    ],
+)  # fmt: skip
+def test_settings_reach_a_stage_as_they_are(value, text):
+    assert flags({"key": value}) == [f"--key={text}"]
+    read = yaml.safe_load(text)
+    assert read == value or (read != read and value != value)
+
+
+def test_an_infinite_bound_is_a_setting():
+    """As a mapping: jsonargparse writes and reads again what a longer key holds, and does not read its own infinity."""
+    settings = {"model.init_args.kl": {"target": 0.1, "bounds": [0.0, math.inf]}}
+    found = resolve([ROOT / "configs/experiment/quickstart_grpo.yaml"], settings)
+    assert found["model"]["init_args"]["kl"]["bounds"] == [0.0, math.inf]

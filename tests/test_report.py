@@ -12,13 +12,14 @@ from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
+from finished_study import write_study
 from matplotlib.figure import Figure
 from minute_recipe import write_configs
 
 import main
 from callbacks.evaluation.sample_files import read_samples
 from recipes.report.chart import Line, Panel, draw_panel
-from recipes.report.effects import verdict
+from recipes.report.effects import measure, verdict
 from recipes.report.report_command import charts_of
 from recipes.report.sourced_numbers import Files, Number, Term, pointer, t_quantile
 from recipes.report.studies import find_studies
@@ -322,3 +323,47 @@ def test_chained_stages_of_rl_are_drawn_one_after_the_other(folder, tmp_path):
                                                                enumerate(("pretrain-0", "grpo-0", "grpo-2"))]  # fmt: skip
     (once,) = [study for study in find_studies(folder / "study") if study.name.startswith("test")]
     assert not [chart for chart in charts_of(Values(once, Files(folder / "study"))) if chart.key == "across_stages"]
+
+
+def test_a_grader_that_no_evaluation_has_is_refused_and_one_that_some_have_draws_what_it_can(tmp_path, capsys):
+    write_study(tmp_path / "study")
+    assert main.main(["report", str(tmp_path / "study"), "--grader", "released"]) == 2
+    assert "no evaluation in" in capsys.readouterr().err
+    assert main.main(["report", str(tmp_path / "study"), "--grader", "released,executable"]) == 0
+
+
+def test_words_of_a_recipe_are_never_taken_for_a_place_of_the_page(tmp_path):
+    write_study(tmp_path / "study")
+    index = tmp_path / "study/extrapolation.tiny.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"about": 'Does the BLOCK matter? <script id="block">BLOCK'}))
+    assert main.main(["report", str(tmp_path / "study")]) == 0
+    page = tmp_path / "study/report.html"
+    assert "Does the BLOCK matter?" in page.read_text() and block_of(page)["samples"] is not None
+
+
+def test_a_claim_whose_arms_share_no_seed_is_left_open(tmp_path):
+    """Arm `edge` has lost all seeds but one, `base` that one."""
+    write_study(tmp_path / "study")
+    index = tmp_path / "study/extrapolation.tiny.json"
+    found = json.loads(index.read_text())
+    found["arms"] = [arm for arm in found["arms"] if (arm["values"]["data"] == "edge") == (arm["seed"] == 3)]
+    index.write_text(json.dumps(found))
+    (study,) = find_studies(tmp_path / "study")
+    key = "/grades/band/edge/executable/pass@16/mean"
+    effects = [{"what": "edge - base", "arm": "edge", "against": "base", "at": key}, {"what": "base", "arm": "base", "at": key}]
+    open_one, base = measure(study, Files(tmp_path / "study"), {"effects": effects})
+    assert "seeds" not in open_one and len(base["seeds"]) == 5
+    with pytest.raises(ValueError, match="is in no evaluation"):
+        measure(study, Files(tmp_path / "study"), {"effects": [effects[1] | {"at": "/grades/nowhere"}]})
+    assert main.main(["report", str(tmp_path / "study")]) == 0
+
+
+def test_a_study_without_bands_says_so(tmp_path):
+    write_study(tmp_path / "study")
+    for path in (tmp_path / "study/stages").glob("*/test/evaluation.json"):
+        grades = json.loads(path.read_text())
+        grades["grades"].pop("band")
+        path.write_text(json.dumps(grades))
+    (tmp_path / "study/extrapolation.tiny.json").rename(tmp_path / "study/mine.json")
+    assert main.main(["report", str(tmp_path / "study")]) == 0
+    assert "No band in common" in (tmp_path / "study/report.html").read_text()

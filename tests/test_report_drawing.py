@@ -6,6 +6,7 @@ import pytest
 
 from recipes.report.chart import Line, Panel
 from recipes.report.effects import verdict
+from recipes.report.figures import numeric
 from recipes.report.page import strips
 from recipes.report.panel_svg import Scale, panel_svg, small_multiples
 from recipes.report.samples import graph_of
@@ -40,6 +41,20 @@ def test_a_scale_places_values_in_proportion(scale, expected):
 
 def test_the_ticks_of_a_share_include_both_ends():
     assert Scale(0, 1, 0, 1).ticks() == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers"),
+    [
+        (["0", "0.1%", "10%", "none"], {"0": 0, "0.1%": 0.1, "10%": 10}),
+        (["1.05B", "20B"], {"1.05B": 1.05, "20B": 20}),
+        (["500k", "1M", "2M"], {"500k": 5e5, "1M": 1e6, "2M": 2e6}),
+        (["800M", "1.05B"], {"800M": 8e8, "1.05B": 1.05e9}),
+        (["", "B", "1.2.3", "x1"], {}),
+    ],
+)
+def test_values_of_an_axis_are_numbers_of_one_unit(texts, numbers):
+    assert numeric(texts) == pytest.approx(numbers)
 
 
 @pytest.mark.parametrize("kind", ["line", "bar", "stack"])

@@ -1,5 +1,7 @@
 """Gain of RL against its FLOPs: fits are those that a hand computes, and only of arms that make a ladder."""
 
+from dataclasses import replace
+
 import pytest
 from ladder_study import write_ladder
 
@@ -50,6 +52,18 @@ def test_a_claim_about_a_slope_has_it_for_each_seed(tmp_path, arms, slopes):
     effect = {"what": "slope", "slope": {"arms": arms, "band": "edge", "gain": 1}}
     (found,) = measure(values.study, values.files, {"effects": [effect]})
     assert found.get("seeds") == (slopes and pytest.approx(slopes))
+
+
+def test_bases_that_no_axis_names_have_a_fit_each(tmp_path):
+    values = values_of(tmp_path, {"1M": [0.1, 0.2, 0.6], "4M": [0.1, 0.2, 0.3]})
+    one_axis = {"arm": ("a", "b", "c", "d", "e", "f")}
+    groups = tuple(
+        replace(group, label=name, values={"arm": name}) for group, name in zip(values.study.groups, one_axis["arm"], strict=True)
+    )
+    study = replace(values.study, groups=groups, axes=one_axis)
+    found = fits(Values(study, values.files), "edge", 1)
+    assert [fit.label for fit in found] == ["arm, a to c", "arm, d to f", "all"]
+    assert [fit.terms[1].value for fit in found[:2]] == pytest.approx([0.25, 0.1])
 
 
 @pytest.mark.parametrize("flops", [[1e10, 2e10, 3e10], [1e10, 1e12]], ids=["too close", "too few"])

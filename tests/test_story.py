@@ -48,3 +48,11 @@ def test_the_quickstarts_rl_is_told_with_its_numbers(capsys):
     said = capsys.readouterr().out
     assert "+0.40" in said and "0.69" in said and "after grpo" in said
     assert "op5" not in said
+
+
+def test_results_without_bands_are_told_by_operations_and_without_problems_not_at_all(capsys):
+    by_operations = results(op2=(1.0, 1.0), op3=(0.0, 0.0))
+    assert reach("x", by_operations) == "After x the model solves op2 and never solves op3."
+    assert reach("x", results(ID=(1.0, 1.0)) | {"edge": {}}) == "After x the model solves ID."
+    tell("x", {}, None)
+    assert "asked nothing" in capsys.readouterr().out

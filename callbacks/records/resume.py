@@ -135,7 +135,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
 
 def content(value: Any) -> Any:
     """What the files hold that a value names, as plain values: a digest of weights, or of each file its name, size and the
-    checksum of its ends; None: it names none."""
+    checksum of its ends; None: it names none.
+    """
     if isinstance(value, list):
         parts = [content(one) for one in value]
         return parts if parts and None not in parts else None

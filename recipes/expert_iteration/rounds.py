@@ -20,7 +20,7 @@ from recipes.named_files import named_file
 from recipes.planning.resolve import flags
 from recipes.rejection.accepted import Filter
 from recipes.rejection.rejection_sampling import checked, draw_rows, files_of, is_first, wait_for_all
-from recipes.running.stage_folders import finish
+from recipes.running.stage_folders import HARDWARE, finish
 
 RECORD = "round.json"
 
@@ -121,9 +121,13 @@ def _settings(spec: ExpertIteration, seed: int, init_from: str) -> list[str]:
 def _asked(spec: ExpertIteration, seed: int, current: Round) -> str:
     """A digest of all that the samples of a round depend on."""
     changed = {key: value for key, value in spec.settings.items() if not key.startswith("trainer.")}
-    config = spec.config.read_text(encoding="utf-8")
-    settings = {**asdict(spec), "config": config, "settings": changed, "ops": current.op, "about": ""}
-    start = Path(current.sampler)
+    return _digest(spec, {"settings": changed, "ops": current.op}, seed, current.sampler)
+
+
+def _digest(spec: ExpertIteration, given: Mapping[str, Any], seed: int, weights_from: str) -> str:
+    """A digest of an experiment, some fields of it given, and of the weights that it starts from."""
+    settings = {**asdict(spec), "config": spec.config.read_text(encoding="utf-8"), "about": "", **given}
+    start = Path(weights_from)
     record = start / "interplay.json"
     weights = read_json(record)["weights"] if record.is_file() else str(start)
     return blake2b(repr((sorted(settings.items()), seed, weights)).encode(), digest_size=8).hexdigest()
@@ -158,10 +162,28 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
 
 
 def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
+    """Train on the rows, and test, unless that is done.
+
+    Raises:
+        ValueError: the folder holds a model that was trained otherwise.
+        RuntimeError: its scores are not of the weights that training left.
+    """
     last = rounds[-1]
+    training = {key: value for key, value in spec.settings.items() if key not in HARDWARE}
+    wanted = _digest(spec, {"settings": training, "ops": last.op}, seed, last.init_from)
+    if last.found.get("trained_as", wanted) != wanted:  # rounds of earlier versions do not say
+        raise ValueError(
+            f"iterate: {last.folder} holds a model that was trained otherwise ({last.found['trained_as']}, not {wanted}); give "
+            "another --out, or remove the folder."
+        )
+    wait_for_all()
+    if is_first():
+        write_json(last.folder / RECORD, last.found | {"trained_as": wanted})
+    wait_for_all()
     files = files_of([current.folder for current in (rounds if spec.union else [last])], RECORD)
     fit = [*_settings(spec, seed, last.init_from), *flags({"data.init_args.files": files})]
-    finish(last.folder, fit, _settings(spec, seed, last.model), alone=is_first())
+    if not finish(last.folder, fit, _settings(spec, seed, last.model), alone=is_first()):
+        raise RuntimeError(f"iterate: the scores in {last.folder} are not of the weights that training left.")
 
 
 def table(rounds: list[Round]) -> str:

@@ -5,6 +5,7 @@ tokenizers, files of problems, weights from outside. The places of a run's files
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache, reduce
@@ -28,6 +29,7 @@ from recipes.rejection.rejection_sampling import RejectionSampling
 Config = dict[str, Any]
 PLACES = (("ckpt_path",), ("weights_only",), ("config",), ("trainer", "default_root_dir"))  # of files
 COSMETIC = (("trainer", "enable_progress_bar"), ("trainer", "enable_model_summary"))
+NO_JSON = {"Infinity": ".inf", "-Infinity": "-.inf", "NaN": ".nan"}  # what json writes -> what YAML reads
 DIGITS = 12  # of a digest that names a folder
 
 
@@ -74,7 +76,12 @@ def _drop(config: Config, keys: Sequence[tuple[str, ...]]) -> Config:
 
 def flags(settings: Mapping[str, Any]) -> list[str]:
     """Settings as arguments of `fit` and `test`."""
-    return [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in settings.items()]
+    return [f"--{key}={value if isinstance(value, str) else as_yaml(value)}" for key, value in settings.items()]
+
+
+def as_yaml(value: Any) -> str:
+    """A value as JSON, with infinities as YAML reads them."""
+    return re.sub(r'"(?:\\.|[^"\\])*"|-?Infinity|NaN', lambda found: NO_JSON.get(found[0], found[0]), json.dumps(value))
 
 
 def kind_of(config: Mapping[str, Any]) -> str:

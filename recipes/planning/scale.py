@@ -55,18 +55,22 @@ class Scale:
         return found[name]
 
 
-def load_scale(name: str, near: Path) -> Scale:
+def load_scale(name: str, near: Path, asked: tuple[Path, ...] = ()) -> Scale:
     """Read a scale; configs are found relative to its file.
 
     Args:
         name: of a file in the folder `scale` beside `near`, or in `configs/scale`; or a path that ends in .yaml.
         near: folder of the recipe.
+        asked: files of scales that are like this one; one of the same name that lies elsewhere is meant.
 
     Raises:
         ValueError: no such file, an unknown key, or a missing config.
     """
-    places = [Path(name)] if name.endswith(".yaml") else [(near / "../scale").resolve() / f"{name}.yaml", SCALES / f"{name}.yaml"]
-    path = next((place for place in places if place.is_file()), None)
+    beside = [asked[-1].parent / f"{name}.yaml"] if asked else []
+    places = [*beside, (near / "../scale").resolve() / f"{name}.yaml", SCALES / f"{name}.yaml"]
+    if name.endswith(".yaml"):
+        places = [Path(name)]
+    path = next((place for place in places if place.is_file() and place.resolve() not in asked), None)
     if path is None:
         found = {
             p.stem
@@ -81,7 +85,7 @@ def load_scale(name: str, near: Path) -> Scale:
         raise ValueError(
             f"{path}: a scale has the key `kinds` or `like`, and optionally {', '.join(sorted(KEYS - {'kinds', 'like'}))}."
         )
-    base = load_scale(raw["like"], near) if "like" in raw else None
+    base = load_scale(raw["like"], near, (*asked, path.resolve())) if "like" in raw else None
     return _scale(path, raw, base)
 
 
@@ -112,6 +116,8 @@ def _in_modes(settings: Mapping[str, Any], modes: str) -> dict[str, Any]:
 def _kind(
     path: Path, name: str, entry: Any, base: tuple[tuple[Path, ...], Mapping[str, Any]] | None = None
 ) -> tuple[tuple[Path, ...], Mapping[str, Any]]:
+    if isinstance(entry, Mapping) and isinstance(entry.get("config"), str):
+        entry = {**entry, "config": [entry["config"]]}
     if not isinstance(entry, Mapping) or not entry.keys() <= {"config", "set"} or not (base or "config" in entry):
         raise ValueError(f"{path}: kind {name!r} has the keys `config` (a list of files) and, optionally, `set`; got {entry!r}.")
     configs, settings = base or ((), {})

@@ -31,7 +31,7 @@ def verdict(found: Number) -> str:
 
 
 def measure(study: Study, files: Files, claim: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every effect of a claim, with each seed's value and its sources; those with incomplete arms have no value.
+    """Every effect of a claim, with each seed's value and its sources; none for arms that are incomplete or share no seed.
 
     Intervals are exact (`exact_tests.interval`); there is none with fewer seeds than 95% takes, nor where all seeds are equal,
     which says little of the next one. That of a share of seeds (`at_least`) is Clopper and Pearson's.
@@ -54,8 +54,8 @@ def _measured(values: Values, effect: dict[str, Any]) -> dict[str, Any]:
     if "slope" in effect:
         found = _slope(values, **effect["slope"])
         return {} if found is None else _over_seeds(found, values.files, effect)
-    groups = {group.label for group in values.study.groups}
-    if effect["arm"] not in groups or effect.get("against", effect["arm"]) not in groups:
+    seeds = {group.label: {run.seed for run in group.runs} for group in values.study.groups}
+    if not seeds.get(effect["arm"], set()) & seeds.get(effect.get("against", effect["arm"]), set()):
         return {}
     if (found := effect_number(values, effect)) is None:
         raise ValueError(

@@ -3,6 +3,7 @@
 Differences of two arms, seed by seed, are taken to be as likely above their centre as below it, by the same amount. Then
 all 2^n signs are equally likely, which gives the sign-flip test; and the true centre is equally likely to lie in each of the
 2^n gaps between the means of all subsets of the differences (Hartigan, J. Am. Stat. Assoc. 64, 1969), which gives its interval.
+Of more than 20 differences a fixed draw of subsets stands for all of them; tests and intervals stay exact (same paper).
 Student's t takes them to be normal: with three seeds whose outcomes are 0, 1 and 0, its 95% interval covers in half to three
 quarters of cases. Where few seeds differ by much and the others not at all, differences are not symmetric either: if a
 twelfth of seeds differs by 0.26, the interval of twelve holds the mean in 65% of studies. There count seeds
@@ -15,20 +16,27 @@ from itertools import accumulate
 from random import Random
 from statistics import fmean
 
+import numpy as np
+
 FEWEST = 6  # values whose interval has 95%
 ALPHA = 0.05
 _MOST = 20  # differences whose subsets are enumerated
+_DRAWN = 2**17 - 1  # subsets of more of them
 _TIE = 1e-12
 
 
 def subset_means(values: Sequence[float]) -> list[float]:
-    """The means of all subsets of n values but the empty one, in order: 2^n - 1.
+    """The means of all subsets of n values but the empty one, in order: 2^n - 1; of more than 20 values those of drawn subsets.
 
     Raises:
-        ValueError: none, or more than can be enumerated.
+        ValueError: there are no values.
     """
-    if not 0 < len(values) <= _MOST:
-        raise ValueError(f"{len(values)} differences: give 1 to {_MOST}, whose subsets can be enumerated.")
+    if not values:
+        raise ValueError("no differences: an interval or a test needs at least one.")
+    if len(values) > _MOST:
+        chosen = np.random.default_rng(0).integers(0, 2, (_DRAWN, len(values)), dtype=np.int8)
+        chosen = chosen[chosen.any(axis=1)]
+        return np.sort(chosen @ np.asarray(values, dtype=float) / chosen.sum(axis=1)).tolist()
     sums = [(0.0, 0)]
     for value in values:
         sums += [(total + value, count + 1) for total, count in sums]

@@ -93,6 +93,8 @@ def by_op(values: Values) -> Chart | None:
 
 def by_op_and_context(values: Values) -> Chart | None:
     """Pass@n against operations, context by context."""
+    if not values.ends():
+        return None
     contexts, ops, k = values.names("context"), values.names("op"), values.ends()[-1]
 
     def points(group: Group, context: str, mode: str) -> Points:
@@ -198,10 +200,13 @@ def likelihood(values: Values) -> Chart | None:
     return chart("likelihood", "Reduction of the negative log-likelihood of gold solutions", "Above 0: likelier.", panels)
 
 
-def numeric(text: str) -> float | None:
-    """A value of an axis as a number, if it is one: "20%", "0.5", "4.20B"."""
-    digits = text.rstrip("%BMk")
-    return float(digits) if digits.replace(".", "", 1).isdigit() else None
+def numeric(texts: Iterable[str]) -> dict[str, float]:
+    """Those values of an axis that are numbers: "20%", "0.5", "4.20B"; if their units differ ("500k", "1M"), without units."""
+    digits = {text: text.rstrip("%BMk") for text in texts}
+    numbers = {text: float(found) for text, found in digits.items() if found.replace(".", "", 1).isdigit()}
+    units = {text: text.removeprefix(digits[text]) for text in numbers}
+    scales = {"k": 1e3, "M": 1e6, "B": 1e9} if len(set(units.values())) > 1 else {}
+    return {text: number * scales.get(units[text], 1) for text, number in numbers.items()}
 
 
 def _by_band_and_k(values: Values, x: str, points: Callable[[Group, str, int], Points]) -> list[Panel | None]:
@@ -212,8 +217,9 @@ def against_axis(values: Values) -> Chart | None:
     """Pass@1 and pass@n against the last axis, if its values are numbers; a line for each value of the others."""
     axis = next(reversed(list(values.study.axes)), "")
     placed: dict[str, list[tuple[float, Group]]] = {}
+    numbers = numeric(group.values.get(axis, "") for group in values.study.groups)
     for group in values.study.groups:
-        if (x := numeric(group.values.get(axis, ""))) is not None:
+        if (x := numbers.get(group.values.get(axis, ""))) is not None:
             others = ", ".join(value for name, value in group.values.items() if name != axis)
             placed.setdefault(others or axis, []).append((x, group))
     panels = [

@@ -94,7 +94,9 @@ def write_page(sections: Sequence[Section], files: Files, path: Path) -> Path:
         style=Markup((Path(__file__).parent / "page.css").read_text(encoding="utf-8")),
     )  # fmt: skip
     origins = {stage.folder: _origin(stage, files) for section in sections for stage in section.stages}
-    write_text(path, text.replace("BLOCK", block.text([list(section.samples) for section in sections], origins), 1))
+    place = '<script type="text/plain" id="block">'  # with quotation marks: no text of a recipe looks like it
+    held = block.text([list(section.samples) for section in sections], origins)
+    write_text(path, text.replace(place, place + held, 1))
     return path
 
 

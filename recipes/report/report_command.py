@@ -15,7 +15,7 @@ from recipes.report.judging import families, primaries
 from recipes.report.page import Section, write_page
 from recipes.report.samples import sample_browser
 from recipes.report.sourced_numbers import Files
-from recipes.report.studies import Group, Run, StageFiles, Study, find_studies
+from recipes.report.studies import Group, Run, StageFiles, Study, chain_of, find_studies
 from recipes.report.study_values import ACCEPTED, GRADER, Values
 from recipes.report.tables import tables
 from recipes.report.verdicts import Verdict, judge_study
@@ -46,8 +46,11 @@ def main(argv: list[str]) -> int:
 def report(root: Path, out: Path, graders: Sequence[str] = ()) -> Path:
     """Write the report of a folder, its figures by these graders or those of each study; return its page."""
     files, sections, claims = Files(root), [], read_claims()
-    for study in find_studies(root):
-        study = replace(study, graders=tuple(graders) or study.graders)
+    studies = find_studies(root)
+    if graders and not any(_held(study, files, graders) for study in studies):
+        raise ValueError(f"report: --grader {','.join(graders)}: no evaluation in {root} has it; choose another.")
+    for study in studies:
+        study = replace(study, graders=_held(study, files, graders or study.graders) or Study.graders)
         values = Values(study, files)
         if not study.groups:
             sections.append(Section(study, study.name, Verdict("No arm is complete.", ()), (), (), (), ()))
@@ -94,11 +97,17 @@ def charts_of(values: Values) -> list[Chart]:
 
 
 def draw_curves(out: Path, stages: Sequence[str]) -> Path:
-    """Draw the stages of a recipe without arms, each starting from the one before it, to `curves.png`; return its path."""
-    chain = tuple(StageFiles(name, name) for name in stages)
-    groups = tuple(Group(stage.name, {}, (Run(0, chain[:i]),)) for i, stage in enumerate(chain, start=1))
+    """Draw the stages of a recipe without arms to `curves.png`; return its path."""
+    folders = [out / name for name in stages]
+    chains = {folder.name: [StageFiles(of.name, of.name) for of in chain_of(folder, folders)] for folder in folders}
+    groups = tuple(Group(name, {}, (Run(0, tuple(chain)),)) for name, chain in chains.items())
     draw_png(curves(Values(Study(out.name, "", groups), Files(out))), out / "curves.png")
     return out / "curves.png"
+
+
+def _held(study: Study, files: Files, graders: Sequence[str]) -> tuple[str, ...]:
+    """Those graders by which a study was judged."""
+    return tuple(grader for grader in graders if Values(study, files, grader).ks())
 
 
 def _file_name(study: Study) -> str:

@@ -58,7 +58,8 @@ def ladders(values: Values) -> dict[str, list[Group]]:
         ordered = sorted(groups, key=lambda group: _cost(values, group.runs[0]))
         least, most = (_cost(values, ordered[place].runs[0]) for place in (0, -1))
         if len(ordered) >= LEAST_ARMS and most >= LEAST_RANGE * least:
-            kept[label] = ordered
+            alone = sum(label == other for other, _ in found) == 1
+            kept[label if alone else f"{label}, {ordered[0].label} to {ordered[-1].label}"] = ordered
     return kept
 
 

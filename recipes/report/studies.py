@@ -1,16 +1,15 @@
 """The studies in a folder: recipes with arms and seeds (by their index), and stages run by hand or by a recipe without arms."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from callbacks.files import read_json
-from recipes.validity import is_current, started_from
+from recipes.validity import is_current, unfinished
 
 SEED = "seed"
 
@@ -123,11 +122,7 @@ def _of_index(root: Path, file: str, raw: dict[str, Any]) -> Study:
         label = "-".join(arm["values"].values()) or "all"
         values[label] = arm["values"]
         stages = tuple(StageFiles(s["name"], s["folder"]) for s in arm["stages"])
-        states = {s["name"]: s["state"] for s in arm["stages"] if not is_current(root / s["folder"] / "test/evaluation.json")}
-        for before, s in pairwise(arm["stages"]):
-            if not started_from(root / s["folder"], root / before["folder"]):
-                states[s["name"]] = f"started from other weights than {before['name']} has now"
-        if states:
+        if states := unfinished(root, arm["stages"]):
             missing[arm["name"]] = ", ".join(f"{name}: {state}" for name, state in states.items())
         else:
             runs.setdefault(label, []).append(Run(arm["seed"], stages))
@@ -149,32 +144,46 @@ def _by_hand(root: Path, taken: set[str]) -> list[Study]:
         folder = path.parent.parent
         if str(folder.relative_to(root)) not in taken and folder.parent.name != "stages":
             places.setdefault(folder.parent, []).append(folder)
-    families: dict[Path, dict[int, list[Path]]] = {}
+    families: dict[tuple[Path, bool], dict[int, list[Path]]] = {}
     for parent, folders in places.items():
         number = parent.name.removeprefix(SEED)
         seeded = parent.name.startswith(SEED) and number.isdigit() and parent != root
-        families.setdefault(parent.parent if seeded else parent, {})[int(number) if seeded else 0] = folders
-    return [_family(root, family, seeds) for family, seeds in families.items()]
+        families.setdefault((parent.parent if seeded else parent, seeded), {})[int(number) if seeded else 0] = folders
+    return [_family(root, family, seeds, also=(family, not seeded) in families) for (family, seeded), seeds in families.items()]
 
 
-def _family(root: Path, family: Path, seeds: Mapping[int, list[Path]]) -> Study:
+def _family(root: Path, family: Path, seeds: Mapping[int, list[Path]], also: bool) -> Study:
+    """A study of a folder's stages, or of those in its folders `seedN`; also: the folder has both."""
     runs: dict[str, list[Run]] = {}
     for seed, folders in sorted(seeds.items()):
-        chain: list[StageFiles] = []
-        for folder in sorted(folders, key=lambda path: _start_of(path, folders)):
-            chain.append(StageFiles(folder.name, str(folder.relative_to(root))))
-            runs.setdefault(folder.name, []).append(Run(seed, tuple(chain)))
+        chains = {folder: chain_of(folder, folders) for folder in folders}
+        for folder in sorted(folders, key=lambda path: (len(chains[path]), path.stat().st_mtime)):
+            chain = tuple(StageFiles(stage.name, str(stage.relative_to(root))) for stage in chains[folder])
+            runs.setdefault(folder.name, []).append(Run(seed, chain))
     groups = tuple(Group(name, {"stage": name}, tuple(of)) for name, of in runs.items())
-    name = str(family.relative_to(root))
-    return Study(root.name if name == "." else name, "Stages in the order in which they were run.", groups)
+    name = root.name if family == root else str(family.relative_to(root))
+    seeded = any(folder.parent != family for folders in seeds.values() for folder in folders)
+    return Study(f"{name}, by seed" if also and seeded else name, "Stages in the order in which they were run.", groups)
 
 
-def _start_of(folder: Path, folders: list[Path]) -> tuple[int, float]:
-    """The number of stages before this one, by `init_from`; then its age."""
-    depth, at, by_name = 0, folder, {path.name: path for path in folders}
-    while (source := _init_from(at)) is not None and (at := by_name.get(Path(source).parent.name)) is not None:
-        depth += 1
-    return depth, folder.stat().st_mtime
+def chain_of(folder: Path, folders: Sequence[Path]) -> list[Path]:
+    """A stage and those before it, each started from the one before."""
+    chain = [folder]
+    while (start := _start_of(chain[0], folders)) is not None and start not in chain:
+        chain.insert(0, start)
+    return chain
+
+
+def _start_of(folder: Path, folders: Sequence[Path]) -> Path | None:
+    """Which of some stages another started from, by its `init_from`; by name if that path is no more, as folders were moved."""
+    source = _init_from(folder)
+    if source is None:
+        return None
+    start = Path(source).parent
+    found = [path for path in folders if path.resolve() == start.resolve()]
+    if not found and not start.is_dir():
+        found = [path for path in folders if path.name == start.name and path != folder]
+    return found[0] if found else None
 
 
 def _init_from(folder: Path) -> str | None:

@@ -62,7 +62,8 @@ def judge_study(values: Values, claims: Mapping[str, Any] | None = None) -> Verd
     claimed = _claimed(values, claims) if claims else ()
     effects = claimed or tuple(effect for of in _compared(values) if (effect := _effect(values, of)) is not None)
     if not effects:
-        return Verdict("One arm alone: there is nothing to compare it with.", ())
+        one = len(values.study.groups) == 1
+        return Verdict(f"{'One arm alone' if one else 'No band in common'}: there is nothing to compare.", ())
     return Verdict(sentence_of(effects, claimed=bool(claimed)), effects)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from callbacks.files import read_json, write_json
 from callbacks.text_tables import align, bands_of
+from recipes.validity import unfinished
 
 COLUMNS = (("answer", "pass@1"), ("answer", "pass@8"), ("executable", "pass@1"), ("executable", "pass@8"))
 GRADER = "executable"
@@ -44,10 +45,11 @@ def arm_table(index: Path) -> str:
     rows = [["arm", "band", "seeds", f"{GRADER} pass@1", "", "pass@n"]]
     failed = []
     for name, arms in groups.items():
-        complete = [arm["stages"][-1]["folder"] for arm in arms if all(s["state"] == "complete" for s in arm["stages"])]
+        complete = [arm["stages"][-1]["folder"] for arm in arms if not unfinished(out, arm["stages"])]
         done = [read_json(out / folder / "test" / "pass_at_k.json") for folder in complete]
         failed += [f"{arm['name']}: {s['name']} failed" for arm in arms for s in arm["stages"] if s["state"] == "failed"]
-        for i, band in enumerate(bands_of(done[0]) if done else ()):
+        bands = [band for band in bands_of(done[0]) if all(passes.get(band) for passes in done)] if done else []
+        for i, band in enumerate(bands):
             metric = list(done[0][band][GRADER])[-1]
             first = [passes[band][GRADER]["pass@1"]["mean"] for passes in done]
             last = [list(passes[band][GRADER].values())[-1]["mean"] for passes in done]

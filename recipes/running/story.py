@@ -47,6 +47,8 @@ def reach(name: str, passes: Passes) -> str:
         groups[kind].append(f"{band} ({once:.2f})" if kind == "sometimes" else band)
     verbs = {"solves": "solves", "sometimes": "sometimes solves", "never": "never solves"}
     said = [f"{verbs[kind]} {_listed(bands)}" for kind, bands in groups.items() if bands]
+    if not said:
+        return f"After {name} the model was asked nothing."
     return f"After {name} the model {', '.join(said[:-1])}{' and ' if len(said) > 1 else ''}{said[-1]}."
 
 

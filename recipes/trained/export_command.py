@@ -3,6 +3,7 @@
 For runs of earlier versions, whose folders other libraries misread, and for single checkpoints.
 """
 
+import re
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,10 @@ from lightning_modules.models.folder import write_folder
 from lightning_modules.models.sharding import weights_digest
 from lightning_modules.rollout import SamplingParams
 from recipes.trained.trained_model import Kind, open_run, run_of, settings_of, weights_of
+from recipes.trajectory import is_hugging_face
+
+# files of a model and its tokenizer
+WRITTEN = re.compile(r".*\.(json|safetensors|jinja|model)|README\.md|(merges|vocab)\.txt")
 
 
 def main(argv: list[str]) -> int:
@@ -27,9 +32,17 @@ def main(argv: list[str]) -> int:
     if args.out is None and not (args.run / "config.yaml").is_file():
         raise ValueError(f"export: {args.run} is not the folder of a run; name the folder to write by --out.")
     out = args.out or args.run / "huggingface"
+    if out.exists() and not _replaceable(out):
+        raise ValueError(f"export: {out} holds something else than a model, which would be lost; name another folder by --out.")
     export(args.run, out)
     print(f"{out} holds {weights_of(args.run)} as other libraries read it")
     return 0
+
+
+def _replaceable(out: Path) -> bool:
+    """Whether a folder is empty or what `export` writes: the files of a model and no folders."""
+    held = list(out.iterdir()) if out.is_dir() else [out]
+    return not held or (is_hugging_face(out) and all(path.is_file() and WRITTEN.fullmatch(path.name) for path in held))
 
 
 def export(run: Path, out: Path) -> None:
