@@ -172,6 +172,14 @@ def test_rounds_go_on_while_the_gate_holds_and_learn_what_was_accepted(begin, tm
     assert "val/loss" in (folder / "op03/metrics.csv").read_text().splitlines()[0]
 
 
+def test_a_model_that_was_trained_otherwise_is_refused(begin, tmp_path, capsys):
+    iterate(begin("run", ops="3", settings={"trainer.max_steps": 2}))
+    iterate(begin("run", ops="3", settings={"trainer.max_steps": 2, "trainer.accelerator": "auto"}))
+    assert main.main(begin("run", ops="3", settings={"trainer.max_steps": 3})) == 2
+    assert f"{tmp_path}/run/op03 holds a model that was trained otherwise" in capsys.readouterr().err
+    assert json.loads((tmp_path / "run/op03/training.json").read_text())["steps"] == 2
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("alone", [False, True])
 def test_rounds_start_over_on_all_rows_or_go_on_with_their_own(begin, tmp_path, alone):
