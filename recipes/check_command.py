@@ -1,16 +1,19 @@
 """`python main.py check CONFIG|RECIPE ...`: find mistakes in seconds, before anything is trained.
 
 A config is read, its classes are built, and what training would refuse later is asked now: the tokenizer against the model, the
-end of the schedule, the weights to start from. Of a recipe every stage of every arm is.
+end of the schedule, the weights to start from. Of a recipe every stage of every arm is. An accelerator that is not here is taken
+to be where training will run: the rest is checked on one CPU.
 """
 
 import tempfile
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
+from lightning import LightningModule
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from callbacks.files import damage
 from datamodules.rows.vocabulary import entries_in_use
@@ -22,9 +25,19 @@ from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.planning.seen import check_seen
 
+ONE_CPU = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "precision": None}  # of the Trainer
+
 
 class Checker(ExperimentCLI):
     """Builds everything and trains nothing."""
+
+    def before_instantiate_classes(self) -> None:
+        """Leave out what an accelerator that is not here would be asked for."""
+        super().before_instantiate_classes()
+        trainer = self.config[self.subcommand]["trainer"]
+        if not _is_here(trainer["accelerator"]):
+            for key, value in ONE_CPU.items():
+                trainer[key] = value
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Ask what `fit` would ask."""
@@ -60,9 +73,8 @@ def main(argv: list[str]) -> int:
         for path in args.file:
             print(f"{path}: {_check_recipe(path, args.scale)}")
     else:
-        Checker(["fit", *(word for path in args.file for word in ("--config", str(path)))])
-        if start := _start(found):
-            _check_start(start)
+        checker = Checker(["fit", *(word for path in args.file for word in ("--config", str(path)))])
+        _check_start(checker.model)
         print(f"{', '.join(map(str, args.file))}: nothing wrong")
     return 0
 
@@ -78,24 +90,27 @@ def _check_recipe(path: Path, scale: str | None) -> str:
             file = Path(folder) / f"{stage.label}.yaml"
             file.write_text(yaml.safe_dump(stage.config), encoding="utf-8")
             try:
-                Checker(["fit", "--config", str(file)])
-            except ValueError as err:
+                checker = Checker(["fit", "--config", str(file)])
+                if stage.parent is None:
+                    _check_start(checker.model)
+            except (ValueError, MisconfigurationException) as err:
                 raise ValueError(f"{path}, stage {stage.name!r}: {err}") from err
-            if stage.parent is None and (start := stage.config["model"]["init_args"].get("init_from")):
-                _check_start(start)
     return f"{len(plan.arms)} arms, {len(stages)} different stages a seed, nothing wrong"
 
 
-def _start(contents: list[Any]) -> str | None:
-    """`init_from` of the last config that has one."""
-    parts = [content.get("model") for content in contents if isinstance(content, dict)]
-    starts = [part["init_args"].get("init_from") for part in parts if isinstance(part, dict) and "init_args" in part]
-    return next((start for start in reversed(starts) if start), None)
+def _is_here(accelerator: object) -> bool:
+    """Whether this machine has what `trainer.accelerator` asks for, if it asks by name."""
+    names = {"gpu": ("cuda", "mps")}.get(str(accelerator), (str(accelerator),))
+    known = [name for name in names if name in AcceleratorRegistry.available_accelerators()]
+    return not known or any(AcceleratorRegistry[name]["accelerator"].is_available() for name in known)
 
 
-def _check_start(start: str) -> None:
-    path = Path(start)
-    if not path.exists():
-        raise ValueError(f"model.init_args.init_from {start!r} does not exist; train the earlier stage, or correct it.")
-    if path.is_file() and (fault := damage(path)):
-        raise ValueError(f"model.init_args.init_from {start!r}: {fault}.")
+def _check_start(model: LightningModule) -> None:
+    """The weights that a model and its critic start from."""
+    for key, part in {"init_from": model, "critic.init_args.init_from": getattr(model, "critic", None)}.items():
+        if (start := getattr(part, "init_from", None)) is None:
+            continue
+        if not Path(start).exists():
+            raise ValueError(f"model.init_args.{key} {start!r} does not exist; train the earlier stage, or correct it.")
+        if Path(start).is_file() and (fault := damage(Path(start))):
+            raise ValueError(f"model.init_args.{key} {start!r}: {fault}.")

@@ -11,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import metadata
 from itertools import combinations
 from pathlib import Path
 from threading import Thread
@@ -182,6 +183,27 @@ class TestVerl:
                 assert row["prompt"] == [{"role": "user", "content": problem["prompt"]}]
                 texts = problem["response"], answered(problem["response"], 1234), misread(problem["response"])
                 assert [call(reward, row, text) for text in texts] == [1.0, 0.0, 0.0]
+
+    def test_the_reward_loads_by_its_path_in_any_folder(self, tmp_path):
+        """Where the project is installed, as the page says, and its folder is not on the path."""
+        try:
+            metadata.version("interplay")
+        except metadata.PackageNotFoundError:
+            pytest.skip("the project is not installed here")
+        (keys,), row = blocks("bash", "verl"), VARIETY[0].row(0)
+        place = ROOT / re.search(r"FOLDER/(\S+)", keys)[1]
+        called = ("interplay", row["response"], row["problem"] + row["question"], {"modulus": row["modulus"]})
+        code = f"""
+from importlib.util import module_from_spec, spec_from_file_location
+spec = spec_from_file_location("custom_module", {str(place)!r})
+spec.loader.exec_module(module := module_from_spec(spec))
+print(module.compute_score(*{called!r}))
+"""
+        settings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        asked = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=settings, capture_output=True, text=True, check=False
+        )
+        assert (asked.stdout, asked.returncode) == ("1.0\n", 0), asked.stderr
 
     def test_the_reward_is_called_from_threads(self):
         rows = VARIETY[2].rows(50)
