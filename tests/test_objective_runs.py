@@ -2,12 +2,22 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from policy_runs import LONGEST, LengthReward, Stopping, Watch, fit, forced_logp, module, start_weights, weights
 
-from lightning_modules import BestOfKModule, GRPOModule, MaxRLModule, PKPOModule, PPOModule
+from lightning_modules import (
+    BestOfKModule,
+    DrGRPOModule,
+    GRPOModule,
+    GSPOModule,
+    MaxRLModule,
+    PKPOModule,
+    PPOModule,
+    RLOOModule,
+)
 from lightning_modules.formulas import best_of_k_advantages
 from lightning_modules.models.flops import forward_flops
 from lightning_modules.models.language_model import build_language_model, load_language_model
@@ -75,23 +85,59 @@ class Given(SampleWeights):
         return [0.0, 1.0, 2.0, 1.0]
 
 
-def weighted_loss(batches, weight_of):
-    """Oracle of a first update: every ratio is 1, so a token's loss is -A; weighted mean over tokens, by hand."""
-    loss = tokens = 0.0
-    for batch in batches:
-        for n, row in enumerate(batch.rows_N.tolist()):
-            length, weight = int(batch.mask_NT[n].sum()), weight_of(row)
-            loss -= weight * length * batch.advantage_NT[n][batch.mask_NT[n]][0].item()
-            tokens += weight * length
-    return loss / tokens
+def weighted_sums(batch, term_NT, weights, power):
+    """Sum over completions of weight * (sum of the term over tokens) / length^power, by hand."""
+    total = 0.0
+    for n, row in enumerate(batch.rows_N.tolist()):
+        terms = term_NT[n][batch.mask_NT[n]].tolist()
+        total += weights[row % 4] * sum(terms) / len(terms) ** power
+    return total
 
 
-def test_the_loss_is_the_mean_weighted_by_sample(start, tmp_path):
-    watch = Watch()
-    fit(module(start, group=GroupSettings(4, weights=Given())), tmp_path, max_steps=1, callbacks=[watch])
+@pytest.mark.parametrize("kind", [GRPOModule, DrGRPOModule, RLOOModule, GSPOModule, PPOModule])
+def test_the_loss_is_the_mean_weighted_by_sample(kind, start, tmp_path):
+    """Oracle of a first update: every ratio is 1, so a token's loss is -A; each kind's mean with its weights."""
+    watch, policy, weights = Watch(), module(start, kind, group=GroupSettings(4, weights=Given())), [0, 1, 2, 1]
+    fit(policy, tmp_path, max_steps=1, callbacks=[watch])
     (batch,) = watch.batches
     assert {row % 4 for row in batch.rows_N.tolist()} == {1, 2, 3}
-    assert watch.column("train/loss")[0] == pytest.approx(weighted_loss([batch], lambda row: [0, 1, 2, 1][row % 4]), abs=1e-5)
+    lengths = [len(row) for group in policy.groups for row in group.completions]
+    tokens = sum(weights[row % 4] * length for row, length in enumerate(lengths))
+    samples = sum(weights) * len(policy.groups)
+    divisor = {DrGRPOModule: samples * LONGEST, RLOOModule: samples, GSPOModule: samples}.get(kind, tokens)
+    expected = -weighted_sums(batch, batch.advantage_NT, weights, power=float(kind is GSPOModule)) / divisor
+    if kind is PPOModule:
+        errors_NT = (batch.value_NT - batch.return_NT) ** 2 / 2
+        expected += policy.values.weight * weighted_sums(batch, errors_NT, weights, power=0) / tokens
+    assert watch.column("train/loss")[0] == pytest.approx(expected, abs=1e-5)
+
+
+def test_rows_of_weight_0_are_no_part_of_the_moments_of_ppo(start, tmp_path):
+    """The second of two minibatches has no weight, and keeps a row all the same."""
+
+    class First(SampleWeights):
+        def __call__(self, group):
+            seen.append(group)
+            return [float(len(seen) <= 2)] * 4
+
+    seen, watch = [], Watch()
+    policy = module(start, PPOModule, group=GroupSettings(4, weights=First()), update=UpdateSettings(2))
+    fit(policy, tmp_path, max_steps=2, callbacks=[watch])
+    first, second = watch.batches[:2]
+    assert first.rows_N.tolist() == list(range(8)) and second.weight_N1.tolist() == [[0.0]]
+    advantages = first.advantage_NT[first.mask_NT]
+    assert advantages.mean().item() == pytest.approx(0, abs=1e-5)
+    assert advantages.std(correction=0).item() == pytest.approx(1, abs=1e-4)
+
+
+def test_a_rollout_without_weight_teaches_ppo_nothing_and_breaks_nothing(start, tmp_path):
+    class Nothing(SampleWeights):
+        def __call__(self, group):
+            return [0.0] * 4
+
+    policy = module(start, PPOModule, group=GroupSettings(4, weights=Nothing()))
+    fit(policy, tmp_path, max_steps=1)
+    assert torch.equal(weights(policy), start_weights(start))
 
 
 def test_a_weight_of_two_is_the_sample_twice(start, tmp_path):
@@ -115,12 +161,17 @@ def test_weights_that_are_none_are_refused(bad, start, tmp_path):
         fit(module(start, group=GroupSettings(4, weights=Bad())), tmp_path, max_steps=1)
 
 
-def test_weights_by_solve_rate(start, tmp_path):
-    policy = module(start)
-    fit(policy, tmp_path, max_steps=1)
-    group = policy.groups[0]  # nothing is solved
-    assert SolveRateWeights(0.0, 0.5)(group) == [1.0] * 4
-    assert SolveRateWeights(0.1, 0.5, outside=0.25)(group) == [0.25] * 4
+@pytest.mark.parametrize(("solved", "weight"), [(0, 0.25), (1, 1.0), (2, 1.0), (3, 0.25), (4, 0.25)])
+def test_weights_by_solve_rate(solved, weight):
+    """Between a quarter and a half of four."""
+    right, wrong = (SimpleNamespace(answer_correct=found, errors=()) for found in (True, False))
+    group = SimpleNamespace(reports=[right] * solved + [wrong] * (4 - solved))
+    found = SolveRateWeights(0.25, 0.5, outside=0.25)(group)
+    assert found == [weight] * 4
+    assert SolveRateWeights(0.0, 1.0)(group) == [1.0] * 4
+
+
+def test_a_range_of_solve_rates_that_is_none_is_refused():
     with pytest.raises(ValueError, match="low <= high"):
         SolveRateWeights(0.5, 0.2)
 
@@ -183,6 +234,16 @@ def sharp(start, tmp_path):
     model.get_input_embeddings().weight.data *= 8
     model.save_pretrained(tmp_path / "sharp")
     return str(tmp_path / "sharp")
+
+
+def test_a_bonus_on_entropy_has_its_weight(start, tmp_path):
+    """The first update's loss: -mean(A) - 0.3 mean(-log pi^2 / 2) over tokens."""
+    watch, policy = Watch(), module(start, update=UpdateSettings(entropy_weight=0.3), lr=0.0)
+    fit(policy, tmp_path, max_steps=1, callbacks=[watch])
+    (batch,) = watch.batches
+    logp = forced_logp(policy.language_model, batch)
+    expected = -batch.advantage_NT[batch.mask_NT].mean() + 0.3 * (logp**2).mean() / 2
+    assert watch.column("train/loss")[0] == pytest.approx(expected.item(), rel=1e-5)
 
 
 @pytest.mark.long

@@ -211,8 +211,9 @@ def moments(terms_NT: Tensor, mask_NT: Tensor) -> Tensor:
 
 
 def mean_and_variance(moments_3: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population variance from `moments`, up to a common factor."""
+    """Mean and population variance from `moments`, up to a common factor; 0 of no terms."""
     count, total, squares = moments_3
+    count = torch.where(count > 0, count, 1.0)
     mean = total / count
     return mean, (squares / count - mean.square()).clamp(min=0)
 
