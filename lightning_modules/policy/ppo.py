@@ -141,7 +141,8 @@ class PPOModule(PolicyModule):
             )
             batch.return_NT = batch.advantage_NT + batch.value_NT
         terms = [(b.advantage_NT, b.return_NT, b.return_NT - b.value_NT) for b in batches]
-        learned = [b.mask_NT & (b.weight_N1 > 0) for b in batches]  # a minibatch of weight 0 keeps a row all the same
+        # a minibatch of weight 0 keeps a row all the same
+        learned = [b.mask_NT & (b.weight_N1 > 0) for b in batches]
         sums = sum(torch.stack([moments(t, mask_NT) for t in three]) for three, mask_NT in zip(terms, learned, strict=True))
         advantages, returns, errors = self.trainer.strategy.reduce(sums, reduce_op="mean")
         mean, variance = (x.float() for x in mean_and_variance(advantages))
