@@ -50,7 +50,8 @@ faults: $(READY)
 
 interop: $(READY) $(CONSUMERS) $(ELSEWHERE)
 	$(BIN)/python -m pytest -m interop tests/interop
-	set -e; for ready in $(ELSEWHERE); do $$(dirname $$ready)/bin/python -m pytest -rs tests/test_elsewhere.py; done
+	set -e; for ready in $(ELSEWHERE); do \
+	  $$(dirname $$ready)/bin/python -m pytest -rs tests/test_elsewhere.py tests/test_algorithms_trl.py; done
 
 # memory and waits on a pretended GPU: with a PyTorch linked against CUDA, as PyPI's for Linux is (several gigabytes, no driver)
 pretend-gpu: .venv-gpu/.ready

@@ -73,7 +73,7 @@ def test_the_table_of_the_page_is_that_of_the_runs():
 
 
 def test_what_the_page_says_of_the_runs_is_what_they_measured():
-    """Its figures, recomputed from the files: edge pass@1 and pass@16, pass@16 of op 8-10, entropy left."""
+    """Its sentences, with figures recomputed from the files: edge pass@1 and pass@16, pass@16 of op 8-10, entropy left."""
     runs = read_results(RESULTS)
 
     def mean(name, of):
@@ -82,23 +82,33 @@ def test_what_the_page_says_of_the_runs_is_what_they_measured():
     def after(band, k):
         return lambda found: found["bands"][band][f"pass@{k}"]
 
+    def short(value, sign=""):
+        return f"{value:{sign}.3f}".replace("0.", ".", 1)
+
     one, most, hard = after("edge", 1), after("edge", 16), after("hard", 16)
-    assert [round(mean("base", of), 3) for of in (one, most, hard)] == [0.318, 0.85, 0.178]
-    gain, loss = mean("grpo", one) - mean("base", one), mean("base", most) - mean("grpo", most)
-    assert (round(gain, 3), round(loss, 3)) == (0.153, 0.122)
+    base, grpo = ({of: mean(name, of) for of in (one, most, hard)} for name in ("base", "grpo"))
     beyond = ("pass_at_4", "pkpo_4", "pkpo_8", "maxrl")
-    assert [round(f([mean(name, most) for name in beyond]), 3) for f in (min, max)] == [0.858, 0.872]
-    assert [round(f([mean(name, hard) for name in beyond]), 3) for f in (min, max)] == [0.2, 0.217]
-    assert round(mean("grpo", hard), 3) == 0.152
-    shares = [(mean(name, one) - mean("base", one)) / gain for name in beyond]
-    assert (min(shares), max(shares)) == pytest.approx((0.4, 0.75), abs=0.01)
-    assert loss * 0.75 == pytest.approx(0.09, abs=0.005)
+    spans = [[short(f([mean(name, of) for name in beyond])) for f in (min, max)] for of in (most, hard)]
     names = [name for name in runs if name != "base"]
     ends = [[mean(name, of) for name in names] for of in (one, most, lambda found: found["entropy_nats"][-1])]
-    assert round(correlation(ends[0], ends[1]), 2) == -0.9 and round(correlation(ends[2], ends[1]), 2) == 0.98
-    assert {name: len(runs[name]) for name in names if len(runs[name]) < 6} == {
-        "gspo": 5, "cispo": 4, "dapo": 4, "distillation": 4, "dppo": 4, "kl_cov": 4, "sapo": 4
-    }  # fmt: skip
+    opposed, alike = correlation(ends[0], ends[1]), correlation(ends[2], ends[1])
+    said = " ".join(PAGE.read_text(encoding="utf-8").partition("### What they do")[2].partition("- **pass@k.**")[0].split())
+    for sentence in (
+        f"(edge pass@1 {short(base[one])}, pass@16 {short(base[most])}; op 8-10, which RL never sees, {short(base[hard])} in 16",
+        f"GRPO {short(grpo[one] - base[one], '+')} and {short(grpo[most] - base[most], '+')}.",
+        f"(correlation {opposed:.2f}".replace("0.", "."), f"entropy that is left ({alike:.2f})".replace("0.", "."),
+        f"keep the base's pass@16 ({spans[0][0]} to {spans[0][1]})",
+        f"raise it on op 8-10 ({spans[1][0]} to {spans[1][1]}; GRPO {short(grpo[hard])})",
+    ):  # fmt: skip
+        assert sentence in said, sentence
+    shares = [(mean(name, one) - base[one]) / (grpo[one] - base[one]) for name in beyond]
+    assert "with two fifths to three quarters of GRPO's gain" in said
+    assert (min(shares), max(shares)) == pytest.approx((0.4, 0.75), abs=0.01)
+    assert "three quarters of GRPO's loss would be .09" in said
+    assert (base[most] - grpo[most]) * 0.75 == pytest.approx(0.09, abs=0.005)
+    fewer = {name: len(runs[name]) for name in names if len(runs[name]) < 6}
+    assert "six RL seeds (five of `gspo`, four of `cispo`, `dapo`, `distillation`, `dppo`, `kl_cov` and `sapo`)" in said
+    assert fewer == {"gspo": 5} | dict.fromkeys(("cispo", "dapo", "distillation", "dppo", "kl_cov", "sapo"), 4)
     assert len(names) == 22
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import callbacks
+import lightning_modules
+
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r'^```(\w+)(?: title="([^"]+)")?\n(.*?)^```', re.MULTILINE | re.DOTALL)
 PAGES = ("README.md", "docs/install.md", "docs/tutorial.md", "docs/howto.md")
@@ -97,9 +100,15 @@ def test_the_site_builds_without_a_warning(tmp_path):
     language = (tmp_path / "site/language/index.html").read_text()
     assert language.count('<svg class="railroad-diagram"') > 10
     keys = (tmp_path / "site/config/index.html").read_text()
-    assert all(
-        f"<code>{key}</code>" in keys for key in ("init_from", "prompts_per_rollout", "max_new_tokens", "every_n_train_steps")
-    )
+    named = ("init_from", "prompts_per_rollout", "max_new_tokens", "every_n_train_steps", "outside")
+    assert not [key for key in named if f"<code>{key}</code>" not in keys]
+
+
+@pytest.mark.parametrize("package", [callbacks, lightning_modules], ids=lambda package: package.__name__)
+def test_the_reference_has_every_class_that_a_package_exports(package):
+    page = (ROOT / f"docs/api/{package.__name__}.md").read_text(encoding="utf-8").split()
+    kinds = [name for name in package.__all__ if isinstance(getattr(package, name), type)]
+    assert kinds and not [name for name in kinds if f"{package.__name__}.{name}" not in page]
 
 
 def test_the_readme_is_short_and_its_links_lead_somewhere():

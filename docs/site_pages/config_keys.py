@@ -13,6 +13,8 @@ import callbacks
 import datamodules
 import lightning_modules
 from lightning_modules import optimizers, rewards, schedules
+from lightning_modules.models import critic
+from lightning_modules.policy import sample_weights, surrogate, trust_region
 from recipes.cli import ALWAYS_ON
 
 PACKAGES = ("datamodules", "lightning_modules", "callbacks")
@@ -24,10 +26,21 @@ def exported(package: ModuleType) -> list[type]:
     return [found for name in package.__all__ if isinstance(found := getattr(package, name), type)]
 
 
+def defined(*modules: ModuleType) -> list[type]:
+    """The classes that modules define and that can be built."""
+    found = [kind for module in modules for _, kind in inspect.getmembers(module, inspect.isclass)]
+    return [kind for kind in found if kind.__module__ in {module.__name__ for module in modules} and not inspect.isabstract(kind)]
+
+
 SECTIONS = {
     "Models: `model.class_path`": exported(lightning_modules),
     "Data: `data.class_path`": exported(datamodules),
     "Rewards: `model.init_args.reward`, `credit`": [kind for kind in exported(rewards) if kind is not rewards.Earned],
+    "Surrogates: `model.init_args.policy_loss`": [
+        trust_region.Clip, *(kind for kind in defined(surrogate) if issubclass(kind, surrogate.PolicyLoss)),
+    ],
+    "Weights of samples: `model.init_args.group.weights`": defined(sample_weights),
+    "Critics of PPO: `model.init_args.critic`": [kind for kind in defined(critic) if kind is not critic.Critic],
     "Optimisers and schedules": [
         found for module in (optimizers, schedules) for _, found in inspect.getmembers(module, inspect.isclass)
         if found.__module__.startswith("lightning_modules") and not inspect.isabstract(found)
