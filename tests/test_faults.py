@@ -15,6 +15,7 @@ def test_every_line_of_the_table_is_found_once():
     assert len(FAULTS) > 24
     assert not [(fault.file, fault.line) for fault in FAULTS if not is_found(fault)]
     assert all(fault.line != fault.faulty for fault in FAULTS)
+    assert f"each of {len(FAULTS)} single-line faults" in (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.long
