@@ -102,7 +102,11 @@ def outcome(tree: Path, fault: Fault) -> str:
 
 
 def check(faults: list[Fault]) -> list[str]:
-    """What is wrong: nothing, if the tests pass without a fault and catch every one."""
+    """What is wrong: nothing, if the tests catch every fault.
+
+    Raises:
+        SystemExit: they fail without one.
+    """
     wrong = [f"{fault.file}: not found exactly once: {fault.line}" for fault in faults if not is_found(fault)]
     if wrong:
         return wrong
@@ -110,7 +114,7 @@ def check(faults: list[Fault]) -> list[str]:
         tree = Path(folder)
         _copy(tree)
         if code := status(tree, sorted({name for fault in faults for name in fault.tests})):
-            return [f"without a fault pytest exits with {code}: {(tree / LOG).read_text(encoding='utf-8')[-2000:]}"]
+            raise SystemExit(f"without a fault pytest exits with {code}: {(tree / LOG).read_text(encoding='utf-8')[-2000:]}")
         for fault in faults:
             started = time.perf_counter()
             found = outcome(tree, fault)
