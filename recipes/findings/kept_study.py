@@ -33,6 +33,7 @@ from recipes.validity import is_current
 
 ROOT = Path(__file__).parents[2]
 DIMENSIONS = ("all", "band", "op", "context", "cell")
+COARSER = {"context": "all", "cell": "op"}  # dimension -> one that says the same if it has as many names
 GRADERS = ("executable", "answer")
 LOGGED = ("step", "train/reward", "train/zero_variance", "train/entropy_nats")
 WHOLE = ("stage.json", "training.json", "environment.json", "competence.json", "compute.json", "rejection.json")
@@ -40,14 +41,15 @@ WHOLE = ("stage.json", "training.json", "environment.json", "competence.json", "
 
 def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
     """What reports and claims read of an evaluation, rounded: means of pass@k by two graders (one by number of operations),
-    process accuracy, likelihood, kinds of errors and skills (of all problems and, where they differ, by band).
+    process accuracy, likelihood, kinds of errors and skills (of all problems and, where they differ, by band). By operations and
+    by cell the least k and the greatest are kept.
 
-    Cells (operations, context and mode) are left out where they are operations, as there is one context and one mode.
+    Contexts are left out where there is one, cells (operations, context and mode) where there is one context and one mode.
     """
     grades = {
         dimension: {
             name: {
-                grader: {k: {"mean": found["mean"]} for k, found in of[grader].items()}
+                grader: {k: {"mean": found["mean"]} for k, found in _ends(of[grader], dimension)}
                 for grader in (GRADERS[:1] if dimension == "op" else GRADERS)
             }
             | ({"errors": of.get("errors", {})} if dimension in ("all", "band") else {})
@@ -56,13 +58,19 @@ def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
             if of["problems"]
         }
         for dimension in DIMENSIONS
-        if dimension != "cell" or len(evaluation["grades"].get("cell", ())) > len(evaluation["grades"].get("op", ()))
+        if len(evaluation["grades"].get(dimension, ())) > len(evaluation["grades"].get(COARSER.get(dimension, ""), ()))
     }
     likelihood = {band: {"all": {"nll_nats": of["all"]["nll_nats"]}} for band, of in evaluation.get("likelihood", {}).items()}
     kept = {"seconds": evaluation["seconds"], "grades": grades, "likelihood": likelihood}
     skills, bands = evaluation["skills"], [name for name in evaluation["skills"] if not name.startswith("op")]
     kept["skills"] = {name: skills[name] for name in bands if name == "all" or skills[name] != skills["all"]}
     return {"settings": {"weights": evaluation.get("settings", {}).get("weights")}, **_rounded(kept)}
+
+
+def _ends(passes: dict[str, Any], dimension: str) -> list[tuple[str, Any]]:
+    """Pass@k as figures and tables read it of a dimension."""
+    found = list(passes.items())
+    return [*found[:1], *found[-1:]] if dimension in ("op", "cell") and len(found) > 2 else found
 
 
 def _rounded(found: Any) -> Any:
