@@ -23,8 +23,8 @@ from recipes.rejection.rejection_sampling import checked, draw_rows, files_of, i
 from recipes.running.stage_folders import HARDWARE, finish
 
 RECORD = "round.json"
-# no part of what a model is trained as
-WATCHED = ("trainer.callbacks", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
+# may differ between the parts of a round that is resumed
+FREE = ("trainer.callbacks", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
         RuntimeError: its scores are not of the weights that training left.
     """
     last = rounds[-1]
-    training = {key: value for key, value in spec.settings.items() if key not in (*HARDWARE, *WATCHED)}
+    training = {key: value for key, value in spec.settings.items() if key not in (*HARDWARE, *FREE)}
     wanted = _digest(spec, {"settings": training, "ops": last.op}, seed, last.init_from)
     if last.found.get("trained_as", wanted) != wanted:  # rounds of earlier versions do not say
         raise ValueError(
