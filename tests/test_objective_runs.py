@@ -79,10 +79,10 @@ def test_a_clip_beside_another_surrogate_is_refused(start):
 
 
 class Given(SampleWeights):
-    """0, 1, 2, 1 to the completions of every group."""
+    """0, 1, 3, 1 to the completions of every group: their sum is not their number."""
 
     def __call__(self, group):
-        return [0.0, 1.0, 2.0, 1.0]
+        return [0.0, 1.0, 3.0, 1.0]
 
 
 def weighted_sums(batch, term_NT, weights, power):
@@ -97,7 +97,7 @@ def weighted_sums(batch, term_NT, weights, power):
 @pytest.mark.parametrize("kind", [GRPOModule, DrGRPOModule, RLOOModule, GSPOModule, PPOModule])
 def test_the_loss_is_the_mean_weighted_by_sample(kind, start, tmp_path):
     """Oracle of a first update: every ratio is 1, so a token's loss is -A; each kind's mean with its weights."""
-    watch, policy, weights = Watch(), module(start, kind, group=GroupSettings(4, weights=Given())), [0, 1, 2, 1]
+    watch, policy, weights = Watch(), module(start, kind, group=GroupSettings(4, weights=Given())), [0, 1, 3, 1]
     fit(policy, tmp_path, max_steps=1, callbacks=[watch])
     (batch,) = watch.batches
     assert {row % 4 for row in batch.rows_N.tolist()} == {1, 2, 3}
@@ -140,7 +140,7 @@ def test_a_rollout_without_weight_teaches_ppo_nothing_and_breaks_nothing(start, 
     assert torch.equal(weights(policy), start_weights(start))
 
 
-def test_a_weight_of_two_is_the_sample_twice(start, tmp_path):
+def test_weights_add_up_over_minibatches(start, tmp_path):
     """Gradients of parts add up to those of the whole under weights, too."""
     ends = []
     for minibatches in (1, 4):
