@@ -8,7 +8,7 @@ from typing import Any
 
 from callbacks.files import read_json, write_json
 from callbacks.text_tables import align, bands_of
-from recipes.validity import unfinished
+from recipes.validity import is_tested, unfinished
 
 COLUMNS = (("answer", "pass@1"), ("answer", "pass@8"), ("executable", "pass@1"), ("executable", "pass@8"))
 GRADER = "executable"
@@ -45,8 +45,8 @@ def arm_table(index: Path) -> str:
     rows = [["arm", "band", "seeds", f"{GRADER} pass@1", "", "pass@n"]]
     failed = []
     for name, arms in groups.items():
-        complete = [arm["stages"][-1]["folder"] for arm in arms if not unfinished(out, arm["stages"])]
-        done = [read_json(out / folder / "test" / "pass_at_k.json") for folder in complete]
+        ended = [out / arm["stages"][-1]["folder"] for arm in arms if not unfinished(out, arm["stages"])]
+        done = [read_json(folder / "test/pass_at_k.json") for folder in ended if is_tested(folder)]
         failed += [f"{arm['name']}: {s['name']} failed" for arm in arms for s in arm["stages"] if s["state"] == "failed"]
         bands = [band for band in bands_of(done[0]) if all(passes.get(band) for passes in done)] if done else []
         for i, band in enumerate(bands):
