@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,42 @@ def test_a_difference_is_taken_seed_by_seed_with_an_exact_interval(folder):
     assert "verdict" not in base
     assert share["value"] == pytest.approx(4 / 6)
     assert (share["low"], share["high"]) == pytest.approx((0.2228, 0.9567), abs=1e-4)  # Clopper and Pearson, 4 of 6
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_covariate_is_the_base_not_the_stage_before_the_last_and_one_for_both_arms(folder, shared):
+    """A mid-trained model between base and RL that ranks the other way does not matter; arms of two bases have no adjustment."""
+    index = folder / "study/extrapolation.tiny.json"
+    held = json.loads(index.read_text())
+    for arm in held["arms"]:
+        if arm["values"]["data"] == "edge":
+            middle = folder / f"study/stages/middle{arm['seed']}"
+            shutil.copytree(folder / f"study/stages/base{arm['seed']}", middle)
+            found = json.loads((middle / "test/evaluation.json").read_text())
+            found["grades"]["band"]["edge"]["executable"]["pass@16"]["mean"] = 1 - VALUES["base"][arm["seed"]]
+            (middle / "test/evaluation.json").write_text(json.dumps(found))
+            entry = arm["stages"][0] | {"name": "middle", "folder": f"stages/{middle.name}"}
+            arm["stages"] = [*arm["stages"][: 1 if shared else 0], entry, arm["stages"][-1]]
+    write_claims(folder, EDGE)
+    run(folder)
+    before = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"][0]
+    index.write_text(json.dumps(held))
+    run(folder)
+    after = json.loads((folder / "effects.json").read_text())["extrapolation"]["effects"][0]
+    assert after["seeds"] == before["seeds"]
+    assert after.get("adjusted") == (before["adjusted"] if shared else None)
+    said = "Were all bases at their mean level (least squares on the base's value; exploratory): edge - base ["
+    assert (said in (folder / "README.md").read_text()) == shared
+
+
+def test_bases_outside_the_pilots_gate_are_counted_by_bound(folder):
+    """Of three bases with a record of their competence (pass@16 .1, .3, .2) one is below a bound of .15 and one above one of .25."""
+    claims = yaml.safe_load((folder / "claims.yaml").read_text())
+    claims["gate"] = [{"what": "edge pass@16", "at": KEY, "within": [0.15, 0.25]}, {"what": "some", "at": KEY, "within": [0.15, 1.0]}]
+    (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
+    run(folder)
+    said = "of 3 with its bands, 2 lie outside it (edge pass@16: 2, some: 1), and are counted."
+    assert said in (folder / "README.md").read_text()
 
 
 def test_what_was_before_the_last_stage(folder):

@@ -20,6 +20,8 @@ import yaml
 
 from callbacks.files import write_text
 from recipes.findings.findings_page import answers, draw_forest, key_of, page
+from recipes.findings.gate_bounds import gate_values, missed
+from recipes.planning.scale import load_scale
 from recipes.report.effects import cost, environment, measure
 from recipes.report.judging import families, judge, primaries
 from recipes.report.report_command import CLAIMS, report
@@ -28,28 +30,28 @@ from recipes.report.studies import find_studies
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "docs/findings"
+RECIPES = ROOT / "configs/recipe"
 MARKED = re.compile(r"(?<=<!-- findings -->\n\n).*?(?=\n\n<!-- /findings -->)", re.DOTALL)
 
 
-def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = CLAIMS) -> None:
-    """Measure, then write.
+def measure_all(root: Path, claims: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a folder of runs says of each claim: effects with verdicts, bases, environment, seconds.
 
     Raises:
         ValueError: the folder has none of the findings' recipes.
     """
-    parser = ArgumentParser(prog="python -m recipes.findings.findings_command", description=__doc__)
-    parser.add_argument("folder", type=Path, help="of `run --out`; arms that it lacks are `not measured`")
-    root = parser.parse_args(argv).folder
-    claims, files = yaml.safe_load(claims_file.read_text(encoding="utf-8")), Files(root)
+    files, bounds = Files(root), claims.get("gate", ())
+    bands = load_scale(claims["scale"], RECIPES).kind("pretrain")[1]["data.init_args.held_out.bands"] if bounds else {}
     measured: dict[str, dict[str, Any]] = {}
     for study in find_studies(root):
         name, _, scale = study.index.removesuffix(".json").partition(".")
         if name in claims["findings"] and scale == claims["scale"] and study.groups:
             effects = measure(study, files, claims["findings"][name])
-            bases = {folder: files.json(stage.path("competence.json")) for folder, stage in study.stages().items()}
-            competent = {folder: found["reached"] for folder, found in bases.items() if found}
+            bases = {folder: stage for folder, stage in study.stages().items() if files.json(stage.path("competence.json"))}
+            gate = {folder: gate_values(files, stage, bounds, bands) for folder, stage in bases.items()}
             measured[name] = {
-                "competent": competent,
+                "competent": {folder: files.json(stage.path("competence.json"))["reached"] for folder, stage in bases.items()},
+                "outside": {folder: missed(values, bounds) for folder, values in gate.items() if None not in values.values()},
                 "environment": environment(study, files),
                 "seconds": cost(study, files),
                 "effects": effects,
@@ -62,6 +64,20 @@ def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = C
     for family in families(claims["findings"]):
         effects = [effect for name in family if name in measured for effect in measured[name]["effects"]]
         judge(effects, primaries(claims["findings"][name] for name in family))
+    return measured
+
+
+def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = CLAIMS) -> None:
+    """Measure, then write.
+
+    Raises:
+        ValueError: the folder has none of the findings' recipes.
+    """
+    parser = ArgumentParser(prog="python -m recipes.findings.findings_command", description=__doc__)
+    parser.add_argument("folder", type=Path, help="of `run --out`; arms that it lacks are `not measured`")
+    root = parser.parse_args(argv).folder
+    claims = yaml.safe_load(claims_file.read_text(encoding="utf-8"))
+    measured = measure_all(root, claims)
     for name, found in measured.items():
         claim = claims["findings"][name]
         if claim.get("reading_of") != (key := key_of(claim, found["effects"])):

@@ -59,6 +59,17 @@ def _list(numbers: list[int]) -> str:
     return ",".join(map(str, numbers))
 
 
+def at_equal_bases(effects: Sequence[dict[str, Any]]) -> list[str]:
+    """The intervals that primary differences would have with all bases at their mean level (`exact_tests.adjusted_for`)."""
+    found = [
+        f"{e['what']} [{adjusted['low']:+.3f}, {adjusted['high']:+.3f}], slope {adjusted['slope']:+.2f}"
+        for e in effects
+        if (adjusted := e.get("adjusted"))
+    ]
+    said = "Were all bases at their mean level (least squares on the base's value; exploratory): "
+    return [_filled(said + "; ".join(found) + ".")] if found else []
+
+
 NAMED = re.compile(r"\{([^}]+)\}")  # an effect, in a text
 
 
@@ -128,6 +139,7 @@ def section(name: str, claim: dict[str, Any], found: dict[str, Any], shared: int
         _claim(claim),
         f"Primary: {', '.join(f'{count} {verdict}' for verdict, count in verdicts.most_common()) or 'none measured'}.",
         f"```\n{table(found['effects'])}\n```",
+        *at_equal_bases(found["effects"]),
         *read(claim, found["effects"]),
         f"`python main.py run configs/recipe/{name}.yaml --scale {scale} --seed {seeds} --out runs/study` at {commits}: "
         f"{len(seconds)} stages ({shared} of them also of other findings), {sum(seconds.values()) / 60:.0f} minutes; threads: "
@@ -178,7 +190,19 @@ def _competence(measured: dict[str, Any]) -> str:
     if not bases:
         return ""
     end = "" if not missed else f"; at the cap, and counted all the same: {', '.join(missed)}"
-    return f"Bases whose pre-training ended by competence: {len(bases) - len(missed)} of {len(bases)}{end}."
+    return f"Bases whose pre-training ended by competence: {len(bases) - len(missed)} of {len(bases)}{end}. {_outside(measured)}"
+
+
+def _outside(measured: dict[str, Any]) -> str:
+    """How many bases of the study the gate of the pilot would not have let pass, by bound."""
+    bases = {stage: bounds for found in measured.values() for stage, bounds in found.get("outside", {}).items()}
+    if not (outside := Counter(bound for bounds in bases.values() for bound in bounds)):
+        return ""
+    by_bound = ", ".join(f"{bound}: {count}" for bound, count in outside.most_common())
+    return (
+        f"The gate bounds the bases of the pilot and chooses none of the study's: of {len(bases)} with its bands, "
+        f"{sum(map(bool, bases.values()))} lie outside it ({by_bound}), and are counted."
+    )
 
 
 def draw_forest(effects: Sequence[dict[str, Any]], path: Path) -> None:

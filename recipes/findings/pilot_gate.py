@@ -5,7 +5,6 @@ within the bounds of `gate` in configs/claims.yaml, with each of at least three 
 `make findings` asks for; of another scale than the study's, pilot.SCALE.json.
 """
 
-import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
@@ -16,13 +15,13 @@ import yaml
 
 from callbacks.files import read_json, write_json
 from callbacks.text_tables import align
-from datamodules.problems.mixture import parse_ops
 from recipes.findings.findings_command import HERE
+from recipes.findings.gate_bounds import gate_values, missed
 from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
 from recipes.report.sourced_numbers import Files
-from recipes.report.studies import StageFiles, find_studies
+from recipes.report.studies import find_studies
 
 FEWEST = 3
 RECIPE = Path(__file__).parents[2] / "configs/recipe/pilot.yaml"
@@ -33,13 +32,15 @@ def measured(root: Path, gate: Sequence[dict[str, Any]]) -> tuple[str, list[dict
     files, bases = Files(root), []
     (study,) = (study for study in find_studies(root) if study.index.startswith("pilot."))
     for run in (run for group in study.groups for run in group.runs):
-        values = {bound["what"]: _value(files, run.last, bound["at"]) for bound in gate}
-        held = all(low <= values[bound["what"]] <= high for bound in gate for low, high in [bound["within"]])
+        bands = files.yaml(run.last.path("config.yaml"))["data"]["init_args"]["held_out"]["bands"]
+        values = gate_values(files, run.last, gate, bands)
+        if untested := [what for what, value in values.items() if value is None]:
+            raise ValueError(f"{run.last.folder} was not tested on what the gate bounds: {', '.join(untested)}; run its test.")
         trained = files.json(run.last.path("competence.json"))
         if trained is None:
             raise ValueError(f"{run.last.folder} does not train by competence; add configs/callbacks/until_competent.yaml.")
         bases.append(
-            {"seed": run.seed, "passes": held, "values": {name: round(value, 4) for name, value in values.items()}}
+            {"seed": run.seed, "passes": not missed(values, gate), "values": {name: round(value, 4) for name, value in values.items()}}
             | {
                 "stage": Path(run.last.folder).name,
                 "updates": trained["validations"][-1]["step"],
@@ -47,14 +48,6 @@ def measured(root: Path, gate: Sequence[dict[str, Any]]) -> tuple[str, list[dict
             }
         )
     return study.index.split(".")[1], bases
-
-
-def _value(files: Files, stage: StageFiles, at: str) -> float:
-    """The value under a JSON pointer; of `/grades/op/{ID}/...`, with a band in braces, the least of the band's operations."""
-    if (named := re.search(r"\{(.+)\}", at)) is None:
-        return files.value(stage.evaluation, at)
-    ops = parse_ops(files.yaml(stage.path("config.yaml"))["data"]["init_args"]["held_out"]["bands"][named[1]])
-    return min(files.value(stage.evaluation, at.replace(named[0], str(op))) for op in ops)
 
 
 def passes(bases: Sequence[dict[str, Any]]) -> bool:

@@ -62,7 +62,7 @@ def _measured(values: Values, effect: dict[str, Any]) -> dict[str, Any]:
             f"claims.yaml, {values.study.name}, {effect['what']!r}: {effect['at']} is in no evaluation with a seed that it needs."
         )
     numbers = _over_seeds(found, values.files, effect)
-    return numbers | (_adjusted(values, effect, numbers["seeds"]) if effect.get("primary") else {})
+    return numbers | (_adjusted(values, effect, numbers["seeds"]) if effect.get("primary") and "against" in effect else {})
 
 
 def _correlation(values: Values, of: str, band: str, gain: int) -> dict[str, Any]:
@@ -98,11 +98,12 @@ def _over_seeds(found: Number, files: Files, effect: dict[str, Any]) -> dict[str
 
 
 def _adjusted(values: Values, effect: dict[str, Any], seeds: list[float]) -> dict[str, Any]:
-    """What the difference would be with all bases at their mean level, if the arms start from one base."""
-    (group,) = (group for group in values.study.groups if group.label == effect["arm"])
-    found = [values.files.value(run.before.evaluation, effect["at"]) for run in group.runs if run.before is not None]
-    levels = [level for level in found if level is not None]
-    if len(levels) != len(seeds) or len(seeds) < FEWEST:
+    """What the difference would be with all bases at their mean level; nothing unless both arms of each seed start from one base."""
+    runs = {group.label: {run.seed: run for run in group.runs} for group in values.study.groups}
+    arm, other = (runs[effect[side]] for side in ("arm", "against"))
+    pairs = [(run.stages[0], other[seed].stages[0]) for seed, run in arm.items() if seed in other]
+    levels = [values.files.value(base.evaluation, effect["at"]) for base, same in pairs if base.folder == same.folder]
+    if None in levels or len(levels) != len(seeds) or len(seeds) < FEWEST or are_equal(levels):
         return {}
     adjusted, slope = adjusted_for(seeds, levels)
     if are_equal(adjusted):

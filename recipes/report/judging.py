@@ -1,7 +1,7 @@
 """Verdicts on claims that were written before their runs: exact tests, corrected for the number of claims.
 
 A primary effect says what is claimed, `above` or `below` zero or the `same`, and the `margin`, the least difference that would
-matter (half of the paper's, where it says one). Over all primary effects of a family, the findings that were planned together,
+matter (half of the paper's, where it says one). Over all primary effects of a family of findings,
 
 - *reproduced*: the test of the opposite is rejected: that the centre of the differences is on the other side of zero or at it
   (`above`, `below`), or at least the margin from zero (`same`).
@@ -10,8 +10,8 @@ matter (half of the paper's, where it says one). Over all primary effects of a f
 - *reproduced, but small*: both; the difference is there and does not matter.
 - *not resolvable*: neither.
 
-p-values are those of sign flips (`recipes.report.exact_tests`), adjusted by Holm's method, once for each kind of rejection. They
-take differences to be symmetric about their centre, and say little of what few seeds do and most do not do at all; so each
+p-values are those of sign flips (`recipes.report.exact_tests`), adjusted by Holm's method, once for each kind of rejection: the
+chance of a wrong one in a family is at most 0.05 of each kind, 0.1 of both. They take differences to be symmetric about their centre, and say little of what few seeds do and most do not do at all; so each
 effect also counts the seeds whose difference is at least the margin, with an exact binomial interval of their share.
 Everything else is exploratory: its interval has no correction, and what it says is not a verdict.
 """
@@ -76,7 +76,7 @@ def said(held: bool, refuted: bool) -> str:
 
 
 def families(findings: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """The names of the findings of configs/claims.yaml, by family: those without one were planned together, too."""
+    """The names of the findings of configs/claims.yaml, by family: those without one are one, too."""
     found: dict[str, list[str]] = {}
     for name, claim in findings.items():
         found.setdefault(claim.get("family", ""), []).append(name)
