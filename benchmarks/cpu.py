@@ -2,9 +2,9 @@
 
 Tokens per second of training, rollouts, RL updates and evaluation, and which share of the CPU's own rate that is: fp32 products
 of matrices of the model's shapes on one thread, times threads. FLOPs are those of linear layers on real tokens (logits where one
-has a label), so attention, norms, sampling, Python and padding are all loss. `before` is commit 32db771 in fp32 with Muon mended:
-attention by a mask over packed rows, logits everywhere, Muon matrix by matrix, threads that sleep whenever they wait
-(OMP_WAIT_POLICY=passive). Every side is a process of its own; sides take turns, and medians count. `--isa avx2` holds PyTorch,
+has a label), so attention, norms, sampling, Python and padding are all loss. `before` does what commit 32db771 did, in fp32 and
+with Muon mended. Training: attention by a mask over packed rows, logits everywhere, Muon matrix by matrix. Everywhere: threads that
+sleep whenever they wait (OMP_WAIT_POLICY=passive), the only difference of the other phases. Every side is a process of its own; sides take turns, and medians count. `--isa avx2` holds PyTorch,
 oneDNN and MKL to AVX2. `--profile` says instead where the time of a training step goes, on two threads.
 """
 
@@ -16,9 +16,11 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import yaml
@@ -31,10 +33,10 @@ from benchmarks.eval_speed import trained
 from callbacks.records.run_record import environment
 from datamodules.rows.documents import IGNORE, PackedBatch
 from lightning_modules.models.attending import attending
-from lightning_modules.models.attention import SDPA, Documents
+from lightning_modules.models.attention import SDPA, Backend, Documents
 from lightning_modules.models.flops import matmul_parameters
 from lightning_modules.models.group_forward import group_counts, grouped_logp
-from lightning_modules.optimizers import AdamW, Muon
+from lightning_modules.optimizers import AdamW, Muon, factories
 from lightning_modules.optimizers.muon import orthogonalised
 from lightning_modules.rollout import Completions, SamplingParams, sample
 
@@ -88,9 +90,28 @@ def product_rate(model: PreTrainedModel, tokens: int) -> float:
     return rate
 
 
+@contextmanager
+def matrix_by_matrix() -> Iterator[None]:
+    """Muon as torch has it, a matrix at a time, but orthogonalising in float32."""
+
+    def alone(grad: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> torch.Tensor:
+        return orthogonalised(grad[None], coefficients, steps, eps=eps)[0]
+
+    with (
+        patch.object(factories, "BatchedMuon", torch.optim.Muon),
+        patch.object(torch.optim._muon, "_zeropower_via_newtonschulz", alone),
+    ):
+        yield
+
+
 def training(model: PreTrainedModel, batches: list[PackedBatch], before: bool) -> tuple[float, float, float]:
     """Seconds of a step, its real tokens, those with a label."""
-    backend, optimizer, numbers = (SDPA if before else Documents)(), Muon()(model), iter(range(1 << 30))
+    with matrix_by_matrix() if before else nullcontext():
+        return _training(model, batches, SDPA() if before else Documents())
+
+
+def _training(model: PreTrainedModel, batches: list[PackedBatch], backend: Backend) -> tuple[float, float, float]:
+    optimizer, numbers = Muon()(model), iter(range(1 << 30))
 
     def step() -> None:
         batch = batches[next(numbers) % len(batches)]
@@ -152,11 +173,6 @@ def sampling(
 def measure(when: str, threads: int, start: Path) -> dict[str, Any]:
     """All phases of one side, in this process."""
     torch.set_num_threads(threads)
-    if when == "before":
-        torch.optim._muon._zeropower_via_newtonschulz = lambda grad, ns, steps, eps: orthogonalised(
-            grad[None], ns, steps, eps=eps
-        )[0]
-        sys.modules["lightning_modules.optimizers"].BatchedMuon = torch.optim.Muon
     model = AutoModelForCausalLM.from_pretrained(start)
     batches, data = list(data_of("pretrain", 12).train_dataloader()), data_of("grpo", 4)
     layers = matmul_parameters(model.config) - (head := model.config.hidden_size * model.config.vocab_size)

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import main as front_door
@@ -23,6 +24,7 @@ from datamodules.rows.tokenizer import load_tokenizer
 from lightning_modules.rollout import SamplingParams, sample
 
 FOLDER, CONFIG, STEPS = Path("runs/benchmarks/eval_speed"), "configs/experiment/quickstart_pretrain.yaml", 250
+DATA = "configs/data/quickstart_pretrain.yaml"
 SAMPLES, TEMPERATURE, LIMIT, PROMPTS = 64, 0.7, 1024, 8
 TARGET, MOST_VERIFYING = 4.0, 0.05
 
@@ -37,7 +39,7 @@ def trained() -> Path:
 
 def prompts(ops: str) -> list[list[int]]:
     """Prompts of the quickstart's world."""
-    world = GraphSpec(max_terms=2, differences=0.0, constants=0.0, shuffle=False, distractors=(0, 0), reuse=0.3, copies=0.17)
+    world = GraphSpec(**yaml.safe_load(Path(DATA).read_text(encoding="utf-8"))["init_args"]["graph"])
     synthesis = Synthesis(Mixture([Component(ops, ["garden"])]), world, random_letters=False)
     numbers = list(range(PROMPTS))
     return encode_prompts([synthesis.example("test", i) for i in numbers], numbers, load_tokenizer("garden")).prompt_ids

@@ -78,7 +78,9 @@ def main() -> None:
     with torch.autocast("cuda", torch.bfloat16):
         native(32)  # warm up
         first = native(PROMPTS)
-        part, chunk, started = args.generate_prompts, max(1, args.rows // GROUP), synchronized()
+        part, chunk = args.generate_prompts, max(1, args.rows // GROUP)
+        by_generate(model, prompts[: min(part, chunk)], GROUP, limits[: min(part, chunk) * GROUP])  # warm up
+        started = synchronized()
         for begin in range(0, part, chunk):
             end = min(part, begin + chunk)
             by_generate(model, prompts[begin:end], GROUP, limits[begin * GROUP : end * GROUP])

@@ -1,7 +1,8 @@
 """The suite's tests of attention, sampling and training under several versions of PyTorch and transformers: `make versions`.
 
 Each pair gets an environment of its own under `.venv-versions/`; the other packages are those of constraints.txt, where a pair
-allows them. Results are kept pair by pair, so that a run that is interrupted goes on (`--again`: anew).
+allows them. Results are kept pair by pair, so that a run that is interrupted goes on (`--again`: anew), and make the table of
+docs/scaling.md.
 
 python -m benchmarks.versions [--pair 2.11.0,5.17.0] [--again] [--discard]
 """
@@ -19,7 +20,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).parents[1]
-RESULTS, PLACE = ROOT / "benchmarks/results/versions.json", ROOT / ".venv-versions"
+RESULTS, PAGE, PLACE = ROOT / "benchmarks/results/versions.json", ROOT / "docs/scaling.md", ROOT / ".venv-versions"
+MARKED = re.compile(r"(?<=<!-- versions -->\n\n).*?(?=\n\n<!-- /versions -->)", re.DOTALL)
 TORCH = ("2.11.0", "2.12.1", "2.13.0", "2.14.1", "2.15.0")  # from the lowest that pyproject.toml allows to the newest seen
 TRANSFORMERS = ("5.17.0", "5.18.0", "5.19.0", "5.20.2", "5.21.1", "5.22.2", "5.23.0", "5.24.0")
 USUAL = ("2.13.0", "5.23.0")  # those of constraints.txt
@@ -74,6 +76,17 @@ def tested(folder: Path) -> dict[str, Any]:
     return {"versions": versions, **counts, "failed": failed, "seconds": round(monotonic() - begun)}
 
 
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """What the tests said of each pair, in Markdown, the newest first."""
+    lines = [f"Run so far, on a CPU: {len(found)} of {len(pairs())} pairs.", "", "| pair | tests | failed |", "|---|---|---|"]
+    for name, one in reversed(sorted(found.items())):
+        failed = ", ".join(case.rpartition(".")[2] for case in one.get("failed", ()))
+        count = one.get("failures", 0) + one.get("errors", 0)
+        said = "no environment" if "error" in one else f"{count}: {failed}" if count else "0"
+        lines.append(f"| {name} | {one.get('tests', '-')} | {said} |")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Test the pairs; exit status 1 if one failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -89,6 +102,8 @@ def main() -> int:
             folder, fault = environment(pair)
             found[name] = {"error": fault} if fault else tested(folder)
             RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+            said = table(found)
+            PAGE.write_text(MARKED.sub(lambda _, said=said: said, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
             if args.discard:
                 shutil.rmtree(folder)
         one = found[name]

@@ -97,7 +97,10 @@ def test_the_covariate_is_the_base_not_the_stage_before_the_last_and_one_for_bot
 def test_bases_outside_the_pilots_gate_are_counted_by_bound(folder):
     """Of three bases with a record of their competence (pass@16 .1, .3, .2) one is below a bound of .15 and one above one of .25."""
     claims = yaml.safe_load((folder / "claims.yaml").read_text())
-    claims["gate"] = [{"what": "edge pass@16", "at": KEY, "within": [0.15, 0.25]}, {"what": "some", "at": KEY, "within": [0.15, 1.0]}]
+    claims["gate"] = [
+        {"what": "edge pass@16", "at": KEY, "within": [0.15, 0.25]},
+        {"what": "some", "at": KEY, "within": [0.15, 1.0]},
+    ]
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
     run(folder)
     said = "of 3 with its bands, 2 lie outside it (edge pass@16: 2, some: 1), and are counted."

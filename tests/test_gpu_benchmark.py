@@ -58,3 +58,10 @@ def test_all_of_it_runs_on_a_cpu(tmp_path):
 def test_without_a_gpu_it_says_what_to_do():
     with pytest.raises(SystemExit, match="--device cpu"):
         gpu.main([])
+
+
+def test_a_side_that_does_other_work_fails(bench, monkeypatch):
+    """Its first loss is another; the first side sets what is compared with."""
+    losses = iter([7.0, 7.0005, 7.3])
+    monkeypatch.setattr(gpu, "ours", lambda job: (1.0, next(losses), None))
+    assert [bench.speed({})["ok"] for _ in range(3)] == [True, True, False]

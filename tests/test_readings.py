@@ -85,7 +85,9 @@ def test_3_abler_bases_have_less_of_mid_training(seeds):
 
 def test_7_k_4_at_an_equal_gain(seeds):
     """The lead that stays, if k = 1 had stopped at the gain of k = 4 and lost in proportion."""
-    of = {what: fmean(seeds["pass_at_k_edge", what]) for what in (f"k {k} - base: edge pass@{n}" for k in (1, 4) for n in (1, 16))}
+    of = {
+        what: fmean(seeds["pass_at_k_edge", what]) for what in (f"k {k} - base: edge pass@{n}" for k in (1, 4) for n in (1, 16))
+    }
     lead = of["k 4 - base: edge pass@16"] - of["k 1 - base: edge pass@16"]
     share = of["k 4 - base: edge pass@1"] / of["k 1 - base: edge pass@1"]
     ahead = of["k 4 - base: edge pass@16"] - share * of["k 1 - base: edge pass@16"]
@@ -95,10 +97,15 @@ def test_7_k_4_at_an_equal_gain(seeds):
 
 def test_7_what_is_open(measured):
     effects = {e["what"]: e for e in measured["pass_at_k_edge"]["effects"]}
-    assert effects["k 4 - base: edge pass@16"]["low"] == pytest.approx(-0.07, abs=0.005) and effects["k 4 - base: edge pass@16"]["high"] > 0
+    assert (
+        effects["k 4 - base: edge pass@16"]["low"] == pytest.approx(-0.07, abs=0.005)
+        and effects["k 4 - base: edge pass@16"]["high"] > 0
+    )
     k_8 = effects["k 8 - base: edge pass@1"]["seeds"]
     assert (round(min(k_8), 2), round(max(k_8), 2)) == (-0.10, 0.08)
-    assert effects["k 4 - base: edge pass@1"]["value"] / effects["k 1 - base: edge pass@1"]["value"] == pytest.approx(0.5, abs=0.1)
+    assert effects["k 4 - base: edge pass@1"]["value"] / effects["k 1 - base: edge pass@1"]["value"] == pytest.approx(
+        0.5, abs=0.1
+    )
 
 
 def test_8_steps_gain_less_in_every_seed_and_all_lose_a_fifth_at_the_edge(seeds):

@@ -40,7 +40,11 @@ def measured(root: Path, gate: Sequence[dict[str, Any]]) -> tuple[str, list[dict
         if trained is None:
             raise ValueError(f"{run.last.folder} does not train by competence; add configs/callbacks/until_competent.yaml.")
         bases.append(
-            {"seed": run.seed, "passes": not missed(values, gate), "values": {name: round(value, 4) for name, value in values.items()}}
+            {
+                "seed": run.seed,
+                "passes": not missed(values, gate),
+                "values": {name: round(value, 4) for name, value in values.items()},
+            }
             | {
                 "stage": Path(run.last.folder).name,
                 "updates": trained["validations"][-1]["step"],
