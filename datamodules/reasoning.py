@@ -8,6 +8,7 @@ from functools import cached_property
 from hashlib import blake2b
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
+import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader
@@ -304,7 +305,8 @@ class ReasoningDataModule(LightningDataModule):
         world, count = self.world, len(items)
         # equally many for each process, so that Lightning's sampler adds none; repeats come last
         items += [Problem(i, items[i].example, repeat=True) for i in (j % count for j in range(-count % world))]
-        return DataLoader(items, batch_size=self.held_out.batch_size, collate_fn=self._collate)
+        own = torch.Generator()  # a loader draws a seed even if nothing is shuffled; not from the generator that samples
+        return DataLoader(items, batch_size=self.held_out.batch_size, collate_fn=self._collate, generator=own)
 
     def _collate(self, items: list[Problem]) -> PromptBatch:
         batch = encode_prompts([item.example for item in items], [item.index for item in items], self.tokenizer)

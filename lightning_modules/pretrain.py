@@ -172,8 +172,8 @@ class PretrainModule(StageModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the first step and those that Lightning writes, as `log` takes a millisecond."""
-        step = self.trainer.global_step + 1
-        if step == 1 or step % self.trainer.log_every_n_steps == 0:
+        step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps
+        if step == 1 or (every and step % every == 0):
             self.log_dict(self.step_log, prog_bar=True)
             self.log("train/tokens", self.tokens_seen.float())
             self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
@@ -199,6 +199,7 @@ class PretrainModule(StageModule):
         """Reset the counters."""
         super().on_validation_epoch_start()
         self.gold_loss.reset()
+        self.validation_loss.reset()  # what `validate` left cannot be added to in training
 
     def on_validation_epoch_end(self) -> None:
         """Log the loss on gold documents by band and context, and the perplexity of their solutions by kind of token."""

@@ -130,7 +130,7 @@ class StageModule(LightningModule):
         self.language_model.to(self.trainer.strategy.root_device)
         with gathered(self.language_model), self.trainer.precision_plugin.forward_context():
             self.whole_logits = head_fault(self.language_model) is not None
-        rows = self.language_model.config.vocab_size
+        rows = self.language_model.config.get_text_config().vocab_size
         if (ids := entries_in_use(self.tokenizer, rows)) > rows:
             raise ValueError(
                 f"the tokenizer has {ids} entries, the model {rows}; raise `model.init_args.architecture.vocab_size`."

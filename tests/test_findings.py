@@ -95,7 +95,7 @@ def test_the_covariate_is_the_base_not_the_stage_before_the_last_and_one_for_bot
 
 
 def test_bases_outside_the_pilots_gate_are_counted_by_bound(folder):
-    """Of three bases with a record of their competence (pass@16 .1, .3, .2) one is below a bound of .15 and one above one of .25."""
+    """Of three bases with a record of their competence (pass@16 .1, .3, .2) one is below .15 and one above .25."""
     claims = yaml.safe_load((folder / "claims.yaml").read_text())
     claims["gate"] = [
         {"what": "edge pass@16", "at": KEY, "within": [0.15, 0.25]},

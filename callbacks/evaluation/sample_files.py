@@ -160,7 +160,8 @@ class SampleWriter(Callback):
     store: SampleStore | None = None
 
     def _start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.store, stage = None, trainer.state.stage.value
+        self._finish(trainer, pl_module)
+        stage = trainer.state.stage.value
         if trainer.state.fn.value == "fit":
             return
         folder = run_folder(trainer) / "samples"
@@ -206,6 +207,10 @@ class SampleWriter(Callback):
             self.store = None
 
     on_validation_end = on_test_end = on_predict_end = _finish
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Recall nothing in what this module does next."""
+        self._finish(trainer, pl_module)
 
 
 def sample_rows(done: Any, place: int) -> list[dict[str, Any]]:

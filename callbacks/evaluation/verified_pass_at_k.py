@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 
 from callbacks.files import run_folder, write_json
 from callbacks.text_tables import align, bands_of
@@ -95,6 +96,8 @@ class VerifiedPassAtK(Callback):
             for metric in [f"pass@{k}" for k in self.ks] if self.ks else [*found][:: max(1, len(found) - 1)]:
                 if metric in found:
                     log(f"{grader}/{metric}", found[metric]["mean"])
+                else:
+                    rank_zero_warn(f"pass_at_k.ks: {metric} is not estimated from these samples; there are {', '.join(found)}.")
         if "process_accuracy" in grades:
             log("process_accuracy", grades["process_accuracy"]["mean"])
 

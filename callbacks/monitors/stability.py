@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from callbacks.files import run_folder, write_json
+from callbacks.steps import is_logged
 
 
 class NonFiniteLoss(Callback):
@@ -27,7 +28,7 @@ class NonFiniteLoss(Callback):
     ) -> None:
         """Keep the loss; check if Lightning logs this step, or sampling comes next."""
         self.seen.append((batch_idx, trainer.global_step, outputs["loss"].detach()))
-        if trainer.global_step % trainer.log_every_n_steps == 0 or getattr(pl_module, "learns_from_samples", False):
+        if is_logged(trainer, trainer.global_step) or getattr(pl_module, "learns_from_samples", False):
             self._check(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -70,7 +71,7 @@ class GradientNorm(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure if Lightning logs this step."""
-        if (trainer.global_step + 1) % trainer.log_every_n_steps == 0:
+        if is_logged(trainer, trainer.global_step + 1):
             gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
             norm = torch.nn.utils.get_total_norm(gradients)
             pl_module.log("train/gradient_norm", getattr(norm, "full_tensor", lambda: norm)())

@@ -12,6 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from torch import Tensor
 
+from callbacks.steps import is_logged
+
 # dense FLOP/s in 16 bit, TF32 and float32 of GPUs whose names Lightning's table misses (data sheets)
 HOPPER = (989.4e12, 494.7e12, 67e12)
 FLOPS = {"NVIDIA H200": HOPPER, "NVIDIA GH200 480GB": HOPPER, "NVIDIA B200": (2250e12, 1125e12, 75e12)}
@@ -58,7 +60,7 @@ class Throughput(Callback):
         if outputs.get("flops") is not None:
             self.flops.append(outputs["flops"])
         steps = trainer.global_step - self.first_step
-        if steps and trainer.global_step % trainer.log_every_n_steps == 0:
+        if steps and is_logged(trainer, trainer.global_step):
             tokens = float(trainer.strategy.reduce(torch.stack(self.tokens).sum().double(), reduce_op="sum"))
             self._log(trainer, pl_module, tokens, perf_counter() - self.since, steps)
             self._restart(trainer)
@@ -120,7 +122,7 @@ class Memory(Callback):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *args: object) -> None:
         """Log if Lightning logs this step."""
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if is_logged(trainer, trainer.global_step):
             pl_module.log("train/memory_gib", peak_memory(pl_module.device) / GIB)
 
 

@@ -21,6 +21,7 @@ from lightning.pytorch.loops.fit_loop import _FitLoop
 from torch import distributed
 
 from callbacks.files import CHECKSUMS, checksum, damage, run_folder, write_json
+from callbacks.steps import is_logged, is_update
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # schedulers warn of a preemption by either of the last two
 ORDINARY = re.compile(r"epoch=\d+-step=\d+(-v\d+)?")
@@ -142,15 +143,14 @@ class Checkpoint(ModelCheckpoint):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save if due, or wait for validation."""
-        loop = trainer.fit_loop
-        if loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+        if _validates_now(trainer):
             self.waiting = (outputs, batch, batch_idx)
         elif is_update(trainer, batch_idx):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
             if self.owed:
                 self.owed = False
                 super().on_validation_end(trainer, pl_module)
-            self._stop_if_asked(trainer, checked=trainer.global_step % trainer.log_every_n_steps == 0)
+            self._stop_if_asked(trainer, checked=is_logged(trainer, trainer.global_step))
 
     def _stop_if_asked(self, trainer: Trainer, *, checked: bool) -> None:
         """Save and stop after an update, unless it was the last and training is done anyway.
@@ -226,10 +226,11 @@ class Checkpoint(ModelCheckpoint):
         return {str(path) for path, fault in paths.items() if not fault}
 
 
-def is_update(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether a batch is the last of an update."""
-    whole = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-    return whole or trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+def _validates_now(trainer: Trainer) -> bool:
+    """Whether Lightning validates after this batch: it is due, and there is something to validate on, or that is not known yet."""
+    loop, found = trainer.fit_loop, trainer.val_dataloaders
+    due = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+    return due and (found is None or not loop.epoch_loop.val_loop.skip)
 
 
 def _remove(path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 
 from callbacks.files import new_folder, run_folder, write_text
 from callbacks.records.model_card import model_card
@@ -47,7 +48,7 @@ class HuggingFaceExport(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add the scores, unless this is a validation in training."""
-        if not trainer.training and not trainer.sanity_checking:
+        if trainer.state.fn != TrainerFn.FITTING:
             self._describe(trainer, run_folder(trainer).parent)
 
     def _describe(self, trainer: Trainer, run: Path) -> None:

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
 from callbacks.files import write_text
-from callbacks.records.checkpoint import is_update
+from callbacks.steps import is_logged, is_update
 
 
 class RewindLogs(Callback):
@@ -40,7 +40,7 @@ class RewindLogs(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what this update is about to log; once validation runs, it has been logged."""
-        due = trainer.training and trainer.global_step % trainer.log_every_n_steps == 0
+        due = trainer.training and is_logged(trainer, trainer.global_step)
         kinds = [*(["val/"] if self.between else []), "train/"] if due else []
         rows = [{k: v.item() for k, v in trainer.callback_metrics.items() if k.startswith(kind)} for kind in kinds]
         checkpoint["pending_log"] = [row | {"epoch": trainer.current_epoch} for row in rows if row]

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from callbacks.files import read_json, run_folder, write_run_file
 from callbacks.processes import sum_over_processes
+from callbacks.steps import is_logged
 
 SAMPLING = "sampling"  # the phase of predictions
 PACKAGES = ("interplay", "torch", "lightning", "transformers", "torchmetrics", "tokenizers", "lark", "jsonargparse")
@@ -139,8 +141,10 @@ class ComputeLedger(Callback):
         checkpoint["compute"] = self.total(trainer, pl_module)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Continue from the sums."""
+        """Continue from the sums; what this module has run before, in this process, is in them, or was undone."""
         self.before = checkpoint.get("compute", self.before)
+        if trainer.state.fn == TrainerFn.FITTING:
+            pl_module.compute.clear()
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the sums of a prediction."""
@@ -195,7 +199,7 @@ class MixtureRecord(Callback):
             return
         counts = drawn.take()
         self.since = counts if self.since is None else self.since + counts
-        if trainer.global_step and trainer.global_step % trainer.log_every_n_steps == 0:
+        if trainer.global_step and is_logged(trainer, trainer.global_step):
             distance = drawn.distance(self._sum(trainer))
             if distance is not None:
                 pl_module.log("train/mixture_distance", distance)

@@ -56,15 +56,17 @@ def by_word(definition: dict[str, Any]) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _words(tokenizer: PreTrainedTokenizerBase, entries: int) -> Words | None:
-    backend = tokenizer.backend_tokenizer
-    return Words(backend) if by_word(json.loads(backend.to_str())) else None
+def _own(tokenizer: PreTrainedTokenizerBase, entries: int) -> tuple[Tokenizer, Words | None]:
+    """A copy that neither cuts nor pads, whatever a call of the tokenizer has asked for since, and its words."""
+    own = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    own.no_truncation()
+    own.no_padding()
+    return own, Words(own) if by_word(json.loads(own.to_str())) else None
 
 
 def token_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
     """Ids of each text, without those that a tokenizer would add."""
-    words = _words(tokenizer, len(tokenizer))  # a tokenizer that gets entries is another one
+    own, words = _own(tokenizer, len(tokenizer))  # a tokenizer that gets entries is another one
     if words is None:  # without offsets and masks: twice as fast as calling the tokenizer
-        encodings = tokenizer.backend_tokenizer.encode_batch_fast(texts, add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        return [encoding.ids for encoding in own.encode_batch_fast(texts, add_special_tokens=False)]
     return [words.ids(text) for text in texts]

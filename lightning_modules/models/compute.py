@@ -66,6 +66,10 @@ class ComputeMeter:
         self.counts: dict[str, Tensor] = {}
         self.nominal_tokens = 0.0  # training tokens, or their equivalent by the nominal formula
 
+    def clear(self) -> None:
+        """Forget all."""
+        self.counts, self.nominal_tokens = {}, 0.0
+
     def add(self, phase: str, counts: tuple[Tensor, Tensor]) -> None:
         """Add tokens, and tokens attended to, of a phase."""
         self.counts[phase] = self.counts.get(phase, 0) + torch.stack(counts).double()

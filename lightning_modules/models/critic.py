@@ -36,7 +36,7 @@ class Critic(nn.Module):
             mesh: to shard parameters over; None: no sharding.
             half: gather sharded weights as bfloat16.
         """
-        self.head = nn.Linear(policy.config.hidden_size, 1)
+        self.head = nn.Linear(policy.config.get_text_config().hidden_size, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         if mesh is not None:

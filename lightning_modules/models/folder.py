@@ -1,11 +1,12 @@
 """A language model as a Hugging Face folder that means the same in every library that opens one.
 
-Two things do not follow from `save_pretrained`:
+Three things do not follow from `save_pretrained`:
     - AutoTokenizer chooses a tokenizer by the type of the model, not by the folder's tokenizer.json: it reads a `qwen2` folder by
       Qwen2's own rules, whatever stands in it. Qwen2 is Llama with biases on queries, keys and values, so a model whose tokenizer
       would be misread is written as Llama, whose folders are read as they stand; `interplay.json` keeps what it was.
     - Versions of transformers before 5 read `rope_theta`, `PreTrainedTokenizerFast` and special tokens from other keys; where
       they differ, both are written.
+    - A tokenizer may put tokens before or after each text (BOS, EOS). Training adds none, so what adds them is left out.
 """
 
 import json
@@ -31,11 +32,14 @@ from transformers import (
 
 from datamodules.rows.tokenizer import TAGS
 from datamodules.rows.vocabulary import Vocabulary
+from datamodules.rows.word_ids import token_ids
 from lightning_modules.models.attending import attention_window
 
 RECORD = "interplay.json"
 INCIDENTAL = ("_name_or_path", "architectures", "dtype", "transformers_version")  # keys of a config that say nothing of the model
 OUTPUT_BIAS = ".self_attn.o_proj.bias"
+ADDING = ("TemplateProcessing", "BertProcessing", "RobertaProcessing")  # last steps of tokenizers that add tokens
+PROBE = "a b"  # any text
 OWN_KEYS = ("backend", "is_local", "local_files_only", "extra_special_tokens", "added_tokens_decoder")
 
 
@@ -90,10 +94,23 @@ def write_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerFast, longest: i
     config = {key: value for key, value in config.items() if key not in OWN_KEYS}
     config |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": ["input_ids", "attention_mask"]}
     config |= {"padding_side": "left"}
+    if tokenizer(PROBE).input_ids != token_ids([PROBE], tokenizer)[0]:
+        whole["post_processor"] = _without_templates(whole["post_processor"])
+        config |= {"add_bos_token": False, "add_eos_token": False}
     config |= {"additional_special_tokens": more} if more else {}
     config |= {"model_max_length": longest} if longest else {}
     path.write_text(json.dumps(whole, ensure_ascii=False), encoding="utf-8")
     config_path.write_text(json.dumps(config, indent=2, ensure_ascii=False), encoding="utf-8")
+
+
+def _without_templates(processor: dict[str, Any] | None) -> dict[str, Any] | None:
+    """A tokenizer's last step, as tokenizer.json has it, without those of its parts that add tokens."""
+    if processor is None or processor["type"] in ADDING:
+        return None
+    if processor["type"] != "Sequence":
+        return processor
+    kept = [part for part in map(_without_templates, processor["processors"]) if part is not None]
+    return {**processor, "processors": kept} if kept else None
 
 
 def read_folder(folder: Path) -> tuple[PreTrainedModel, Vocabulary | None]:
@@ -144,11 +161,12 @@ def _output_biases(config: PretrainedConfig) -> dict[str, Tensor]:
 
 
 def _read_alike(folder: Path, config: PretrainedConfig, tokenizer: PreTrainedTokenizerFast) -> bool:
-    """Whether AutoTokenizer, which looks at the type of the model, reads the folder's tokenizer as it is."""
+    """Whether AutoTokenizer, which looks at the type of the model, reads the folder's tokenizer as training did."""
     path = folder / "config.json"
     if not path.is_file():
         path.write_text(json.dumps({"model_type": config.model_type}))
-    return Vocabulary.of(AutoTokenizer.from_pretrained(folder)) == Vocabulary.of(tokenizer)
+    read = AutoTokenizer.from_pretrained(folder)
+    return Vocabulary.of(read) == Vocabulary.of(tokenizer) and read(PROBE).input_ids == token_ids([PROBE], tokenizer)[0]
 
 
 def _add_earlier_keys(path: Path) -> None:

@@ -14,6 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from lightning_modules.models.attending import attending, attention_window, changed_attention, state, strange_attention
+from lightning_modules.models.label_scores import fits_whole, scored
 from lightning_modules.models.probe import differs, once, plain_logits, texts
 
 GROUPED = "grouped_prompts"
@@ -146,7 +147,9 @@ def group_counts(tokens_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
     return groups.position_F.new_tensor(len(groups.position_F)), (groups.position_F + 1).sum()
 
 
-def grouped_logp(model: PreTrainedModel, tokens_NT: Tensor, mask_NT: Tensor, *, temperature: float = 1.0) -> Tensor:
+def grouped_logp(
+    model: PreTrainedModel, tokens_NT: Tensor, mask_NT: Tensor, *, temperature: float = 1.0, whole: bool = False
+) -> Tensor:  # fmt: skip
     """Log-probability of each sampled token.
 
     Args:
@@ -154,18 +157,24 @@ def grouped_logp(model: PreTrainedModel, tokens_NT: Tensor, mask_NT: Tensor, *, 
         tokens_NT: [N, T] prompt, completion, padding; rows with equal prompts share them.
         mask_NT: [N, T-1] bool, true where position t predicts a sampled token; some in every row.
         temperature: logits are divided by it.
+        whole: all logits must exist at once, even if they are many (`head_fault`).
 
     Returns:
         [N, T-1] nats; 0 where the mask is false.
     """
     groups = Groups.of(tokens_NT, mask_NT)
     kept, by_NC = groups.predictions()
-    with attending(model, GROUPED, groups):
-        logits = model(
-            input_ids=groups.tokens_F[None], position_ids=groups.position_F[None], use_cache=False, logits_to_keep=kept
-        ).logits[0]
-    logits = logits.float() / temperature
     sampled_NC = torch.arange(by_NC.shape[1], device=mask_NT.device) < mask_NT.sum(1, keepdim=True)
     by_M, token_M = by_NC[sampled_NC], tokens_NT[:, 1:][mask_NT]
-    logp_M = logits[by_M, token_M] - logits.logsumexp(-1)[by_M]
+
+    def run() -> Tensor:
+        ids, position = groups.tokens_F[None], groups.position_F[None]
+        with attending(model, GROUPED, groups):
+            return model(input_ids=ids, position_ids=position, use_cache=False, logits_to_keep=kept).logits[0]
+
+    if whole or fits_whole(model, len(kept)):
+        logits = run().float() / temperature
+        logp_M = logits[by_M, token_M] - logits.logsumexp(-1)[by_M]
+    else:  # tokens with one prediction in common, the first of each completion, have a copy of its state each
+        logp_M, _ = scored(model, lambda: run()[by_M], token_M, temperature=temperature)
     return logp_M.new_zeros(mask_NT.shape).masked_scatter(mask_NT, logp_M)

@@ -58,8 +58,8 @@ def _config(architecture: dict[str, Any], where: str) -> PretrainedConfig:
         known = AutoConfig.for_model(kind)
     except ValueError as err:
         raise ValueError(f"{where}: model_type {kind!r} is unknown to transformers; try qwen2.") from err
-    # rope_theta is read by transformers but kept under another name
-    unknown = [key for key in architecture if not hasattr(known, key) and key != "rope_theta"]
+    # transformers reads rope_theta, which it keeps under another name, and head_dim, which not every class of configs declares
+    unknown = [key for key in architecture if not hasattr(known, key) and key not in ("rope_theta", "head_dim")]
     if unknown:
         raise ValueError(f"{where}: {unknown} are not keys of {type(known).__name__}; check the spelling.")
     try:
@@ -98,13 +98,13 @@ def check_length(model: PreTrainedModel, length: int) -> None:
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """Set all rates of dropout to 0, in modules, attributes and configs, where models of transformers keep them."""
+    """Set all rates of dropout, and the noise of routers, to 0, in modules, attributes and configs, where transformers keeps them."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         for place in (module, getattr(module, "config", None)):
             for name, value in list(getattr(place, "__dict__", {}).items()):
-                if "drop" in name and isinstance(value, float):
+                if any(noise in name for noise in ("drop", "jitter")) and isinstance(value, float):
                     setattr(place, name, 0.0)
 
 

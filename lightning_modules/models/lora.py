@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 NAME = "default"  # of the adapter
 
@@ -23,7 +24,8 @@ class LoRA:
     Args:
         rank: columns of B and rows of A.
         alpha: scale of the product; its size relative to the rank is what counts.
-        targets: names of the adapted layers, e.g. [q_proj, v_proj]; all-linear: every linear layer but the output.
+        targets: names of the adapted layers, e.g. [q_proj, v_proj]; all-linear: every linear layer but the output. Experts whose
+            weights are one tensor, and routers, are no linear layers.
         weights: precision of the model's own weights, which do not learn.
     """
 
@@ -45,7 +47,7 @@ def add_adapters(model: PreTrainedModel, lora: LoRA) -> None:
     But for the embedding and the head of a model that got entries for new tokens: these rows have to be learned.
 
     Raises:
-        ValueError: such a model in bfloat16, in which embeddings do not learn.
+        ValueError: such a model in bfloat16, in which embeddings do not learn; or `targets` that cannot be merged (`merged`).
     """
     from peft import LoraConfig
 
@@ -55,13 +57,41 @@ def add_adapters(model: PreTrainedModel, lora: LoRA) -> None:
 
     model.to(getattr(torch, lora.weights))
     alpha: Any = lora.alpha  # peft's hint says int; it divides by the rank
-    model.add_adapter(LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=lora.targets, bias="none"), NAME)
+    targets = _linear_layers(model) if lora.targets == "all-linear" else lora.targets
+    try:
+        model.add_adapter(LoraConfig(r=lora.rank, lora_alpha=alpha, target_modules=targets, bias="none"), NAME)
+        reason = ", ".join(_unmergeable(model))
+    except ValueError as err:
+        reason = str(err)
+    if reason:
+        raise ValueError(
+            f"lora: `lora.targets` may name linear layers of their own (no embedding, no head tied to it, no experts in one tensor), "
+            f"e.g. [q_proj, v_proj]; {lora.targets} do not: {' '.join(reason.split())[:200]}"
+        )
     if grown:
         for table in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
             table.requires_grad_(True)
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
+
+
+def _linear_layers(model: PreTrainedModel) -> list[str]:
+    """Names of all linear layers but the output."""
+    head = model.get_output_embeddings()
+    return [name for name, layer in model.named_modules() if isinstance(layer, (nn.Linear, Conv1D)) and layer is not head]
+
+
+def _unmergeable(model: PreTrainedModel) -> list[str]:
+    """Names of adapted modules whose product A B cannot be added to a weight that nothing else uses."""
+    embedding, found = model.get_input_embeddings(), set()
+    for name in (name for name, _ in model.named_parameters() if ".lora_" in name):
+        layer = model.get_submodule(name.partition(".lora_")[0])
+        base = layer.get_base_layer()
+        tied = getattr(base, "weight", None) is getattr(embedding, "weight", base)
+        if not isinstance(base, (nn.Linear, Conv1D)) or tied:
+            found.add(name.partition(".lora_")[0])
+    return sorted(found)
 
 
 def adapted(model: nn.Module) -> bool:

@@ -56,7 +56,7 @@ def weights_digest(model: torch.nn.Module) -> str:
     """A digest of all parameters; if they are sharded, every process must call this."""
     digest = blake2b(digest_size=8)
     for parameter in model.parameters():
-        digest.update(whole(parameter).detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(whole(parameter).detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from lightning_modules.optimizers.muon import BatchedMuon
 
@@ -49,7 +50,10 @@ class AdamW(OptimizerFactory):
 
 
 class Muon(OptimizerFactory):
-    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and norms (kellerjordan.github.io/posts/muon).
+    """Muon for linear layers inside the blocks, AdamW for all else (kellerjordan.github.io/posts/muon).
+
+    All else: embeddings, heads (a critic's, too), biases, norms, and what is no matrix of a linear layer, such as experts in one
+    tensor, routers, convolutions and the decay rates of state space models.
 
     Args:
         lr: peak rate of Muon, which the schedule scales.
@@ -67,8 +71,8 @@ class Muon(OptimizerFactory):
 
     def __call__(self, model: nn.Module) -> Optimizer:
         """Return one optimiser with a parameter group for Muon and one for AdamW, of those that have parameters."""
-        tables = _tables(model)
-        matrices, rest = _split(model, lambda p: p.ndim == 2 and p not in tables)
+        inside = _linear_weights(model) - _tables(model)
+        matrices, rest = _split(model, inside.__contains__)
         parts: list[Optimizer] = []  # of adapters, all of which are matrices, there is no rest
         if matrices:
             parts.append(BatchedMuon(matrices, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay))
@@ -110,6 +114,12 @@ class Chained(Optimizer):
 def _split(model: nn.Module, first: Callable[[nn.Parameter], bool]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     trained = [p for p in model.parameters() if p.requires_grad]
     return [p for p in trained if first(p)], [p for p in trained if not first(p)]
+
+
+def _linear_weights(model: nn.Module) -> set[nn.Parameter]:
+    """Matrices of linear layers, without those of one row, which are vectors: the head of a critic."""
+    layers = [module for module in model.modules() if isinstance(module, (nn.Linear, Conv1D))]
+    return {layer.weight for layer in layers if min(layer.weight.shape) > 1}
 
 
 def _tables(model: nn.Module) -> set[nn.Parameter]:

@@ -198,7 +198,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
     def _token_logp(self, model: PreTrainedModel, rows: Rows) -> tuple[Tensor]:
         """`token_logp` of one pass."""
         if self.grouped(rows.lengths) and groupable(model, rows.tokens_NT.shape[1]):
-            return (grouped_logp(model, rows.tokens_NT, rows.mask_NT, temperature=self.sampling.temperature),)
+            whole = self.whole_logits_of(model)
+            return (grouped_logp(model, rows.tokens_NT, rows.mask_NT, temperature=self.sampling.temperature, whole=whole),)
         teacher = self.reference.teacher and model is not self.language_model  # rows side by side are for the policy's attention
         layout = Padded(rows) if teacher else self.layout(rows)
         return (layout.spread(self.next_logp(model, layout)[0]),)
@@ -243,10 +244,14 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
             last.append(found)
             return outputs
 
-        teacher = self.reference.teacher and model is not self.language_model
-        whole = self.whole_logits_of_teacher if teacher else self.whole_logits
+        whole = self.whole_logits_of(model)
         logp_P, _ = scored(model, forward, layout.label_P, whole=whole, temperature=self.sampling.temperature)
         return logp_P, last[0]
+
+    def whole_logits_of(self, model: PreTrainedModel) -> bool:
+        """Whether a model, the policy, its reference or a teacher, needs all its logits at once."""
+        teacher = self.reference.teacher and model is not self.language_model
+        return self.whole_logits_of_teacher if teacher else self.whole_logits
 
     def old_outputs(self, rows: Rows) -> dict[str, Tensor]:
         """Outputs of the policy that sampled, by field of ExperienceBatch; called if `needs_old_logp`."""

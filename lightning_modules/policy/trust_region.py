@@ -130,7 +130,8 @@ class ReferencePolicy:
     def on(self, device: torch.device) -> PreTrainedModel:
         """The reference on `device`, without gradients."""
         if self.model is None:
-            self.model = self.load().eval().requires_grad_(False)
+            with torch.random.fork_rng([device] if device.type == "cuda" else []):  # weights may be drawn before they are read
+                self.model = self.load().eval().requires_grad_(False)
         return self.model.to(device)
 
     @contextmanager

@@ -47,7 +47,7 @@ class GraphedSampler:
         self.params, self.pad_id, self.stop_S = request.params, request.pad_id, request.stop_S
         capacity = self._capacity(request)
         self.slots, self.most_jobs = slots_that_fit(model, capacity, min(request.params.max_rows, n)), n
-        self.cache = SlotCache(model.config.num_hidden_layers, self.slots, capacity, device, fixed=True)
+        self.cache = SlotCache(model.config.get_text_config().num_hidden_layers, self.slots, capacity, device, fixed=True)
         self.job_R = torch.full((self.slots,), n, device=device)
         self.token_R, self.made_R = torch.zeros(2, self.slots, dtype=torch.int64, device=device)
         self.done_R = torch.ones(self.slots, dtype=torch.bool, device=device)

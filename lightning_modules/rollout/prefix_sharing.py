@@ -157,7 +157,7 @@ class PrefixSampler:
         device, n, most = model.device, len(request.limit_N), request.params.max_new_tokens
         self.model, self.request, self.queue = model, request, PromptQueue(model, request)
         self.most_rows = min(n, max(request.params.max_rows, request.group_size))
-        self.cache = SharedPrompts(model.config.num_hidden_layers, self.most_rows, most, device)
+        self.cache = SharedPrompts(model.config.get_text_config().num_hidden_layers, self.most_rows, most, device)
         self.token_R = torch.zeros(self.most_rows, dtype=torch.int64, device=device)
         self.sample_M, self.row_M = torch.zeros(2, 0, dtype=torch.int64, device=device)
         self.out = Completions.empty(n, most, request.pad_id, device)

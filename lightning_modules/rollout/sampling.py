@@ -72,7 +72,7 @@ class Completions:
     def empty(cls, n: int, most: int, pad_id: int, device: torch.device) -> Self:
         """Storage for `n` completions of at most `most` tokens."""
         return cls(
-            torch.full((n, most), pad_id, device=device), torch.zeros(n, most, device=device),
+            torch.full((n, most), pad_id, device=device), torch.zeros(n, most, dtype=torch.float32, device=device),
             torch.zeros(n, dtype=torch.int64, device=device),
         )  # fmt: skip
 

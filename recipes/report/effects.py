@@ -98,7 +98,7 @@ def _over_seeds(found: Number, files: Files, effect: dict[str, Any]) -> dict[str
 
 
 def _adjusted(values: Values, effect: dict[str, Any], seeds: list[float]) -> dict[str, Any]:
-    """What the difference would be with all bases at their mean level; nothing unless both arms of each seed start from one base."""
+    """What the difference would be with all bases at their mean level; nothing unless both arms of a seed have one base."""
     runs = {group.label: {run.seed: run for run in group.runs} for group in values.study.groups}
     arm, other = (runs[effect[side]] for side in ("arm", "against"))
     pairs = [(run.stages[0], other[seed].stages[0]) for seed, run in arm.items() if seed in other]

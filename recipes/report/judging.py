@@ -11,8 +11,9 @@ matter (half of the paper's, where it says one). Over all primary effects of a f
 - *not resolvable*: neither.
 
 p-values are those of sign flips (`recipes.report.exact_tests`), adjusted by Holm's method, once for each kind of rejection: the
-chance of a wrong one in a family is at most 0.05 of each kind, 0.1 of both. They take differences to be symmetric about their centre, and say little of what few seeds do and most do not do at all; so each
-effect also counts the seeds whose difference is at least the margin, with an exact binomial interval of their share.
+chance of a wrong one in a family is at most 0.05 of each kind, 0.1 of both. They take differences to be symmetric about their
+centre, and say little of what few seeds do and most do not do at all; so each effect also counts the seeds whose difference is
+at least the margin, with an exact binomial interval of their share.
 Everything else is exploratory: its interval has no correction, and what it says is not a verdict.
 """
 
