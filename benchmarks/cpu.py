@@ -4,8 +4,9 @@ Tokens per second of training, rollouts, RL updates and evaluation, and which sh
 of matrices of the model's shapes on one thread, times threads. FLOPs are those of linear layers on real tokens (logits where one
 has a label), so attention, norms, sampling, Python and padding are all loss. `before` does what commit 32db771 did, in fp32 and
 with Muon mended. Training: attention by a mask over packed rows, logits everywhere, Muon matrix by matrix. In all phases: threads
-that sleep whenever they wait (OMP_WAIT_POLICY=passive), and in the others nothing else. Every side is a process of its own; sides
-take turns, and medians count. `--isa avx2` holds PyTorch, oneDNN and MKL to AVX2. `--profile` says instead where the time of a training step goes, on two threads.
+that sleep whenever they wait (OMP_WAIT_POLICY=passive), and in the others nothing else. Every side is a process of its own;
+sides take turns, and medians count. `--isa avx2` holds PyTorch, oneDNN and MKL to AVX2. `--profile` says where the time
+of a training step goes instead, on two threads.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """What the framework costs: tokens per second against a bare PyTorch loop and transformers.Trainer, on a CPU.
 
-`python -m benchmarks.train_speed` (needs `accelerate`, for transformers.Trainer). The three do the same steps, attention by a mask
-over packed rows and logits everywhere; a fourth side is this project as it is shipped (`attention: auto`). They take turns, a step
-each, on one thread; the table has medians over these turns. Times are CPU times, from the end of one step to that of the
+`python -m benchmarks.train_speed` (needs `accelerate`, for transformers.Trainer). The three do the same steps, attention by a
+mask over packed rows and logits everywhere; a fourth side is this project as it is shipped (`attention: auto`). They take turns,
+a step each, on one thread; the table has medians over these turns. Times are CPU times, from the end of one step to that of the
 next.
 """
 

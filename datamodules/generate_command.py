@@ -15,6 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args
 
+from rich.console import Console
 from rich.progress import track
 
 from datamodules.files.jsonl import to_row
@@ -81,7 +82,8 @@ def main(argv: list[str]) -> int:
         synthesis.example(args.split, index, cell)
     found: dict[Kind, Guesses] = {}
     with writing(args.out) if args.out is not None else nullcontext() as write:
-        for text, guesses in track(_chunks(synthesis, args, cells), "generate", total=-(-args.count // CHUNK)):
+        chunks = _chunks(synthesis, args, cells)
+        for text, guesses in track(chunks, "generate", total=-(-args.count // CHUNK), console=Console(stderr=True)):
             if write is not None:
                 write(text)
             for kind, counted in guesses.items():

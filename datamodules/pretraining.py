@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+from datamodules.choices import check_choice
 from datamodules.earlier_arguments import EarlierArguments
 from datamodules.files.row_source import RowSource
 from datamodules.problems.mixture import Component, components_of
@@ -16,6 +17,8 @@ from datamodules.rows.windows import Packing, Source, Windows
 
 ROWS_OF_FILES = 256  # documents of files that are packed together
 
+LossOn = Literal["all", "solution"]
+
 
 class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
     """Packed documents of a mixture or of files; validation reads packed documents and held-out problems."""
@@ -24,7 +27,7 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
 
     def __init__(
         self, mixture: str | Sequence[Component] | None = None, tokenizer: str | TokenizerSettings = "published", *,
-        row_length: int = 2048, batch_rows: int = 16, packing: Packing = Packing(), loss_on: Literal["all", "solution"] = "all",
+        row_length: int = 2048, batch_rows: int = 16, packing: Packing = Packing(), loss_on: LossOn = "all",
         validation_batches: int = 4, workers: int = 0, **problems: Any,
     ) -> None:  # fmt: skip
         """Set how problems become rows.
@@ -41,6 +44,7 @@ class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
             workers: processes that prepare training rows ahead of time, for each device; 0: none.
             problems: `share_of`, `files`, `graph`, `random_letters`, `seed` and `held_out`; see ReasoningDataModule.
         """
+        check_choice("loss_on", loss_on, LossOn)
         super().__init__(mixture, tokenizer, **problems)
         if min(row_length - 1, batch_rows, workers + 1, validation_batches) < 1:
             raise ValueError(
@@ -102,7 +106,7 @@ class MidtrainDataModule(PretrainDataModule):
         """
         if mixture is not None:
             mixture = with_replay(components_of(mixture), components_of(replay), replay_share)
-        elif replay:
+        elif replay or replay_share:
             raise ValueError("`data.init_args.replay` needs a `mixture`, not rows of `files`; set one, or leave out `replay`.")
         super().__init__(mixture, tokenizer, **settings)
 

@@ -26,6 +26,7 @@ from datamodules.rows.documents import PromptBatch, encode, encode_prompts
 from datamodules.rows.mixture_counts import MixtureCounts, ShareOf
 from datamodules.rows.tokenizer import TokenizerSettings, check_text, load_tokenizer
 
+COMPARED = 200  # examples of training that are looked for among held-out files
 MEASURED = 128  # examples that give the mean length of a cell
 WIDER = 4  # problems of a band drawn for each one chosen, to choose different structures
 TRIES = 50  # draws per problem before a band counts as too small
@@ -39,21 +40,23 @@ class HeldOut:
     """Problems for evaluation, the same for every stage: from the `validation` and `test` splits, never from `train`.
 
     Args:
-        bands: name -> operations ("2-4"); each gets `problems`.
+        bands: name -> operations ("2-4", or 5); each gets `problems`.
         contexts: of the problems, evenly.
         modes: likewise.
         problems: per band, for `test` and `predict`; all distinct, up to sentence order.
         validation_problems: per band, for `validate` and during training.
         per_op: `problems` and `validation_problems` count for each number of operations of a band, not for the whole band.
         batch_size: problems sampled side by side.
-        files: JSONL files, folders or globs of problems instead of synthetic ones (see `jsonl`); `bands` only group them.
+        files: JSONL files, folders or globs of problems instead of synthetic ones (see `jsonl`), every row at each validation and
+            test. `bands` only group them; `contexts` to `per_op` and `predict_split` say nothing of them.
         bad_rows: of `files`: "raise" at the first, or "skip" and count.
         predict_split: split that `predict` reads; "train" to sample solutions to learn from; "mixture": no bands, but `problems`
             of the training mixture, the first that it draws.
-        overlap: of `files` with the data's `files.train`: "refuse" if a problem is in both, or "allow" and say how many.
+        overlap: of `files` with what training reads, its `files.train` or the first problems of its mixture: "refuse" if a
+            problem is in both, or "allow" and say how many.
     """
 
-    bands: Mapping[str, str] = field(default_factory=dict)
+    bands: Mapping[str, str | int] = field(default_factory=dict)
     contexts: Sequence[str] = ()
     modes: Sequence[str] = ("normalforward",)
     problems: int = 200
@@ -133,7 +136,8 @@ class ReasoningDataModule(LightningDataModule):
         self._held_out: dict[tuple[str, int], list[Example]] = {}  # (split, number for a band) -> problems
         for cell in shares.cells if shares else ():  # a cell that cannot be built fails now, not in mid-run
             self.synthesis.example("train", 0, cell)
-        for name in sorted({*held_out.contexts, *(cell.context for cell in (shares.cells if shares else ()))}):
+        fillers = {graph.fillers_of} if graph.fillers_of else set()
+        for name in sorted({*held_out.contexts, *fillers, *(cell.context for cell in (shares.cells if shares else ()))}):
             check_text(self.tokenizer, load_context(name).words, f"data.init_args.tokenizer: for context {name!r} it")
         if share_of == "tokens" and shares:
             tokens = self._mean_tokens()
@@ -143,6 +147,25 @@ class ReasoningDataModule(LightningDataModule):
         self.source = self.rows or self.synthesis
         cells, intended = (self.rows.cells, None) if self.rows else (shares.cells, shares.weights)
         self.drawn = MixtureCounts(cells, intended, share_of)
+        if shares and not self.rows and held_out.files:
+            self._compare_with_mixture()
+
+    def __str__(self) -> str:
+        """What training reads; Lightning's would draw batches to look at them."""
+        what = f"{len(self.rows)} rows" if self.rows else f"{len(self.synthesis.mixture.cells)} cells of problems"
+        return f"{type(self).__name__}({what})"
+
+    def _compare_with_mixture(self) -> None:
+        """`generate` makes the problems of training unless it is told to make others, and `held_out.files` may be its."""
+        known = KnownProblems(self._from_files)
+        first = [self.synthesis.example("train", i) for i in range(min(COMPARED, len(self._from_files)))]
+        if met := sum(example in known for example in first):
+            said = f"held_out.files: {met} of the first {len(first)} problems of training are among them"
+            if self.held_out.overlap == "refuse":
+                raise ValueError(
+                    f"{said}; `generate --split test` makes others, or set `data.init_args.held_out.overlap: allow`."
+                )
+            rank_zero_warn(f"{said}; evaluations say less than they seem to.")
 
     def _training_rows(self) -> RowSource:
         """The rows of `files.train`, none of which may be evaluated on."""

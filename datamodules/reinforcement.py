@@ -118,7 +118,7 @@ class PromptDataModule(ReasoningDataModule):
         self.focused: tuple[Cell, ...] = ()
 
     def prompts(self, first: int, attempt: int = 0, count: int | None = None) -> PromptBatch:
-        """Problems of a rollout that no other rollout, attempt or device gets.
+        """Problems of a rollout that no other rollout, attempt or device gets; of files, an attempt reads another pass over them.
 
         Args:
             first: number of the rollout's first problem on all devices.

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
+from rich.console import Console
 from rich.progress import track
 from transformers import PreTrainedTokenizerFast
 
@@ -69,6 +70,7 @@ def count_words(args: Namespace) -> dict[str, Any]:
     """
     if not -1 <= args.numbers <= 999:
         raise ValueError(f"tokenizer: --numbers {args.numbers}: numbers above 999 are split before training; give -1 to 999.")
+    check_size_of_vocabulary(args.vocab_size)
     if args.examples < 1:
         raise ValueError(f"tokenizer: --examples {args.examples} must be at least 1.")
     released = args.splitting == "released"
@@ -76,7 +78,10 @@ def count_words(args: Namespace) -> dict[str, Any]:
     specs = [GraphSpec(profile="published")] if released else [GraphSpec(depth=d) for d in ((2,) if args.mixture else (2, 3))]
     # split as when the shipped tokenizers were trained
     sources = [Synthesis(mixture, replace(spec, split_by="problem")) for spec in specs]
-    examples = (sources[i % len(sources)].example("train", i) for i in track(range(args.examples), "tokenizer"))
+    examples = (
+        sources[i % len(sources)].example("train", i)
+        for i in track(range(args.examples), "tokenizer", console=Console(stderr=True))
+    )
     counts = count_pieces((example.prompt + example.response for example in examples), args.splitting)
     counts.update(f" {number}" for number in range(args.numbers + 1))
     if released:  # as after a parenthesis
@@ -94,10 +99,27 @@ def read_words(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"tokenizer: --words {str(path)!r} does not exist.")
-    words = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise ValueError(f"{path}: not JSON: {err}") from err
     if not isinstance(words, dict) or words.keys() - {"documents"} != {"vocab_size", "numbers", "pieces"}:
         raise ValueError(f"{path}: expected an object with `vocab_size`, `numbers` and `pieces`.")
+    counts = (words["vocab_size"], words["numbers"], words.get("documents", 1))
+    if not all(isinstance(count, int) for count in counts) or not isinstance(words["pieces"], dict):
+        raise ValueError(f"{path}: `vocab_size`, `numbers` and `documents` must be whole numbers, `pieces` an object of counts.")
+    check_size_of_vocabulary(words["vocab_size"])
     return words
+
+
+def check_size_of_vocabulary(entries: int) -> None:
+    """Refuse a vocabulary without entries.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if entries < 1:
+        raise ValueError(f"tokenizer: --vocab-size {entries} must be at least 1.")
 
 
 def save(folder: Path, tokenizer: PreTrainedTokenizerFast, words: dict[str, Any]) -> None:

@@ -13,7 +13,17 @@ FLOAT = re.compile(
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the floats of YAML 1.2; 1.1 takes `1e-2` and `4.2e6` for text."""
+    """SafeLoader with the floats of YAML 1.2; 1.1 takes `1e-2` and `4.2e6` for text. A key may not stand twice in a mapping."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Look at the keys as they are written, before those of `<<` are put before them."""
+        met: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in met:
+                    raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+                met.add(key.value)
+        super().flatten_mapping(node)
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -46,7 +56,15 @@ def check_size(text: str, name: str = "YAML") -> None:
 
 
 def read_yaml(source: Path | str) -> Any:
-    """The content of a YAML file, or of text."""
-    text, name = (source, "YAML") if isinstance(source, str) else (source.read_text(encoding="utf-8"), str(source))
+    """The content of a YAML file, or of text.
+
+    Raises:
+        ValueError: it is no text, or much larger than it looks.
+        yaml.YAMLError: it is no YAML, or has a key twice in a mapping.
+    """
+    try:
+        text, name = (source, "YAML") if isinstance(source, str) else (source.read_text(encoding="utf-8"), str(source))
+    except UnicodeDecodeError as err:
+        raise ValueError(f"{source} is not text in UTF-8 (byte {err.start}); save it as UTF-8.") from err
     check_size(text, name)
     return yaml.load(text, Loader=_Loader)

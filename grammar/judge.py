@@ -152,7 +152,7 @@ def _judge_line(
     try:
         row = read_row(line)
         context = row.get("template") if isinstance(row, dict) else None
-        return number, judge_row(row, grader, modulus or moduli.get(str(context or stem))), ""
+        return number, judge_row(row, grader, moduli.get(str(context or stem)) if modulus is None else modulus), ""
     except ValueError as error:  # JSON, problem and trace errors
         return number, None, str(error).splitlines()[0] if str(error) else type(error).__name__
 

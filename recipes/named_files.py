@@ -32,12 +32,12 @@ def named_file(name: str | Path, *rooms: str) -> Path:
 
 
 def with_named_configs(argv: list[str], *rooms: str) -> list[str]:
-    """The words of a command line, each `--config NAME` as `--config PATH`."""
+    """The words of a command line, each `--config NAME`, or `-c NAME`, as `--config PATH`."""
     words, following = [], False
     for word in argv:
         before, equals, value = word.partition("=") if word.startswith("--config=") else ("", "", word)
         if (following or equals) and ":" not in value:  # a colon: the config itself, as YAML
             word = f"{before}{equals}{named_file(value, *rooms)}"
-        following = word == "--config"
+        following = word in ("--config", "-c")
         words.append(word)
     return words

@@ -227,7 +227,7 @@ class Checkpoint(ModelCheckpoint):
 
 
 def _validates_now(trainer: Trainer) -> bool:
-    """Whether Lightning validates after this batch: it is due, and there is something to validate on, or that is not known yet."""
+    """Whether Lightning validates after this batch: it is due, and there is something to validate on, as far as is known."""
     loop, found = trainer.fit_loop, trainer.val_dataloaders
     due = loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
     return due and (found is None or not loop.epoch_loop.val_loop.skip)

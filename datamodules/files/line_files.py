@@ -22,17 +22,20 @@ def find_files(sources: Iterable[str | Path]) -> list[Path]:
     """Files named by paths, folders (every `.jsonl`, `.jsonl.gz` and `.jsonl.zst` at any depth) and globs, each once.
 
     Raises:
-        ValueError: a source that names no file.
+        ValueError: a source that names no file, or one string in place of a list.
     """
-    found: dict[Path, None] = {}
+    if isinstance(sources, str | Path):
+        raise ValueError(f"files: {str(sources)!r} is not a list; write [{str(sources)!r}].")
+    found: dict[Path, Path] = {}  # by what they are, whatever they are called
     for source in map(str, sources):
         path = Path(source)
         names = path.rglob("*") if path.is_dir() else [path] if path.is_file() else map(Path, glob(source, recursive=True))
         files = [name for name in sorted(names) if name.is_file() and (name == path or name.name.endswith(ENDINGS))]
         if not files:
             raise ValueError(f"{source!r} names no file ending in {', '.join(ENDINGS)}; give a file, a folder or a glob.")
-        found |= dict.fromkeys(files)
-    return list(found)
+        for name in files:
+            found.setdefault(name.resolve(), name)
+    return list(found.values())
 
 
 def is_compressed(path: Path) -> bool:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from datamodules.problems.splits import canonical_hash
 from datamodules.problems.synthesis import Example, TrainingText
-from grammar import parse_problem
+from grammar.reading.problem import read_problem
 
 Overlap = Literal["refuse", "allow"]
 _NUMBER = re.compile(r"[0-9]+")
@@ -18,11 +18,11 @@ class KnownProblems:
     def __init__(self, examples: Iterable[Example]) -> None:
         self._texts: set[tuple[str, str]] = set()
         self._numbers: set[tuple[str, ...]] = set()
-        self._hashes: set[bytes] = set()
+        self._hashes: set[bytes | None] = set()
         for example in examples:
             self._texts.add(_text(example))
             self._numbers.add(_numbers(example))
-            self._hashes.add(canonical_hash(example.graph))
+            self._hashes.add(_hash(example))
 
     def __contains__(self, row: TrainingText) -> bool:
         """Whether a row is one of the problems: the same text, or the same statements in any order and the same question."""
@@ -30,11 +30,15 @@ class KnownProblems:
             return True
         if _numbers(row) not in self._numbers:
             return False
-        try:
-            graph = row.graph if isinstance(row, Example) else parse_problem(row.problem, row.question)
-        except ValueError:  # a text that the grammar does not read: then only an equal text is the same
-            return False
-        return canonical_hash(graph) in self._hashes
+        return _hash(row) in self._hashes
+
+
+def _hash(row: TrainingText) -> bytes | None:
+    """The hash of what a text says, as far as the grammar reads it; the graph of an ill-posed problem says something else."""
+    try:
+        return canonical_hash(read_problem(row.problem, row.question)[0])
+    except ValueError:  # a text that the grammar does not read: then only an equal text is the same
+        return canonical_hash(row.graph) if isinstance(row, Example) else None
 
 
 def _text(row: TrainingText) -> tuple[str, str]:

@@ -129,7 +129,7 @@ def load_context(name: str) -> Context:
     Raises:
         ValueError: no such context, invalid YAML, a key that is not a field of Context, or words of the wrong shape.
     """
-    path = Path(name) if name.endswith(".yaml") else CONTEXT_FOLDER / f"{name}.yaml"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else CONTEXT_FOLDER / f"{name}.yaml"
     if not path.is_file():
         raise ValueError(f"context {name!r} does not exist; choose one of {context_names()} or add {path}.")
     try:
@@ -137,6 +137,8 @@ def load_context(name: str) -> Context:
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {error}") from error
     allowed = {field.name for field in fields(Context)} - {"name"}
+    if raw is None:
+        raise ValueError(f"{path}: the file is empty; a context has the keys {sorted(allowed)}.")
     if not isinstance(raw, dict) or not raw.keys() <= allowed:
         unknown = sorted(map(str, raw.keys() - allowed)) if isinstance(raw, dict) else raw
         raise ValueError(f"{path}: {unknown!r} is not a key of a context; allowed: {sorted(allowed)}.")

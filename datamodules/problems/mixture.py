@@ -43,7 +43,7 @@ class Component:
     weight:   share of the mixture.
     """
 
-    ops: str
+    ops: str | int
     contexts: Sequence[str]
     modes: Sequence[str] = ("normalforward",)
     weight: float = 1.0

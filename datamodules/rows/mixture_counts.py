@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from datamodules.choices import check_choice
 from datamodules.problems.mixture import Cell
 
 ShareOf = Literal["examples", "tokens"]
@@ -26,6 +27,7 @@ class MixtureCounts:
     def __init__(self, cells: Sequence[Cell], intended: Mapping[Cell, float] | None, share_of: ShareOf) -> None:
         self.numbers = {cell: number for number, cell in enumerate(cells)}
         self.intended = None if intended is None else [intended.get(cell, 0.0) for cell in self.numbers]
+        check_choice("share_of", share_of, ShareOf)
         self.share_of = share_of
         self.counts = torch.zeros(len(self.numbers) + 1, 2, dtype=torch.int64)
 

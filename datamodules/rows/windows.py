@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
+from datamodules.choices import check_choice
 from datamodules.problems.keyed import keyed_random
 from datamodules.problems.mixture import Cell
 from datamodules.problems.synthesis import TrainingText
@@ -25,6 +26,10 @@ ROWS = 32  # of a synthetic window: more pack better, fewer let more processes s
 STRIDE = 1 << 20  # document numbers reserved for a synthetic window, far more than it can hold
 MOST_DROPPED = 1000  # documents dropped in a row before giving up
 NONE_FITS = "no document fits a row of {} tokens; raise `row_length`, or train on shorter problems."
+
+
+Fit = Literal["best", "first"]
+LongDocuments = Literal["raise", "drop"]
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,12 @@ class Packing:
         long_documents: "raise" if a document is longer than a row, or "drop" and count it.
     """
 
-    fit: Literal["best", "first"] = "best"
-    long_documents: Literal["raise", "drop"] = "raise"
+    fit: Fit = "best"
+    long_documents: LongDocuments = "raise"
+
+    def __post_init__(self) -> None:
+        check_choice("packing: fit", self.fit, Fit)
+        check_choice("packing: long_documents", self.long_documents, LongDocuments)
 
 
 def pack(lengths: Sequence[int], row_length: int, *, fit: str = "best") -> list[list[int]]:

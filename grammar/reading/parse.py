@@ -23,8 +23,9 @@ _KNOW = TRACES.text("_KNOW")
 _DEFINE = re.compile(f"{TRACES.regexp('_DEFINE')}{TRACES.blank}++")
 _AS, _SEMI = TRACES.text("_AS"), TRACES.text("_SEMI")
 _PUBLISHED_AS, _PUBLISHED_SEMI = f" {_AS} ", f"{_SEMI} "
-_ANSWER = re.compile(rf"{TRACES.regexp('_ANSWER')}\s*+({_NUMBER})\s*+{TRACES.regexp('_STOP')}\s*+$")
-_INTEGER = re.compile(rf"({_NUMBER})(?:\s*+{TRACES.regexp('_STOP')})?")
+_ANY = f"[{_BLANKS}]*+"
+_ANSWER = re.compile(rf"{TRACES.regexp('_ANSWER')}{_ANY}({_NUMBER}){_ANY}{TRACES.regexp('_STOP')}{_ANY}$")
+_INTEGER = re.compile(rf"({_NUMBER})(?:{_ANY}{TRACES.regexp('_STOP')})?")
 
 
 def parse_trace(text: str) -> Trace:
@@ -79,16 +80,14 @@ class _Reader:
 
     def junk(self, start: int, end: int, expected: str) -> None:
         """Notes an error if anything but blanks stands here."""
-        found = self.text[start:end]
-        if found and not found.isspace():
-            shown = found.strip()[:40]
-            self.error("syntax", None, f"expected {expected}, found {shown!r}", start, end)
+        if found := self.text[start:end].strip(_BLANKS):
+            self.error("syntax", None, f"expected {expected}, found {found[:40]!r}", start, end)
 
     def read(self, start: int, end: int) -> None:
         """Reads prelude, steps and ending between two places."""
         found = list(_DEFINE.finditer(self.text, start, end))
         starts = [match.start() for match in found] + [end]
-        opening = self.text[start : starts[0]].strip()
+        opening = self.text[start : starts[0]].strip(_BLANKS)
         if opening == PRELUDE:
             self.prelude = True
         elif opening:
@@ -109,7 +108,7 @@ class _Reader:
                 self.error("syntax", None, message, start, stop)
                 return
             rest = rest.lstrip(_BLANKS)
-        name, offset = name.rstrip(" "), stop - len(rest)
+        name, offset = name.rstrip(_BLANKS), stop - len(rest)
         body, full_stop, after = rest.partition(_STOP)
         end = offset + len(body) + len(full_stop)
         index = len(self.steps)
@@ -143,7 +142,7 @@ class _Reader:
             self.junk(start, start + len(text), "'Define ...' or 'We know ...'")
             return
         self.junk(start, start + at, "'We know ...'")
-        ending = text[at:].rstrip()
+        ending = text[at:].rstrip(_BLANKS)
         try:
             shape, words = read_ending(ending)
             self.ending = ReverseEnding(shape, words, start + at, start + at + len(ending))
@@ -157,7 +156,7 @@ class _Reader:
             return None
         start = opened + len(_OPEN_TAG)
         content = self.text[start:closed]
-        match = _INTEGER.fullmatch(content.strip())
+        match = _INTEGER.fullmatch(content.strip(_BLANKS))
         if match is None:
             self.error("answer", None, f"expected an integer in <answer>, found {content[:40]!r}", start, start + len(content))
             return None

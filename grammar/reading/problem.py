@@ -88,7 +88,7 @@ def read_problem(problem: str, question: str = "", *, modulus: int | None = None
 def _cut(text: str, language: ProblemLanguage) -> list[str]:
     """The sentences of a problem, without their full stops."""
     pieces = text.split(_PLAIN_STOP)
-    if "\n" not in text:
+    if not any(blank in text for blank in "\n\r\t"):
         odd = [piece for piece in pieces if piece and not piece.startswith("The ")]
         if all(language.stop.match(_PLAIN_STOP + piece) for piece in odd):
             return pieces

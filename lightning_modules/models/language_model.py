@@ -98,7 +98,7 @@ def check_length(model: PreTrainedModel, length: int) -> None:
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """Set all rates of dropout, and the noise of routers, to 0, in modules, attributes and configs, where transformers keeps them."""
+    """Set rates of dropout, and the noise of routers, to 0: in modules, attributes and configs, where transformers keeps them."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

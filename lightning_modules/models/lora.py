@@ -65,8 +65,8 @@ def add_adapters(model: PreTrainedModel, lora: LoRA) -> None:
         reason = str(err)
     if reason:
         raise ValueError(
-            f"lora: `lora.targets` may name linear layers of their own (no embedding, no head tied to it, no experts in one tensor), "
-            f"e.g. [q_proj, v_proj]; {lora.targets} do not: {' '.join(reason.split())[:200]}"
+            "lora: `lora.targets` may name linear layers of their own (no embedding, no head tied to it, no fused experts)"
+            f", e.g. [q_proj, v_proj]; {lora.targets} do not: {' '.join(reason.split())[:200]}"
         )
     if grown:
         for table in filter(None, (model.get_input_embeddings(), model.get_output_embeddings())):
