@@ -36,3 +36,13 @@ def test_muon_as_it_was_takes_matrices_one_by_one_and_the_same_steps():
 def test_the_page_has_the_versions_that_were_tested():
     found = json.loads(versions.RESULTS.read_text(encoding="utf-8"))
     assert versions.table(found) == versions.MARKED.search(versions.PAGE.read_text(encoding="utf-8"))[0]
+
+
+def test_the_page_has_the_ratios_that_were_measured():
+    """docs/training.md: rates of a bare loop and of transformers.Trainer, and what attention as shipped gains."""
+    sides = json.loads((versions.RESULTS.parent / "train_speed_cpu.json").read_text(encoding="utf-8"))["sides"]
+    page = " ".join((versions.PAGE.parent / "training.md").read_text(encoding="utf-8").split())
+    loop, trainer = (sides[name]["ratio"] for name in ("bare loop", "transformers.Trainer"))
+    assert f"it has {loop:.2f} of the loop's rate and {trainer:.2f} of the Trainer's" in page
+    assert f"as it is shipped, {loop / sides['this project, as shipped']['ratio']:.1f} times as much as either" in page
+    assert f"{trainer / sides['this project, as shipped']['ratio']:.1f}" == "1.3"
