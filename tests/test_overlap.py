@@ -43,14 +43,15 @@ def test_a_problem_is_known_in_any_order_of_sentences_and_no_other_is(read):
     assert [read(a, "a", 1) in known for a in changed] == [a == b for a, b in zip(changed, held, strict=True)]
 
 
-def test_the_same_text_is_known_even_if_the_grammar_does_not_read_it():
+def test_sentences_that_state_nothing_make_no_other_problem():
+    """Nor does a problem that the grammar does not read at all count as known, but for the same text."""
     (row,) = rows("test", 1)
-    odd = row | {"problem": row["problem"] + " And then it rained."}
-    known = KnownProblems([to_example(row, "held", 1)])
+    example, known = to_example(row, "held", 1), KnownProblems([to_example(row, "held", 1)])
+    assert to_solved(row | {"problem": row["problem"] + " And then it rained."}, "a", 1) in known
+    odd = row | {"question": "What rained?"}
     assert to_solved(odd, "a", 1) not in known
-    example = to_example(row, "held", 1)
     assert to_solved(odd, "a", 1) in KnownProblems(
-        [type(example)("n", odd["problem"], row["question"], "", example.cell, example.graph)]
+        [type(example)("n", row["problem"], odd["question"], "", example.cell, example.graph)]
     )
 
 
