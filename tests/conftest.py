@@ -1,10 +1,15 @@
 """Small things that several tests need."""
 
 import os
+import re
 import tempfile
 from pathlib import Path
 
 import pytest
+
+# what a scheduler, a launcher or a terminal around the tests has set: tests start processes, and read text, of their own
+if AROUND := [name for name in os.environ if re.fullmatch("SLURM_.*|(LOCAL_|NODE_)?RANK|WORLD_SIZE|(NO|FORCE)_COLOR", name)]:
+    tuple(map(os.environ.pop, AROUND))
 
 # test files that run side by side, and the processes that they start, share the cores
 if WORKERS := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):

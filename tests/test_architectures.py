@@ -67,7 +67,7 @@ def test_the_loss_of_packed_rows_is_that_of_each_text_by_itself(name, tmp_path):
     batch = spy.batch if packed else spy.batch.as_one_document()
     with torch.no_grad():
         expected = loss_text_by_text(module.language_model.eval(), batch)
-    assert spy.logged["train/loss"].item() == pytest.approx(expected, abs=1e-4)
+    assert spy.logged["train/loss"].item() == pytest.approx(expected, abs=5e-6)  # a leak between documents shows in 3e-5
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

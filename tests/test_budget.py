@@ -40,6 +40,12 @@ def test_the_paper_scale_recipe_takes_the_steps_of_table_3():
     assert light == {"midtrain": ("pretrain", 6400), "grpo": ("midtrain", 160)}  # 40 rollouts x 4 updates
 
 
+def test_mid_training_takes_a_multiple_of_updates_where_runs_of_all_lengths_are_read_from_one():
+    """Oracle: the nearest multiple, by hand."""
+    assert steps(4.194304e9, 0.2, mid_multiple=387)["midtrain"][1] == 17 * 387 == 6579
+    assert steps(4.194304e9, 0.2, mid_multiple=1)["midtrain"][1] == 6400
+
+
 def test_more_devices_take_fewer_steps_unless_the_update_has_a_fixed_number_of_tokens():
     assert steps(4.194304e9, 0.2, devices=4)["midtrain"][1] == 6400
     assert steps(4.194304e9, 0.2, devices=4)["grpo"][1] == 40

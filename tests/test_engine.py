@@ -91,6 +91,8 @@ def test_log_probabilities_of_truncated_draws_are_those_of_the_whole_distributio
 @pytest.mark.parametrize("max_rows", [1000, 7])
 def test_all_engines_draw_the_same(engine, sharp_model, prompts, max_rows):
     """Oracle: transformers' generate, all side by side."""
+    if (engine, max_rows) == ("transformers", 1000):
+        pytest.skip("this is the oracle")
     limits = [1 + (7 * n) % 24 for n in range(30)]
     expected = run("transformers", sharp_model, prompts.prompt_ids, 6, limits=limits)
     done = run(engine, sharp_model, prompts.prompt_ids, 6, limits=limits, max_rows=max_rows)

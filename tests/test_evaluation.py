@@ -263,6 +263,16 @@ def test_a_file_of_samples_holds_each_problem_once(config, tmp_path, capsys):
     assert verdicts[0] == verdicts[1] == verdicts[2]
 
 
+@pytest.mark.parametrize("grader", ["answer", "paper", "executable"])
+def test_a_file_of_samples_is_judged_as_the_run_judged_them(config, tmp_path, grader):
+    path = evaluate(config) / "samples/test.jsonl"
+    written = [json.loads(line)["accepted"][grader] for line in path.read_text().splitlines()]
+    assert {*written} == {True, False}
+    out = tmp_path / "verdicts.jsonl"
+    assert main.main(["verify", str(path), "--grader", grader, "--out", str(out)]) == 0
+    assert [json.loads(line)["accepted"] for line in out.read_text().splitlines()] == written
+
+
 def test_a_broken_first_row_costs_the_rows_of_its_problem_only(tmp_path, capsys):
     lines = [
         '{"index": 0, "sample": 0, "problem": "x', '{"index": 0, "sample": 1, "response": "y"}',

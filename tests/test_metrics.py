@@ -11,7 +11,13 @@ from grammar import gold_trace, parse_problem, parse_response, render_trace, ver
 from lightning_modules.metrics import GoldLoss, SkillAccuracy, TopologyRows, summarise_likelihood, summarise_skills
 from lightning_modules.metrics.problem_table import PLACE, ProblemTable, problem_row
 from lightning_modules.metrics.skill_accuracy import SKILLS, trials
-from lightning_modules.metrics.structure_similarity import features, parents_of_problem, parents_of_solution, similarity
+from lightning_modules.metrics.structure_similarity import (
+    features,
+    parents_of_problem,
+    parents_of_solution,
+    similarity,
+    summarise_topology,
+)
 from lightning_modules.models.token_nll import token_nll
 
 PROBLEM = (
@@ -128,6 +134,23 @@ def test_a_chain_is_more_like_a_longer_chain_than_like_a_star():
     assert similarity(one["chain"], one["chain"]) == pytest.approx(1)
     assert similarity(one["chain"], one["star"]) < similarity(one["chain"], one["longer"]) < 1
     assert similarity(torch.cat([one["star"], one["chain"]]), one["chain"]) == pytest.approx(1)  # the most alike counts
+
+
+def test_a_summary_of_structures_says_which_context_is_compared_with_which():
+    """Gold of context a: a chain (op 2), a star (op 3). Of b: both (op 2). Accepted by `answer` in b: a chain (op 2)."""
+    chain = features({"z": ["y"], "y": ["x"], "x": []})
+    star = features({"z": ["x"], "y": ["x"], "x": []})
+    rows = [(0, 2, 0, chain), (0, 3, 0, star), (0, 2, 1, chain), (0, 2, 1, star), (1, 2, 1, chain)]
+    rows_MF = torch.stack([torch.cat([torch.tensor([source, op, context]), counts]) for source, op, context, counts in rows])
+    found, alike = summarise_topology(rows_MF, ["a", "b"]), similarity(chain[None], star[None])
+    assert alike < 1
+    assert found == {
+        "gold": {
+            "b to a": {"2": {"similarity": pytest.approx((1 + alike) / 2), "graphs": 2}},  # b's star has no star in a's op 2
+            "a to b": {"2": {"similarity": pytest.approx(1.0), "graphs": 1}},
+        },
+        "answer to gold": {"b to a": {"2": {"similarity": pytest.approx(1.0), "graphs": 1}}},
+    }
 
 
 def test_topology_keeps_the_problem_and_distinct_accepted_structures():

@@ -29,7 +29,7 @@ def test_every_objective_has_a_config_and_a_row_and_every_row_a_config():
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[] if n in VARIED else pytest.mark.long) for n in OBJECTIVES])
-def test_the_config_of_an_objective_says_what_its_row_does(name):
+def test_the_config_of_an_objective_changes_something_and_takes_as_many_rollouts(name):
     config = resolve([Path(GRPO), CONFIGS / f"{name}.yaml"], {})
     plain = PLAIN()
     differs = {key for key, value in config["model"]["init_args"].items() if value != plain["model"]["init_args"].get(key)}

@@ -28,8 +28,8 @@ class Scores(Callback):
             self.kept[trainer.global_step] = {name: value.clone() for name, value in pl_module.whole_weights().items()}
 
 
-def fit(start, folder, *more, monitor="val/score", steps="6"):
-    stop = {"class_path": "callbacks.StopAtPeak", "init_args": {"monitor": monitor, "patience": 2}}
+def fit(start, folder, *more, monitor="val/score", steps="6", **settings):
+    stop = {"class_path": "callbacks.StopAtPeak", "init_args": {"monitor": monitor, "patience": 2, **settings}}
     callbacks = json.dumps([{"class_path": "test_peak.Scores"}, stop])
     return main.main([
         "fit", "--config", GRPO, "--model.init_args.init_from", start, *tiny(), "--trainer.max_steps", steps,
@@ -68,6 +68,13 @@ def here(monkeypatch):
 def test_a_run_ends_with_the_weights_of_the_peak(start, tmp_path, here):
     assert fit(start, tmp_path / "run", "--checkpoint.every_n_train_steps", "1") == 0
     check(tmp_path / "run")
+
+
+def test_a_rise_that_is_too_small_is_no_peak(start, tmp_path, here):
+    """From .2 to .5 is less than .35, so that update 1 is the peak, and the run ends two updates later."""
+    assert fit(start, tmp_path / "run", least_gain=0.35) == 0
+    assert json.loads((tmp_path / "run/training.json").read_text())["steps"] == 3
+    assert torch.equal(weights_of(tmp_path / "run")["model.norm.weight"], Scores.kept[1]["model.norm.weight"])
 
 
 @pytest.mark.long

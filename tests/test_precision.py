@@ -1,5 +1,7 @@
 """No stage computes in bfloat16 on a CPU unless asked to, and who asks is told what it costs."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -12,6 +14,7 @@ from lightning_modules import stage as stage_module
 from lightning_modules.models.language_model import build_language_model
 from tests_support import TINY
 
+ROOT = Path(__file__).parent.parent
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "dot", "_scaled_dot_product_flash_attention_for_cpu"} | {
     "linear",
     "matmul",
@@ -37,7 +40,7 @@ class Bfloat16Products(TorchDispatchMode):
 def test_the_quickstarts_stages_train_and_are_tested_without_a_bfloat16_product(stage, start, tmp_path):
     config = minute_config(stage)
     del config["trainer"]["precision"]  # of the test; the experiment's own is what counts
-    experiment = f"configs/experiment/quickstart_{stage}.yaml"
+    experiment = str(ROOT / f"configs/experiment/quickstart_{stage}.yaml")
     model, data = config["model"]["init_args"], config["data"]["init_args"]
     if stage != "pretrain":
         model["init_from"] = start

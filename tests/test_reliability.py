@@ -186,14 +186,22 @@ def test_a_folder_of_shards_has_checksums(tmp_path, capsys):
     assert "damaged or missing" in damage(checkpoint)
 
 
-@pytest.mark.parametrize("seconds", [1.0 + 0.06 * n for n in range(50)])
-def test_a_run_killed_at_any_time_leaves_nothing_that_cannot_be_read(seconds, tmp_path):
-    run(fit, command(tmp_path / "run"), kill_after=seconds)
-    for path in (tmp_path / "run").glob("checkpoints/*.ckpt"):
-        assert damage(path) is None
-        torch.load(path, weights_only=True)
-    for path in (tmp_path / "run").rglob("*.json"):
-        json.loads(path.read_text())
+def test_a_run_killed_at_any_time_leaves_nothing_that_cannot_be_read(tmp_path):
+    """At parts of the time that a whole run takes on this machine, so that some come while checkpoints are written."""
+    began, interrupted = time.monotonic(), 0
+    assert run(fit, command(tmp_path / "whole")) == [0]
+    whole = time.monotonic() - began
+    for part in range(16):
+        folder = tmp_path / f"run{part}"
+        run(fit, command(folder), kill_after=whole * (0.25 + 0.05 * part))
+        checkpoints = list(folder.glob("checkpoints/*.ckpt"))
+        interrupted += bool(checkpoints) and not (folder / "training.json").exists()
+        for path in checkpoints:
+            assert damage(path) is None
+            torch.load(path, weights_only=True)
+        for path in folder.rglob("*.json"):
+            json.loads(path.read_text())
+    assert interrupted
 
 
 def test_memory_of_a_long_run_is_flat(tmp_path):

@@ -18,9 +18,11 @@ from minute_recipe import write_configs
 
 import main
 from callbacks.evaluation.sample_files import read_samples
+from grammar import parse_problem, parse_response, verify
 from recipes.report.chart import Line, Panel, draw_panel
 from recipes.report.effects import measure, verdict
 from recipes.report.report_command import charts_of
+from recipes.report.samples import _answer
 from recipes.report.sourced_numbers import Files, Number, Term, pointer, t_quantile
 from recipes.report.studies import find_studies
 from recipes.report.study_values import Values
@@ -265,6 +267,25 @@ def test_samples_are_shown_step_by_step_with_reasons(folder):
                 assert "".join(part["text"] for part in answer["parts"]) == row["response"]
                 marks = [part["right"] for part in answer["parts"] if "right" in part]
                 assert marks == [step["correct"] for step in sorted(row["report"]["steps"], key=lambda step: step["start"])]
+
+
+def test_a_response_is_cut_into_its_steps_each_right_or_wrong_with_the_reason():
+    """The second step is wrong, the third follows from it; nothing of the text is lost."""
+    steps = ["Define roses as A; so A = 3.", "Define oaks as B; so B = A = 4.", "Define ferns as C; so C = 2 * B = 2 * 4 = 8."]
+    text = "Well. " + " ".join(steps) + " </solution> <answer> 8 </answer>"
+    problem = "The number of roses equals 3. The number of oaks equals the number of roses. "
+    problem += "The number of ferns equals 2 times the number of oaks."
+    report = verify(parse_response(text), parse_problem(problem, "How many ferns are there?"))
+    kept = json.loads(json.dumps(report.to_dict()))
+    shown = _answer({"response": text, "report": kept, "sample": 5, "accepted": {"answer": False}})
+    assert "".join(part["text"] for part in shown["parts"]) == text
+    marked = [part for part in shown["parts"] if "right" in part]
+    assert [part["text"] for part in marked] == steps
+    assert [part["right"] for part in marked] == [True, False, False]
+    assert [part["name"] for part in marked] == ["roses", "oaks", "ferns"]
+    assert not marked[0]["why"] and marked[1]["why"]
+    assert shown["nodes"].keys() == {"roses", "oaks", "ferns"} and shown["nodes"]["roses"] != shown["nodes"]["oaks"]
+    assert shown["errors"] and (shown["sample"], shown["accepted"]) == (5, {"answer": False})
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")

@@ -1,5 +1,6 @@
 """Budgets in tokens, accumulation that follows from them, schedules at their ends."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -108,3 +109,35 @@ def test_schedules_per_budget_end_with_the_run_and_shared_ones_do_not():
     assert shared(2000, 2000) == pytest.approx(0.3)
     with pytest.raises(ValueError, match="shared_steps=0"):
         Cosine(shared_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "factor"),
+    [
+        (Cosine(floor=0.2), 25, 0.2 + 0.8 * (1 + math.cos(math.pi / 4)) / 2),
+        (Cosine(warmup=0.1), 55, 0.5),  # half of what follows the warm-up
+        (WSD(decay=0.5, warmup=0.0), 75, 0.5),
+        (WSD(decay=0.2, warmup=0.5), 95, 0.5),
+        (WSD(decay=0.5, warmup=0.0), 49, 1.0),
+        (Constant(floor=0.3), 99, 1.0),
+    ],
+)
+def test_a_schedule_in_its_midst(schedule, step, factor):
+    """Cosine: arXiv:1608.03983, eq. 5; WSD: arXiv:2404.06395, eq. 1 with a linear decay."""
+    assert schedule(step, 100) == pytest.approx(factor)
+
+
+def test_validation_comes_after_so_many_updates_whatever_they_are_made_of(tmp_path):
+    steps = []
+
+    class Validations(Callback):
+        def on_validation_start(self, trainer, pl_module):
+            steps.append(trainer.global_step)
+
+    data = PretrainDataModule([Component("2-3", ["garden"])], "garden", row_length=ROW, graph=PLAIN, batch_rows=ROWS)
+    Trainer(
+        max_steps=6, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=1,
+        enable_model_summary=False, default_root_dir=tmp_path, num_sanity_val_steps=0,
+        callbacks=[TokenBudget(batch_tokens=3 * ROW * ROWS, validate_every=2), Validations()],
+    ).fit(PretrainModule(TINY), data)  # fmt: skip
+    assert steps == [2, 4, 6]
