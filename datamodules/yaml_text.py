@@ -40,7 +40,10 @@ def check_size(text: str, name: str = "YAML") -> None:
         ValueError: it is nested too deeply, or refers to parts of itself too often.
     """
     sizes, open_nodes, known = [0], [], {}  # values so far by level; names of the levels; name -> values
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+    parser = yaml.SafeLoader(text)
+    parser.name = name
+    while parser.check_event():
+        event = parser.get_event()
         if isinstance(event, yaml.CollectionStartEvent):
             sizes.append(1)
             open_nodes.append(event.anchor)
@@ -67,4 +70,9 @@ def read_yaml(source: Path | str) -> Any:
     except UnicodeDecodeError as err:
         raise ValueError(f"{source} is not text in UTF-8 (byte {err.start}); save it as UTF-8.") from err
     check_size(text, name)
-    return yaml.load(text, Loader=_Loader)
+    loader = _Loader(text)
+    loader.name = name  # for messages
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()

@@ -211,6 +211,8 @@ def main(
         if arguments.workers < 0:
             raise ValueError(f"--workers {arguments.workers}: give the number of processes, at least 1.")
         if arguments.out is not None:
+            if arguments.out.is_dir():
+                raise ValueError(f"--out {arguments.out} is a folder; name a file.")
             if arguments.out.exists() and arguments.file.exists() and arguments.out.samefile(arguments.file):
                 raise ValueError(f"--out {arguments.out} is the file that is read; give another, as verdicts would replace it.")
             partial_file = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")

@@ -3,6 +3,8 @@
 from difflib import get_close_matches
 from pathlib import Path
 
+from datamodules.yaml_text import read_yaml
+
 HOME = Path(__file__).parents[1]
 CONFIGS = HOME / "configs"
 
@@ -32,12 +34,19 @@ def named_file(name: str | Path, *rooms: str) -> Path:
 
 
 def with_named_configs(argv: list[str], *rooms: str) -> list[str]:
-    """The words of a command line, each `--config NAME`, or `-c NAME`, as `--config PATH`."""
+    """The words of a command line, each `--config NAME`, or `-c NAME`, as `--config PATH`.
+
+    Raises:
+        ValueError: a file that does not exist, or cannot be read (`read_yaml`).
+        yaml.YAMLError: one that is no YAML.
+    """
     words, following = [], False
     for word in argv:
         before, equals, value = word.partition("=") if word.startswith("--config=") else ("", "", word)
         if (following or equals) and ":" not in value:  # a colon: the config itself, as YAML
-            word = f"{before}{equals}{named_file(value, *rooms)}"
+            file = named_file(value, *rooms)
+            read_yaml(file)  # whoever reads it next does not know its name
+            word = f"{before}{equals}{file}"
         following = word in ("--config", "-c")
         words.append(word)
     return words
