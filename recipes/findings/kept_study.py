@@ -8,6 +8,7 @@ is not run again, on any machine; what is missing of one needs the weights of it
 
 import csv
 import json
+import re
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ WHOLE = ("stage.json", "training.json", "environment.json", "competence.json", "
 
 def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
     """What reports and claims read of an evaluation, rounded: means of pass@k by two graders (one by number of operations),
-    process accuracy, likelihood, kinds of errors and skills (of all problems and, where they differ, by band). By operations and
+    process accuracy, likelihood, kinds of errors and skills (of all problems, and of bands that a claim reads). By operations and
     by cell the least k and the greatest are kept.
 
     Contexts are left out where there is one, cells (operations, context and mode) where there is one context and one mode.
@@ -62,9 +63,14 @@ def pruned(evaluation: dict[str, Any]) -> dict[str, Any]:
     }
     likelihood = {band: {"all": {"nll_nats": of["all"]["nll_nats"]}} for band, of in evaluation.get("likelihood", {}).items()}
     kept = {"seconds": evaluation["seconds"], "grades": grades, "likelihood": likelihood}
-    skills, bands = evaluation["skills"], [name for name in evaluation["skills"] if not name.startswith("op")]
-    kept["skills"] = {name: skills[name] for name in bands if name == "all" or skills[name] != skills["all"]}
+    kept["skills"] = {name: of for name, of in evaluation["skills"].items() if name in _bands_of_skills()}
     return {"settings": {"weights": evaluation.get("settings", {}).get("weights")}, **_rounded(kept)}
+
+
+@cache
+def _bands_of_skills() -> frozenset[str]:
+    """Those that reports or claims read."""
+    return frozenset({"all", *re.findall(r"/skills/([^/]+)/", CLAIMS.read_text(encoding="utf-8"))})
 
 
 def _ends(passes: dict[str, Any], dimension: str) -> list[tuple[str, Any]]:
