@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from lightning import LightningDataModule
@@ -14,6 +14,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
+from datamodules.choices import check_choice
 from datamodules.files.jsonl import to_example
 from datamodules.files.overlap import KnownProblems, Overlap
 from datamodules.files.row_source import BadRows, Files, RowSource, to_solved
@@ -76,8 +77,7 @@ class HeldOut:
                     f"held_out: a band cannot be called {name!r}; use letters, digits, spaces and - _ . + ( ), and neither `all` "
                     "nor `opN` for other operations than N, which name other results."
                 )
-        if self.overlap not in get_args(Overlap):
-            raise ValueError(f"held_out: overlap={self.overlap!r} is unknown; choose from {list(get_args(Overlap))}.")
+        check_choice("held_out: overlap", self.overlap, Overlap)
         if min(self.problems, self.validation_problems, self.batch_size) < 1:
             raise ValueError(
                 f"held_out: problems={self.problems}, validation_problems={self.validation_problems} and batch_size="

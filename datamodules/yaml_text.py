@@ -17,12 +17,12 @@ class _Loader(yaml.SafeLoader):
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Look at the keys as they are written, before those of `<<` are put before them."""
-        met: set[str] = set()
+        met: set[tuple[str, str]] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in met:
+                if (key.tag, key.value) in met:
                     raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
-                met.add(key.value)
+                met.add((key.tag, key.value))
         super().flatten_mapping(node)
 
 

@@ -89,7 +89,7 @@ def test_files_without_a_row_or_a_misspelt_choice_are_refused(tmp_path):
     (tmp_path / "empty.jsonl").write_text("\n[]\n")
     with pytest.raises(ValueError, match=r"empty\.jsonl.*no usable row; 1 were skipped"):
         RowSource([tmp_path], bad_rows="skip")
-    with pytest.raises(ValueError, match="bad_rows 'ignore' is unknown"):
+    with pytest.raises(ValueError, match="bad_rows='ignore' is unknown"):
         RowSource([tmp_path], bad_rows="ignore")
     with pytest.raises(ValueError, match="names no file"):
         RowSource([tmp_path / "nowhere.jsonl"])

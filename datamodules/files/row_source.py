@@ -10,10 +10,11 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import torch
 
+from datamodules.choices import check_choice
 from datamodules.files.jsonl import check_unicode, stated_cell
 from datamodules.files.line_files import find_files, is_compressed, lines_of
 from datamodules.problems.keyed import keyed_generator
@@ -94,8 +95,7 @@ class RowSource:
         Raises:
             ValueError: a source that names no file, a bad row under "raise", no row at all, or an unknown `bad_rows`.
         """
-        if bad_rows not in get_args(BadRows):
-            raise ValueError(f"bad_rows {bad_rows!r} is unknown; choose from {list(get_args(BadRows))}.")
+        check_choice("bad_rows", bad_rows, BadRows)
         self.files, self.seed, self.read, self.skipped = find_files(sources), seed, read, 0
         self.held: dict[int, bytearray] = {}  # number of a compressed file -> its rows
         self.places = array("q")  # of each row: file, line, first byte, bytes

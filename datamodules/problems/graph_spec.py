@@ -1,8 +1,9 @@
 """The shape of dependency graphs to draw, and the result of a draw."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
+from datamodules.choices import check_choice
 from grammar import Graph
 from grammar.problem.forms import SKILLS
 from grammar.problem.linear import MAX_NUMBER
@@ -125,10 +126,8 @@ class GraphSpec:
     def _check_choices(self) -> None:
         if self.fillers[1] and not self.fillers_of:
             raise ValueError("GraphSpec: fillers are sentences of another context; name it, e.g. fillers_of: orchestra.")
-        if self.split_by not in get_args(SplitBy):
-            raise ValueError(f"GraphSpec: split_by={self.split_by!r} is unknown; choose from {list(get_args(SplitBy))}.")
-        if self.profile not in get_args(Profile):
-            raise ValueError(f"GraphSpec: profile={self.profile!r} is unknown; choose from {list(get_args(Profile))}.")
+        check_choice("GraphSpec: split_by", self.split_by, SplitBy)
+        check_choice("GraphSpec: profile", self.profile, Profile)
         if self.profile == "published" and (self.depth, self.number_range) != (2, 5):
             raise ValueError(
                 "GraphSpec: profile='published' was measured at depth 2 and number_range 5; leave these as they are."
