@@ -84,14 +84,13 @@ def _linear_layers(model: PreTrainedModel) -> list[str]:
 
 def _unmergeable(model: PreTrainedModel) -> list[str]:
     """Names of adapted modules whose product A B cannot be added to a weight that nothing else uses."""
-    embedding, found = model.get_input_embeddings(), set()
-    for name in (name for name, _ in model.named_parameters() if ".lora_" in name):
-        layer = model.get_submodule(name.partition(".lora_")[0])
-        base = layer.get_base_layer()
-        tied = getattr(base, "weight", None) is getattr(embedding, "weight", base)
-        if not isinstance(base, (nn.Linear, Conv1D)) or tied:
-            found.add(name.partition(".lora_")[0])
-    return sorted(found)
+    embedding = model.get_input_embeddings()
+
+    def strange(name: str) -> bool:
+        base = model.get_submodule(name).get_base_layer()
+        return not isinstance(base, (nn.Linear, Conv1D)) or base.weight is embedding.weight
+
+    return sorted(filter(strange, {name.partition(".lora_")[0] for name, _ in model.named_parameters() if ".lora_" in name}))
 
 
 def adapted(model: nn.Module) -> bool:
