@@ -21,7 +21,7 @@ line (`--traceback` shows where it was raised); 128 + N stopped by signal N, to 
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
 
 from interplay import __version__
@@ -34,9 +34,10 @@ if "OMP_WAIT_POLICY" not in os.environ:
 # command -> module whose `main` runs it, imported when it is wanted
 MODULES = {
     "run": "recipes.running.run_command", "sample": "recipes.rejection.rejection_sampling",
-    "iterate": "recipes.expert_iteration.rounds", "check": "recipes.check_command", "plan": "recipes.plan_command",
-    "report": "recipes.report.report_command", "ask": "recipes.trained.ask_command", "export": "recipes.trained.export_command",
-    "generate": "datamodules.generate_command", "tokenizer": "datamodules.tokenizer_command",
+    "iterate": "recipes.expert_iteration.rounds", "check": "recipes.planning.check_command",
+    "plan": "recipes.planning.plan_command", "report": "recipes.report.report_command", "ask": "recipes.trained.ask_command",
+    "export": "recipes.trained.export_command", "generate": "datamodules.generate_command",
+    "tokenizer": "datamodules.tokenizer_command", "verify": "recipes.verify_command",
 }  # fmt: skip
 
 
@@ -52,20 +53,7 @@ def other(argv: list[str]) -> int:
     return import_module(MODULES[argv[0]]).main(argv[1:])
 
 
-def verify(argv: list[str]) -> int:
-    """Judge a file of responses."""
-    from callbacks.evaluation.sample_files import whole_lines
-    from datamodules.files.line_files import lines_of
-    from datamodules.problems.context import context_names, load_context
-    from grammar.judge import main as judge
-
-    moduli = {name: load_context(name).modulus for name in context_names()}
-    return judge(argv[1:], moduli, lambda path: whole_lines(lines_of(path)))
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    **dict.fromkeys(("fit", "validate", "test", "predict"), stage), **dict.fromkeys(MODULES, other), "verify": verify,
-}  # fmt: skip
+COMMANDS = dict.fromkeys(("fit", "validate", "test", "predict"), stage) | dict.fromkeys(MODULES, other)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

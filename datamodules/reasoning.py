@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
+from statistics import fmean
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -161,11 +162,7 @@ class ReasoningDataModule(LightningDataModule):
         first = [self.synthesis.example("train", i) for i in range(min(COMPARED, len(self._from_files)))]
         if met := sum(example in known for example in first):
             said = f"held_out.files: {met} of the first {len(first)} problems of training are among them"
-            if self.held_out.overlap == "refuse":
-                raise ValueError(
-                    f"{said}; `generate --split test` makes others, or set `data.init_args.held_out.overlap: allow`."
-                )
-            rank_zero_warn(f"{said}; evaluations say less than they seem to.")
+            self._met(said, "`generate --split test` makes others")
 
     def _training_rows(self) -> RowSource:
         """The rows of `files.train`, none of which may be evaluated on."""
@@ -173,10 +170,14 @@ class ReasoningDataModule(LightningDataModule):
         rows = self._open(self.files.train, self.files.bad_rows, self.read_row, known)
         if rows.found:
             said = f"files.train: {len(rows.found)} of {len(rows)} rows are problems of `held_out.files` (first: {rows.found[0]})"
-            if self.held_out.overlap == "refuse":
-                raise ValueError(f"{said}; take them out, or set `data.init_args.held_out.overlap: allow`.")
-            rank_zero_warn(f"{said}; evaluations say less than they seem to.")
+            self._met(said, "take them out")
         return rows
+
+    def _met(self, said: str, mend: str) -> None:
+        """Refuse, or warn of, problems of training that are evaluated."""
+        if self.held_out.overlap == "refuse":
+            raise ValueError(f"{said}; {mend}, or set `data.init_args.held_out.overlap: allow`.")
+        rank_zero_warn(f"{said}; evaluations say less than they seem to.")
 
     def _open(
         self,
@@ -192,17 +193,16 @@ class ReasoningDataModule(LightningDataModule):
 
     def _mean_tokens(self) -> dict[Cell, float]:
         """Mean length of the first examples of each cell."""
-        found = {}
-        for cell in self.synthesis.mixture.cells:
-            documents = encode([self.synthesis.example("train", i, cell) for i in range(MEASURED)], self.tokenizer)
-            found[cell] = sum(len(document.ids) for document in documents) / MEASURED
-        return found
+        draw, cells = self.synthesis.example, self.synthesis.mixture.cells
+        return {cell: self._mean_length([draw("train", i, cell) for i in range(MEASURED)]) for cell in cells}
+
+    def _mean_length(self, texts: Sequence[TrainingText]) -> float:
+        return fmean(len(document.ids) for document in encode(texts, self.tokenizer))
 
     @cached_property
     def tokens_per_problem(self) -> float:
         """The mean length of the first training documents, EOS included."""
-        documents = encode([self.source.example("train", i) for i in range(MEASURED)], self.tokenizer)
-        return sum(len(document.ids) for document in documents) / MEASURED
+        return self._mean_length([self.source.example("train", i) for i in range(MEASURED)])
 
     @property
     def bands(self) -> dict[str, list[int]]:

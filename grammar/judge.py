@@ -1,31 +1,20 @@
-"""`python main.py verify`: judges a file of responses, row by row.
+"""Judges rows: a response, and what to judge it against.
 
 A row has `response` (what a model wrote after `<solution>`; without it the row's own `solution` is judged) and what to
 judge it against: `problem` and `question`, or `solution` (the gold trace), or both. `judge_row` says which counts.
 """
 
-import argparse
 import json
-import os
-import sys
-from codecs import BOM_UTF8
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
-from itertools import islice
-from multiprocessing import get_context
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from grammar.checking.published_scorer import published_verdict
 from grammar.checking.verify import verify
-from grammar.graders import GRADERS, grade
+from grammar.graders import grade
 from grammar.problem.graph import Graph
 from grammar.reading.gold_graph import graph_of
 from grammar.reading.parse import parse_response, parse_trace, require
 from grammar.reading.problem import read_problem
-
-_CHUNK = 256  # rows handed to a worker at a time
 
 Row = dict[str, Any]
 
@@ -57,7 +46,7 @@ def judge_row(row: Row, grader: str, modulus: int | None = None) -> Row:
         modulus: what the row's context computes modulo.
 
     Returns:
-        id, accepted, answer_correct, process_accuracy, basis, well_posed, unread, nodes, errors; as in the contract.
+        id, accepted, answer_correct, process_accuracy, basis, well_posed, unread, nodes, errors.
 
     Raises:
         ValueError: if the row cannot be judged.
@@ -144,10 +133,21 @@ def authority(row: Row, modulus: int | None) -> Authority:
     return Authority(graph_of(require(gold), modulus=modulus), "gold", well_posed, unread)
 
 
-def _judge_line(
+def judge_line(
     item: tuple[int, str], grader: str, modulus: int | None, moduli: Mapping[str, int | None], stem: str
 ) -> tuple[int, Row | None, str]:
-    """The line's number, its verdict, and why it has none."""
+    """Judge a numbered line of a file.
+
+    Args:
+        item:    the line's number, and the line.
+        grader:  see `judge_row`.
+        modulus: of all rows; None: that of the row's context.
+        moduli:  context -> what it computes modulo.
+        stem:    the context of a row that names none.
+
+    Returns:
+        The line's number, its verdict or None, and why it has none.
+    """
     number, line = item
     try:
         row = read_row(line)
@@ -155,108 +155,3 @@ def _judge_line(
         return number, judge_row(row, grader, moduli.get(str(context or stem)) if modulus is None else modulus), ""
     except ValueError as error:  # JSON, problem and trace errors
         return number, None, str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _judge_all(
-    lines: Iterable[tuple[int, str]], arguments: argparse.Namespace, moduli: Mapping[str, int | None]
-) -> Iterator[tuple[int, Row | None, str]]:
-    stem = arguments.file.name.partition(".")[0]
-    work = partial(_judge_line, grader=arguments.grader, modulus=arguments.modulus, moduli=moduli, stem=stem)
-    if arguments.workers <= 1:
-        yield from map(work, lines)
-        return
-    with get_context("spawn").Pool(arguments.workers) as pool:
-        lines = iter(lines)
-        while batch := list(islice(lines, _CHUNK * arguments.workers)):
-            yield from pool.imap(work, batch, chunksize=_CHUNK)
-
-
-def _arguments(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="interplay verify", description="Judge the responses in a JSONL file.")
-    parser.add_argument("file", type=Path, help="rows with `response` and what to judge it against")
-    parser.add_argument("--grader", choices=(*GRADERS, "released"), default="executable")
-    parser.add_argument("--workers", type=int, default=1, help="processes")
-    parser.add_argument("--out", type=Path, help="where to write one verdict per row (JSONL)")
-    parser.add_argument(
-        "--modulus",
-        type=int,
-        help="what the rows compute modulo; default: as the context named in `template`, or else by the file's name",
-    )
-    return parser.parse_args(argv)
-
-
-def _plain_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    with path.open("rb") as source:
-        yield from enumerate(source, 1)
-
-
-def main(
-    argv: list[str],
-    moduli: Mapping[str, int | None] | None = None,
-    lines_of: Callable[[Path], Iterable[tuple[int, bytes]]] = _plain_lines,
-) -> int:
-    """Judges a file.
-
-    Args:
-        argv:     the command's arguments.
-        moduli:   context (a row's `template`, else the file's name) -> what it computes modulo.
-        lines_of: a file's numbered lines, as bytes.
-
-    Returns:
-        0; 1 if some row could not be judged; 2 if the file could not be read or written.
-    """
-    arguments = _arguments(argv)
-    partial_file = None
-    try:
-        if arguments.workers < 0:
-            raise ValueError(f"--workers {arguments.workers}: give the number of processes, at least 1.")
-        if arguments.out is not None:
-            if arguments.out.is_dir():
-                raise ValueError(f"--out {arguments.out} is a folder; name a file.")
-            if arguments.out.exists() and arguments.file.exists() and arguments.out.samefile(arguments.file):
-                raise ValueError(f"--out {arguments.out} is the file that is read; give another, as verdicts would replace it.")
-            partial_file = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        numbered = ((n, line.removeprefix(BOM_UTF8) if n == 1 else line) for n, line in lines_of(arguments.file))
-        lines = ((n, line.decode(errors="replace")) for n, line in numbered if line.strip())
-        tally = _write(_judge_all(lines, arguments, moduli or {}), partial_file, arguments)
-        if partial_file is not None:
-            partial_file.replace(arguments.out)
-    except OSError as error:
-        print(f"verify: {error.filename}: {error.strerror}; give a file that can be opened.", file=sys.stderr)
-        return 2
-    finally:
-        if partial_file is not None:
-            partial_file.unlink(missing_ok=True)
-    return _summary(tally, arguments.grader)
-
-
-def _write(judged: Iterable[tuple[int, Row | None, str]], out: Path | None, arguments: argparse.Namespace) -> Counter[str]:
-    """Writes verdicts, reports rows that have none, and counts."""
-    tally: Counter[str] = Counter()
-    # half of a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON escapes it
-    with open(out if out is not None else os.devnull, "w", encoding="utf-8", errors="backslashreplace") as sink:
-        for number, verdict, problem in judged:
-            if verdict is None:
-                tally["failed"] += 1
-                print(f"{arguments.file}, line {number}: not judged: {problem}", file=sys.stderr)
-                continue
-            tally.update({key: verdict[key] for key in ("accepted", "answer_correct", "process_accuracy")})
-            tally.update(rows=1, gold=verdict["basis"] == "gold", ill=verdict["well_posed"] is False)
-            tally.update(unread=len(verdict["unread"]))
-            sink.write(json.dumps(verdict, ensure_ascii=False) + "\n")
-    return tally
-
-
-def _summary(tally: Counter[str], grader: str) -> int:
-    rows = tally["rows"]
-    print(f"rows judged       {rows}")
-    if rows:
-        print(f"accepted          {tally['accepted'] / rows:.4f}  by {grader}")
-        print(f"answer correct    {tally['answer_correct'] / rows:.4f}")
-        print(f"process accuracy  {tally['process_accuracy'] / rows:.4f}")
-        print(f"judged by gold    {tally['gold']}")
-        print(f"not well posed    {tally['ill']}")
-        print(f"not understood    {tally['unread']} sentences")
-    print(f"not judged        {tally['failed']}")
-    return 1 if tally["failed"] else 0

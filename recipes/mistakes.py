@@ -19,16 +19,11 @@ from typing import Any
 
 import yaml
 
-OWN = Path(__file__).parents[1]
+from recipes.named_files import HOME
+
 PACKAGES = {"grammar", "datamodules", "lightning_modules", "callbacks", "recipes"}
-LIBRARIES = (
-    "jsonargparse",
-    "argparse",
-    "omegaconf",
-    "submitit",
-    "lightning",
-    "optim",
-)  # their ValueErrors are about what they are given
+# their ValueErrors are about what they are given
+LIBRARIES = ("jsonargparse", "argparse", "omegaconf", "submitit", "lightning", "optim")
 LONGEST = 400
 KEY = re.compile(r'Parser key "(.+)":$')
 CLASS = re.compile(r"Problem with given class_path '(.+)':$")
@@ -71,7 +66,8 @@ def told(err: BaseException) -> str | None:
         return f"{where}{err.strerror}: make room on the disk of the run's folder; `--ckpt_path last` resumes."
     if isinstance(err, OSError):
         return f"{err.filename}: {err.strerror}." if err.filename else str(err)
-    if isinstance(err, ArgumentError) or (isinstance(err, ValueError) and _is_about_input(err)) or _is_lightning(err):
+    misconfigured = type(err).__name__ == "MisconfigurationException"  # Lightning refuses a setting of the Trainer
+    if isinstance(err, ArgumentError) or (isinstance(err, ValueError) and _is_about_input(err)) or misconfigured:
         return shorten(innermost(str(err)))
     return None
 
@@ -82,13 +78,8 @@ def _is_about_input(err: BaseException) -> bool:
     if not frames:
         return True
     parts = Path(frames[-1].filename).parts
-    own = Path(frames[-1].filename).is_relative_to(OWN) and "site-packages" not in parts
+    own = Path(frames[-1].filename).is_relative_to(HOME) and "site-packages" not in parts
     return own or bool(PACKAGES & set(parts)) or any(name in parts or f"{name}.py" in parts for name in LIBRARIES)
-
-
-def _is_lightning(err: BaseException) -> bool:
-    """Whether Lightning refuses a setting of the Trainer."""
-    return type(err).__name__ == "MisconfigurationException"
 
 
 def _of_yaml(err: yaml.YAMLError) -> str:

@@ -26,10 +26,8 @@ def named_file(name: str | Path, *rooms: str) -> Path:
     if found is None:
         names = sorted(one.stem for room in rooms for one in (CONFIGS / room).glob("*.yaml"))
         close = get_close_matches(path.stem, names, n=1)
-        raise ValueError(
-            f"{str(name)!r} does not exist; {f'did you mean {close[0]!r}?' if close else 'there are'} "
-            f"{'' if close else ', '.join(names) + ', or give a path.'}".strip()
-        )
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}, or give a path."
+        raise ValueError(f"{str(name)!r} does not exist; {hint}")
     return found
 
 

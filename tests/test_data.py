@@ -8,7 +8,7 @@ from datamodules.problems.mixture import Component, Mixture, parse_ops
 from datamodules.problems.synthesis import Synthesis
 
 
-@pytest.mark.parametrize("text", ["", "a", "4-2", "2-", "2-4-6"])
+@pytest.mark.parametrize("text", ["", "a", "4-2", "2-", "2-4-6", "2-1024", "9999"])
 def test_ops_that_cannot_be_read_are_refused(text):
     with pytest.raises(ValueError, match="ops"):
         parse_ops(text)

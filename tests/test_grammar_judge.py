@@ -8,8 +8,9 @@ from grammar_cases import random_graph, response_of
 
 from grammar import gold_trace, render_problem, render_trace
 from grammar.adapters import compute_score, trl_reward
-from grammar.judge import judge_row, main
+from grammar.judge import judge_row
 from main import main as front_door
+from recipes.verify_command import main
 
 FIELDS = {"id", "accepted", "answer_correct", "process_accuracy", "basis", "well_posed", "unread", "nodes", "errors"}
 

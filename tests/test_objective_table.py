@@ -13,7 +13,7 @@ from test_steering import GRPO
 import main
 from benchmarks.objectives import CONFIGS, PAGE, RESULTS, ROW, cells, filled, in_quarters, parsed, read_results, study
 from lightning_modules.models.language_model import build_language_model
-from recipes.check_command import Checker
+from recipes.planning.check_command import Checker
 from recipes.planning.resolve import resolve
 from tests_support import TINY
 

@@ -11,8 +11,8 @@ from datamodules.files.jsonl import to_example
 from datamodules.files.line_files import MOST_LINE, lines_of
 from datamodules.files.row_source import RowSource
 from grammar import parse_response
-from grammar.judge import main as judge
 from main import main
+from recipes.verify_command import main as judge
 
 ROW = {
     "id": "r1", "problem": "The number of roses equals 3. The number of oaks equals 2 times the number of roses. ",
@@ -47,8 +47,8 @@ def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"op": -3}, "`op`"), ({"op": 0}, "`op`"), ({"op": True}, "`op`"), ({"op": 10**30}, "`op`"), ({"op": 2.0}, "`op`"),
-        ({"op": "3"}, "`op`"), ({"mode": "sideways"}, "`mode`"), ({"mode": ["normalforward"]}, "`mode`"),
+        ({"op": -3}, "`op`"), ({"op": 0}, "`op`"), ({"op": True}, "`op`"), ({"op": 1024}, "`op`"), ({"op": 10**30}, "`op`"),
+        ({"op": 2.0}, "`op`"), ({"op": "3"}, "`op`"), ({"mode": "sideways"}, "`mode`"), ({"mode": ["normalforward"]}, "`mode`"),
         ({"mode": ""}, "`mode`"),
     ],
 )  # fmt: skip

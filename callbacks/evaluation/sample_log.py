@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lightning import LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from callbacks.kept_state import KeptState
+from callbacks.records.board_views import boards
 from grammar.checking.marking import MARKS, marked
 
 
@@ -45,8 +45,8 @@ class SampleLog(KeptState):
     def on_rollout(self, trainer: Trainer, pl_module: LightningModule, groups: Sequence[Any]) -> None:
         """Show some of a rollout, if it is due."""
         self.rollouts += 1
-        boards = _boards(trainer)
-        if (self.rollouts - 1) % self.every_n_rollouts or not boards:
+        found = boards(trainer)
+        if (self.rollouts - 1) % self.every_n_rollouts or not found:
             return
         for number, group in enumerate(groups[:: max(1, len(groups) // max(1, self.count))][: self.count]):
             example, report, parts = group.example, group.reports[0], group.parts[0]
@@ -54,7 +54,7 @@ class SampleLog(KeptState):
                 parts = parts | {"overlong": group.overlong[0]}
             text = as_markdown(example.problem, example.question, group.responses[0], report)
             text = f"op {example.cell.op}\n\n{text}\n\n{reward_line(parts)}"
-            boards[0].experiment.add_text(f"rollouts/{number}", text, trainer.global_step)
+            found[0].experiment.add_text(f"rollouts/{number}", text, trainer.global_step)
 
     def _start(self, *args: object) -> None:
         self.shown = 0
@@ -62,8 +62,8 @@ class SampleLog(KeptState):
     on_validation_epoch_start = on_test_epoch_start = _start
 
     def _show(self, trainer: Trainer, pl_module: LightningModule, outputs: dict[str, Any], *args: object) -> None:
-        boards = _boards(trainer)
-        if "rollout" not in outputs or not boards:
+        found = boards(trainer)
+        if "rollout" not in outputs or not found:
             return
         rollout = outputs["rollout"]
         stride = max(1, len(rollout.examples) // max(1, self.count))  # spread over the bands, which follow each other
@@ -71,12 +71,7 @@ class SampleLog(KeptState):
             if self.shown == self.count:
                 break
             text = as_markdown(example.problem, example.question, responses[0], reports[0])
-            boards[0].experiment.add_text(f"samples/{self.shown} (op {example.cell.op})", text, trainer.global_step)
+            found[0].experiment.add_text(f"samples/{self.shown} (op {example.cell.op})", text, trainer.global_step)
             self.shown += 1
 
     on_validation_batch_end = on_test_batch_end = _show
-
-
-def _boards(trainer: Trainer) -> list[TensorBoardLogger]:
-    """The TensorBoard loggers that this process writes to."""
-    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)] if trainer.is_global_zero else []

@@ -76,7 +76,7 @@ class BoardViews(Callback):
     on_validation_batch_end = on_test_batch_end = _collect
 
     def _show(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or not trainer.is_global_zero:
+        if trainer.sanity_checking:
             return
         stage = "test" if trainer.testing else "val"
         for board in boards(trainer):
@@ -105,7 +105,7 @@ class BoardViews(Callback):
         """Log the settings with the last results, at the last step: a further part of the run takes them back."""
         metrics = self._last(trainer)
         for board in boards(trainer):
-            if trainer.is_global_zero and self.settings and metrics:
+            if self.settings and metrics:
                 board.log_hyperparams(self.settings, metrics, step=trainer.global_step)
 
 

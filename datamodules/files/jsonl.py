@@ -15,8 +15,8 @@ from datamodules.problems.mixture import MODES, Cell
 from datamodules.problems.synthesis import GOLD_ANSWER, SOLUTION, Example
 from grammar import parse_response, parse_trace
 from grammar.judge import authority
+from grammar.problem.graph import MOST_OPS
 
-MOST_OPS = 100_000  # more than a problem of the longest text has
 _ENDING = re.compile(r"(?:<answer>\s*(-?\d+)\s*</answer>|Answer:\s*(-?\d+)\s*\.?)$")
 
 

@@ -4,7 +4,6 @@ Not here: drawing the problem of a cell (`synthesis.py`).
 """
 
 import re
-from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -18,6 +17,7 @@ import yaml
 
 from datamodules.problems.context import load_context
 from datamodules.yaml_text import read_yaml
+from grammar.problem.graph import MOST_OPS
 
 MODES = ("normalforward", "forwardreverse")  # the question asks for a computed quantity; for an unknown
 PRESETS = Path(__file__).parents[1] / "mixtures.yaml"
@@ -71,7 +71,7 @@ def parse_ops(text: str | int) -> list[int]:
     """Read "2-4,8" as [2, 3, 4, 8]; duplicates count once.
 
     Raises:
-        ValueError: not of that form, or a range that runs backwards.
+        ValueError: not of that form, a range that runs backwards, or more than `MOST_OPS`.
     """
     ops: list[int] = []
     for part in str(text).split(","):
@@ -79,6 +79,8 @@ def parse_ops(text: str | int) -> list[int]:
         low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if low > high:
             raise ValueError(f"ops {text!r}: expected a number or a range such as 2-4 or 2-4,8.")
+        if high > MOST_OPS:
+            raise ValueError(f"ops {text!r}: at most {MOST_OPS} can be evaluated.")
         ops.extend(range(low, high + 1))
     return list(dict.fromkeys(ops))
 
@@ -109,7 +111,7 @@ class Mixture:
 
     def draw(self, rng: Random) -> Cell:
         """Pick a cell by weight."""
-        return self.cells[min(bisect(self._cumulative, rng.random() * self._cumulative[-1]), len(self.cells) - 1)]
+        return rng.choices(self.cells, cum_weights=self._cumulative)[0]
 
     def only(self, cells: Collection[Cell]) -> Self:
         """The mixture of these cells alone, in the proportions of their weights.
@@ -128,9 +130,11 @@ class Mixture:
         return type(self)([Component(str(c.op), (c.context,), (c.mode,), weight / total) for c, weight in weights.items()])
 
 
-def components_of(mixture: str | Sequence[Component]) -> Sequence[Component]:
-    """Components as given, or those of a preset or file (`read_mixture`)."""
-    return read_mixture(mixture) if isinstance(mixture, str) else mixture
+def components_of(mixture: str | Sequence[Component | Mapping[str, Any]]) -> list[Component]:
+    """Components as given, as a config writes them, or those of a preset or file (`read_mixture`)."""
+    if isinstance(mixture, str):
+        return read_mixture(mixture)
+    return [one if isinstance(one, Component) else Component(**one) for one in mixture]
 
 
 def with_modes(components: Sequence[Component], reverse: Mapping[str, float]) -> list[Component]:
@@ -159,14 +163,10 @@ def with_modes(components: Sequence[Component], reverse: Mapping[str, float]) ->
     return found
 
 
-def _shipped(path: Path) -> Any:
-    """The content of a file that plans read hundreds of times, parsed once."""
-    return _parsed(path.read_text(encoding="utf-8"))
-
-
 @cache
-def _parsed(text: str) -> Any:
-    return read_yaml(text)
+def _shipped(path: Path) -> Any:
+    """The content of a file of this package, which plans ask for hundreds of times."""
+    return read_yaml(path)
 
 
 def mode_shares(name: str, *, rl: bool) -> dict[str, float]:

@@ -44,14 +44,10 @@ class Verifier:
             # not forked: this process has threads, and perhaps a GPU
             self.pool = ProcessPoolExecutor(self.workers, get_context("spawn"))
         chunk = max(1, len(jobs) // (4 * self.workers))
-        return list(self.pool.map(_judge, jobs, chunksize=chunk))
+        return list(self.pool.map(judge, *zip(*jobs, strict=True), chunksize=chunk))
 
     def close(self) -> None:
         """Ends the processes."""
         if self.pool is not None:
             self.pool.shutdown()
             self.pool = None
-
-
-def _judge(job: Job) -> list[Report]:
-    return judge(*job)

@@ -20,6 +20,7 @@ from grammar.problem.linear import MAX_VALUE, NAN, TOP, Linear, X, decode, in_bo
 from grammar.problem.names import TOTAL, Name, read_name
 from grammar.problem.quantity import Quantity, topological
 
+MOST_OPS = 1023  # of a problem that is evaluated: what is summed by operations has this many places
 _MOST_SEARCHED = 10**8  # characters to look for names in, times names
 
 

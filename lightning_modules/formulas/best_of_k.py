@@ -83,9 +83,10 @@ def _unsorted(sorted_BG: Tensor, order_BG: Tensor) -> Tensor:
 
 def _size(rewards_BG: Tensor, k: int, most: int | None = None) -> int:
     size: int = rewards_BG.shape[-1]
-    if rewards_BG.ndim != 2 or size < 2 or not 1 <= k <= (size if most is None else most):
+    most = size if most is None else most
+    if rewards_BG.ndim != 2 or size < 2 or not 1 <= k <= most:
         raise ValueError(
             f"best of k: k={k} of groups {tuple(rewards_BG.shape)}; k must be at least 1 and at most "
-            f"{size if most is None else most}; lower `model.init_args.k`, or raise `group.size`."
+            f"{most}; lower `model.init_args.k`, or raise `group.size`."
         )
     return size

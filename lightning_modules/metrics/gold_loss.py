@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_modules.metrics.problem_table import MOST_OPS
+from grammar.problem.graph import MOST_OPS
 
 
 class GoldLoss(Metric):
@@ -21,7 +21,7 @@ class GoldLoss(Metric):
 
     def __init__(self, contexts: int, kinds: int) -> None:
         super().__init__()
-        self.add_state("sums_OCK2", torch.zeros(MOST_OPS, contexts, kinds, 2, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("sums_OCK2", torch.zeros(MOST_OPS + 1, contexts, kinds, 2, dtype=torch.float64), dist_reduce_fx="sum")
 
     def update(self, nll_N: Tensor, op_N: Tensor, context_N: Tensor, kind_N: Tensor) -> None:
         """Add [N] tokens: nats, operations of their problem, numbers of context and kind."""

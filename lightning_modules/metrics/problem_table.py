@@ -21,7 +21,6 @@ COLUMNS = (
     *(f"error/{kind}" for kind in ERROR_KINDS), *(f"node/{status}" for status in NODE_STATUSES),
     *COUNTED,
 )  # fmt: skip
-MOST_OPS = 512  # bound on the operations of a problem in sums by operations
 PLACE = {name: i for i, name in enumerate(COLUMNS)}
 
 

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 
 from grammar import Graph, Report
 from grammar.problem.forms import SKILLS
-from lightning_modules.metrics.problem_table import MOST_OPS
+from grammar.problem.graph import MOST_OPS
 
 Trial = tuple[tuple[int, ...], bool]  # indices into SKILLS of a skill, or of two composed; success
 
@@ -56,8 +56,8 @@ class SkillAccuracy(Metric):
     def __init__(self) -> None:
         super().__init__()
         s = len(SKILLS)
-        self.add_state("skills_OS2", torch.zeros(MOST_OPS, s, 2, dtype=torch.int64), dist_reduce_fx="sum")
-        self.add_state("pairs_OSS2", torch.zeros(MOST_OPS, s, s, 2, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("skills_OS2", torch.zeros(MOST_OPS + 1, s, 2, dtype=torch.int64), dist_reduce_fx="sum")
+        self.add_state("pairs_OSS2", torch.zeros(MOST_OPS + 1, s, s, 2, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, graph: Graph, op: int, reports: Iterable[Report]) -> None:
         """Add the samples of one problem."""

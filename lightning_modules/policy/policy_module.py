@@ -109,10 +109,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         self.collector = RolloutCollector(self, reward, credit, group, sampling)
         self.group, self.update, self.clip, self.kl, self.sampling = group, update, clip, kl, sampling
         self.epochs = update.epochs  # read by the training loader
-        if self.lora and kl.reference_decay < 1:
-            raise ValueError("kl: a policy with adapters has a fixed reference; leave out `kl.reference_decay`, or `lora`.")
-        if self.lora and kl.reset_every:
-            raise ValueError("kl: a policy with adapters has a fixed reference; leave out `kl.reset_every`, or `lora`.")
+        if self.lora and (kl.reference_decay < 1 or kl.reset_every):
+            raise ValueError("kl: a policy with adapters has a fixed reference; leave out `reference_decay` and `reset_every`.")
         teacher, own = kl.reference or init_from, kl.reference is None
         self.reference = ReferencePolicy(lambda: self.shard(self.load(teacher)), kl.reference_decay, teacher=not own)
         self.kl_weight, self.rollouts = kl.weight, 0
@@ -200,8 +198,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         if self.grouped(rows.lengths) and groupable(model, rows.tokens_NT.shape[1]):
             whole = self.whole_logits_of(model)
             return (grouped_logp(model, rows.tokens_NT, rows.mask_NT, temperature=self.sampling.temperature, whole=whole),)
-        teacher = self.reference.teacher and model is not self.language_model  # rows side by side are for the policy's attention
-        layout = Padded(rows) if teacher else self.layout(rows)
+        layout = Padded(rows) if self._is_teacher(model) else self.layout(rows)  # side by side is for the policy's attention
         return (layout.spread(self.next_logp(model, layout)[0]),)
 
     def reference_logp(self, rows: Rows) -> Tensor:
@@ -250,8 +247,10 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
 
     def whole_logits_of(self, model: PreTrainedModel) -> bool:
         """Whether a model, the policy, its reference or a teacher, needs all its logits at once."""
-        teacher = self.reference.teacher and model is not self.language_model
-        return self.whole_logits_of_teacher if teacher else self.whole_logits
+        return self.whole_logits_of_teacher if self._is_teacher(model) else self.whole_logits
+
+    def _is_teacher(self, model: PreTrainedModel) -> bool:
+        return self.reference.teacher and model is not self.language_model
 
     def old_outputs(self, rows: Rows) -> dict[str, Tensor]:
         """Outputs of the policy that sampled, by field of ExperienceBatch; called if `needs_old_logp`."""

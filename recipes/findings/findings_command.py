@@ -21,6 +21,7 @@ import yaml
 from callbacks.files import write_text
 from recipes.findings.findings_page import answers, draw_forest, key_of, page
 from recipes.findings.gate_bounds import gate_values, missed
+from recipes.named_files import CONFIGS, HOME
 from recipes.planning.scale import load_scale
 from recipes.report.effects import cost, environment, measure
 from recipes.report.judging import families, judge, primaries
@@ -28,9 +29,8 @@ from recipes.report.report_command import CLAIMS, report
 from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
 
-ROOT = Path(__file__).parents[2]
-HERE = ROOT / "docs/findings"
-RECIPES = ROOT / "configs/recipe"
+HERE = HOME / "docs/findings"
+RECIPES = CONFIGS / "recipe"
 MARKED = re.compile(r"(?<=<!-- findings -->\n\n).*?(?=\n\n<!-- /findings -->)", re.DOTALL)
 
 
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None, here: Path = HERE, claims_file: Path = C
     write_text(here / "README.md", text)
     if here == HERE:
         said = "\n".join(answers(claims, measured))
-        write_text(ROOT / "README.md", MARKED.sub(lambda _: said, (ROOT / "README.md").read_text(encoding="utf-8")))
+        write_text(HOME / "README.md", MARKED.sub(lambda _: said, (HOME / "README.md").read_text(encoding="utf-8")))
     print(f"findings: {here / 'README.md'}\nreport: {report(root, root)}")
 
 

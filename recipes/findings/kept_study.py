@@ -22,6 +22,7 @@ from callbacks.files import read_json, write_text
 from recipes.findings.findings_command import HERE
 from recipes.findings.findings_command import main as write_findings
 from recipes.findings.pilot_gate import is_open
+from recipes.named_files import CONFIGS
 from recipes.planning.plan import Arm, make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
@@ -32,7 +33,6 @@ from recipes.running.run_command import main as run_recipes
 from recipes.running.stage_folders import StageFolders
 from recipes.validity import is_current
 
-ROOT = Path(__file__).parents[2]
 DIMENSIONS = ("all", "band", "op", "context", "cell")
 COARSER = {"context": "all", "cell": "op"}  # dimension -> one that says the same if it has as many names
 GRADERS = ("executable", "answer")
@@ -130,7 +130,7 @@ def _number(text: str) -> str:
 @cache
 def planned_arms(name: str, scale: str, seed: int) -> tuple[Arm, ...]:
     """The arms of a recipe with one seed; planning them takes a second."""
-    return make_plan(load_recipe(ROOT / f"configs/recipe/{name}.yaml", scale), (seed,)).arms
+    return make_plan(load_recipe(CONFIGS / f"recipe/{name}.yaml", scale), (seed,)).arms
 
 
 def is_kept(name: str, scale: str, seed: int, kept: Path, arms_wanted: Sequence[str] = ()) -> bool:
@@ -194,7 +194,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             words += ["--only", ",".join(arms)] if arms else []
             words += [word for key, value in args.hardware.items() for word in ("--hardware", f"{key}={value}")]
             words += ["--preload"] if args.preload else []
-            failed += run_recipes([str(ROOT / f"configs/recipe/{name}.yaml"), *words])
+            failed += run_recipes([str(CONFIGS / f"recipe/{name}.yaml"), *words])
             keep(args.out, kept)
     write_findings([str(kept)])
     return failed

@@ -17,6 +17,7 @@ from callbacks.files import read_json, write_json
 from callbacks.text_tables import align
 from recipes.findings.findings_command import HERE
 from recipes.findings.gate_bounds import gate_values, missed
+from recipes.named_files import CONFIGS
 from recipes.planning.plan import make_plan
 from recipes.planning.recipe import load_recipe
 from recipes.report.report_command import CLAIMS
@@ -24,7 +25,7 @@ from recipes.report.sourced_numbers import Files
 from recipes.report.studies import find_studies
 
 FEWEST = 3
-RECIPE = Path(__file__).parents[2] / "configs/recipe/pilot.yaml"
+RECIPE = CONFIGS / "recipe/pilot.yaml"
 
 
 def measured(root: Path, gate: Sequence[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:

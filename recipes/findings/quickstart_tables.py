@@ -11,10 +11,10 @@ from pathlib import Path
 from shutil import copyfile
 
 from callbacks.files import read_json, write_text
+from recipes.named_files import HOME
 from recipes.running.result_tables import result_table
 
-ROOT = Path(__file__).parents[2]
-KEPT = ROOT / "docs/quickstart"
+KEPT = HOME / "docs/quickstart"
 MARKED = re.compile(r"(?<=<!-- results -->\n\n).*?(?=\n\n<!-- /results -->)", re.DOTALL)
 STAGES = ["pretrain", "midtrain", "grpo"]
 
@@ -35,7 +35,7 @@ def main(runs: list[Path]) -> None:
     """Copy, then write the tables between the marks of the two pages."""
     tables = [keep(run) for run in runs]
     copyfile(runs[0] / "curves.png", KEPT / "curves.png")
-    for page, shown in ((ROOT / "README.md", tables[:1]), (ROOT / "docs/quickstart.md", tables)):
+    for page, shown in ((HOME / "README.md", tables[:1]), (HOME / "docs/quickstart.md", tables)):
         write_text(page, MARKED.sub(lambda _, shown=shown: "\n\n".join(shown), page.read_text(encoding="utf-8")))  # type: ignore[misc]
 
 

@@ -13,8 +13,9 @@ from callbacks.files import write_text
 from callbacks.text_tables import align
 from grammar import parse_trace
 from grammar.reading.gold_graph import graph_of
+from recipes.named_files import HOME
 
-PAGE = Path(__file__).parents[2] / "docs/quickstart/solution_shapes.md"
+PAGE = HOME / "docs/quickstart/solution_shapes.md"
 STAGES = ("midtrain", "grpo")
 MODULUS = 5  # of context `garden`
 FEW = 5  # shapes of fewer held-out problems are left out

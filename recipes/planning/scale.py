@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.yaml_text import read_yaml
+from recipes.named_files import CONFIGS
 
 KEYS = {"about", "kinds", "settings", "axes", "graders", "like", "modes", "set", "unseen"}
 MIXTURES = ("data.init_args.mixture", "data.init_args.replay")
-SCALES = Path(__file__).parents[2] / "configs/scale"
+SCALES = CONFIGS / "scale"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ A study may well ask for more (the paper's hard band is never trained on). It th
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from datamodules.problems.mixture import Cell, Component, components_of, parse_ops
+from datamodules.problems.mixture import Cell, components_of, parse_ops
 from recipes.planning.plan import Plan
 
 
@@ -48,8 +48,7 @@ def _unknown(config: Mapping[str, Any], *, outside: bool) -> bool:
 def _cells(data: Mapping[str, Any]) -> Iterator[Cell]:
     """The cells with weight that a stage trains on."""
     for mixture in (data["mixture"], data.get("replay") or ()):
-        given = mixture if isinstance(mixture, str) else [Component(**part) for part in mixture]
-        for component in components_of(given):
+        for component in components_of(mixture):
             yield from component.cells() if component.weight else ()
 
 

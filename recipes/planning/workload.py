@@ -4,7 +4,7 @@ of its problems.
 Not here: what that costs (estimate.py: FLOPs; stage_cost.py: memory and time).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import ceil
@@ -234,12 +234,8 @@ def _lengths(config: Config) -> Lengths:
         raise ValueError("the cost of training on files cannot be estimated; give the stage a `mixture`.")
     replayed = data.get("replay_share", 0.0)
     parts = [(data["mixture"], 1 - replayed), (data.get("replay") or (), replayed)]
-    components = [_scaled(component, share) for mixture, share in parts for component in _components(mixture)]
+    components = [_scaled(component, share) for mixture, share in parts for component in components_of(mixture)]
     return _measure(TokenizerSettings.of(data["tokenizer"]), _shape(data), tuple(components))
-
-
-def _components(mixture: str | Sequence[Mapping[str, Any]]) -> Sequence[Component]:
-    return components_of(mixture) if isinstance(mixture, str) else [Component(**component) for component in mixture]
 
 
 def _scaled(component: Component, share: float) -> Component:
@@ -255,8 +251,7 @@ def has_own_critic(settings: Mapping[str, Any]) -> bool:
 
 def _shape(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
     """Settings besides the mixture that decide how long problems are; hashable."""
-    graph: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in data["graph"].items()}
-    return GraphSpec(**graph), data["random_letters"]
+    return GraphSpec(**data["graph"]), data["random_letters"]
 
 
 @cache

@@ -9,7 +9,7 @@ from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
@@ -21,7 +21,6 @@ from recipes.rejection.accepted import Filter, select, set_apart, write_rows
 
 SAMPLED = "rejection.json"
 SIDES = ("train", "validation")
-Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True)

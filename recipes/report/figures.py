@@ -418,17 +418,6 @@ MAKERS: dict[Callable[[Values], Chart | None], tuple[int, ...]] = {
     gain_prediction: (),
 }  # fmt: skip
 GRADED = {
-    differences,
-    pass_at_k,
-    pass_at_k_by_context,
-    by_op,
-    by_op_and_context,
-    bars,
-    ladder,
-    validation,
-    gains,
-    against_axis,
-    compute,
-    gain_against_flops,
-    gain_prediction,
-}
+    differences, pass_at_k, pass_at_k_by_context, by_op, by_op_and_context, bars, ladder, validation, gains, against_axis,
+    compute, gain_against_flops, gain_prediction,
+}  # fmt: skip

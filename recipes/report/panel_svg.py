@@ -94,9 +94,9 @@ def _path(points: Sequence[tuple[float, float]], style: int) -> str:
 
 
 def _rounded(value: float) -> str:
-    for size, letter in ((1e9, "B"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= (size if letter != "k" else 1e4) and value < 1e13:
-            return f"{value / (1e3 if letter == 'k' else size):.3g}{letter}"
+    for least, unit, letter in ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least and value < 1e13:
+            return f"{value / unit:.3g}{letter}"
     return f"{value:.0e}" if abs(value) >= 1e13 else f"{value:.3g}"
 
 

@@ -21,7 +21,6 @@ from recipes.report.tables import tables
 from recipes.report.verdicts import Verdict, judge_study
 
 CLAIMS = CONFIGS / "claims.yaml"
-CLAIMED_SCALE = "tiny"
 
 
 def main(argv: list[str]) -> int:
@@ -74,9 +73,10 @@ def report(root: Path, out: Path, graders: Sequence[str] = ()) -> Path:
 
 def read_claims() -> dict[str, dict[str, Any]]:
     """RECIPE.SCALE -> what the paper claims and what shows it."""
-    findings = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))["findings"]
+    claims = yaml.safe_load(CLAIMS.read_text(encoding="utf-8"))
+    findings = claims["findings"]
     planned = {name: primaries(findings[of] for of in family) for family in families(findings) for name in family}
-    return {f"{name}.{CLAIMED_SCALE}": claim | {"planned": planned[name]} for name, claim in findings.items()}
+    return {f"{name}.{claims['scale']}": claim | {"planned": planned[name]} for name, claim in findings.items()}
 
 
 def charts_of(values: Values) -> list[Chart]:

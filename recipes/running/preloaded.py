@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-HOME = Path(__file__).parents[2]
+from recipes.named_files import HOME
+
 FRONT_DOOR = HOME / "main.py"
 IMPORTED = ["interplay", "recipes.cli", "lightning_modules", "datamodules", "matplotlib.figure", "torch.utils.tensorboard"]
 

@@ -14,7 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
-from datamodules.problems.mixture import MODES, Component, read_mixture
+from datamodules.problems.mixture import MODES, components_of
 from datamodules.rows.tokenizer import load_tokenizer
 from datamodules.rows.vocabulary import entries_in_use
 from lightning_modules.models.language_model import open_weights
@@ -145,11 +145,9 @@ def kind_of(data: Mapping[str, Any]) -> Kind:
     Raises:
         ValueError: settings that this version does not know.
     """
-    graph = data.get("graph") or {}
     try:
         contexts, modes = _names(data.get("held_out") or {}, data.get("mixture") or [])
-        shape: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in graph.items()}
-        spec = GraphSpec(**shape)
+        spec = GraphSpec(**(data.get("graph") or {}))
     except (TypeError, AttributeError) as err:
         raise ValueError(f"the run's config.yaml has other settings of problems than this version: {err}.") from err
     return Kind(contexts, modes, spec)
@@ -159,7 +157,7 @@ def _names(held_out: Mapping[str, Any], mixture: str | Sequence[Mapping[str, Any
     """Contexts and modes of held-out problems; if those come from files, of the mixture."""
     if held_out.get("contexts"):
         return tuple(held_out["contexts"]), tuple(held_out.get("modes") or MODES[:1])
-    parts = read_mixture(mixture) if isinstance(mixture, str) else [Component(**part) for part in mixture]
+    parts = components_of(mixture)
     contexts = dict.fromkeys(name for part in parts for name in part.contexts)
     modes = dict.fromkeys(name for part in parts for name in part.modes)
     return tuple(contexts), tuple(modes or MODES[:1])

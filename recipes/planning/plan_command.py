@@ -142,7 +142,7 @@ def stages_of(files: Sequence[Path], scale: str | None, start: Path | None) -> l
 
 def main(argv: list[str]) -> int:
     """Run the command."""
-    parser = ArgumentParser(prog="python main.py plan", description=__doc__)
+    parser = ArgumentParser(prog="interplay plan", description=__doc__)
     parser.add_argument("file", type=Path, nargs="+", help="configs of one stage, later ones winning; or recipes; also by name")
     parser.add_argument("--scale", help="of recipes, as `run` takes it")
     parser.add_argument("--model", type=Path, help="config (or its name) with the architecture of weights that are not there yet")
