@@ -115,3 +115,27 @@ def test_8_steps_gain_less_in_every_seed_and_all_lose_a_fifth_at_the_edge(seeds)
     strict, base = (fmean(seeds["beyond_reach", f"{arm}: hard pass@1"]) for arm in ("strict", "base"))
     assert 2 < strict / base < 2.5
     assert "more than doubles pass@1 there" in CLAIMS["findings"]["beyond_reach"]["answer"]
+
+
+def test_9_what_was_measured_before_rl_ranks_the_models_alike():
+    study = json.loads((HERE / "study/gain_prediction.tiny.json").read_text(encoding="utf-8"))
+    found = {}
+    for arm in study["arms"]:
+        before = arm["stages"][-2]["folder"]
+        seen = json.loads((HERE / "study" / before / "test/evaluation.json").read_text(encoding="utf-8"))
+        edge = seen["grades"]["band"]["edge"]
+        passes = [edge["executable"][f"pass@{k}"]["mean"] for k in (16, 1)]
+        of = (*passes, -seen["likelihood"]["edge"]["all"]["nll_nats"], edge["process_accuracy"]["mean"])
+        found.setdefault(arm["seed"], []).append(of)
+    for other in (1, 2, 3):
+        alike = [rank_correlation(*zip(*((of[0], of[other]) for of in models), strict=True)) for models in found.values()]
+        assert len(alike) == 6 and fmean(alike) > 0.9, other
+    assert "rank the seven models nearly as pass@16 does" in reading("gain_prediction")
+
+
+def test_9_what_no_seed_or_every_seed_shows(seeds):
+    assert max(seeds["gain_prediction", "pass@16 before RL, gain in pass@1"]) <= 0
+    assert min(seeds["gain_prediction", "entropy before RL, gain in pass@1"]) > 0
+    measures = {what for name, what in seeds if name == "gain_prediction" and what.endswith("before RL, gain in pass@1")}
+    assert len(measures) == 5
+    assert "was one of five measures" in reading("gain_prediction")
