@@ -71,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{arguments[0]!r} is no command; choose one of {', '.join(COMMANDS)}.")
     try:
         return COMMANDS[arguments[0]](arguments)
+    except BrokenPipeError:  # whoever reads what this prints has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         resumes = "; the same command resumes where it stopped" if arguments[0] in ("run", "sample", "iterate") else ""
         print(f"interrupted{resumes}", file=sys.stderr)

@@ -7,18 +7,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
+from sysconfig import get_path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 from zlib import crc32
 
 from lightning import Trainer
 
+PACKAGES = {"grammar", "datamodules", "lightning_modules", "callbacks", "recipes", "interplay", "main.py"}
 CHECKSUMS = "checksums.json"  # of the files in a folder of shards
 
 
+def is_ours(file: Path) -> bool:
+    """Whether a source file is of this project."""
+    project = Path(__file__).resolve().parents[1]
+    return file.is_relative_to(project) and file.relative_to(project).parts[0] in PACKAGES
+
+
+def is_installed(file: Path) -> bool:
+    """Whether a source file is of Python, or of a library."""
+    return bool({"site-packages", "dist-packages"} & set(file.parts)) or file.is_relative_to(get_path("stdlib"))
+
+
 def run_folder(trainer: Trainer) -> Path:
-    """The folder of a run's files. Every process must call this, since Lightning broadcasts it; only one writes."""
-    return Path(trainer.log_dir or trainer.default_root_dir)
+    """The folder of a run's files; a `fast_dev_run` has one of its own inside it, and touches no file of the run.
+
+    Every process must call this, since Lightning broadcasts it; only one writes.
+    """
+    folder = Path(trainer.log_dir or trainer.default_root_dir)
+    return folder / "fast_dev_run" if trainer.fast_dev_run else folder
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from datamodules.problems.graph_spec import GraphSpec, Profile
 from datamodules.problems.guesses import Guesses, Kind, guess_table
 from datamodules.problems.mixture import MODES, Cell, Component, Mixture, read_mixture
 from datamodules.problems.synthesis import SPLITS, Synthesis
+from grammar.checking.pool import leave_signals_to_parent
 
 CHUNK = 256  # rows per task of a worker
 TRIED = 8  # examples of each cell built before anything is written
@@ -34,9 +35,9 @@ def parse_args(argv: list[str]) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(prog="interplay generate", description=__doc__)
     published = ",".join(PUBLISHED)
-    parser.add_argument("--ops", default="2-20", help="operations: 5, 2-20 or 2-4,8 (default: %(default)s)")
-    parser.add_argument("--contexts", default=published, help="names, separated by commas (default: %(default)s)")
-    parser.add_argument("--modes", default=MODES[0], help=f"of {', '.join(MODES)} (default: %(default)s)")
+    parser.add_argument("--ops", help="operations: 5, 2-20 or 2-4,8 (default: 2-20)")
+    parser.add_argument("--contexts", help=f"names, separated by commas (default: {published})")
+    parser.add_argument("--modes", help=f"of {', '.join(MODES)} (default: {MODES[0]})")
     parser.add_argument("--mixture", help="a preset's name or a YAML list of components, instead of the above")
     parser.add_argument("--count", type=int, default=1000, help="rows in all (default: %(default)s)")
     parser.add_argument("--split", default="train", choices=list(SPLITS), help="(default: %(default)s)")
@@ -59,6 +60,10 @@ def parse_args(argv: list[str]) -> Namespace:
     parser.add_argument("--report", action="store_true", help="print a table of the best guesses by mode and op")
     parser.add_argument("--out", type=Path, help="file to write; a name ending in .gz or .zst is compressed")
     args = parser.parse_args(argv)
+    given = [f"--{name}" for name in ("ops", "contexts", "modes") if getattr(args, name) is not None]
+    if args.mixture and given:
+        parser.error(f"--mixture says which problems; leave out {', '.join(given)}")
+    args.ops, args.contexts, args.modes = args.ops or "2-20", args.contexts or published, args.modes or MODES[0]
     if args.out is None and not args.report:
         parser.error("the following arguments are required: --out (or --report, which prints a table)")
     return args
@@ -117,7 +122,7 @@ def _chunks(synthesis: Synthesis, args: Namespace, cells: list[Cell | None]) -> 
     if args.workers == 1:
         yield from map(make, starts)
     else:
-        with get_context("spawn").Pool(args.workers) as pool:
+        with get_context("spawn").Pool(args.workers, leave_signals_to_parent) as pool:
             yield from pool.imap(make, starts)
 
 

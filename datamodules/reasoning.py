@@ -129,6 +129,8 @@ class ReasoningDataModule(LightningDataModule):
             raise ValueError("nothing to train on: set `data.init_args.mixture`, or `data.init_args.files.train`.")
         if mixture is None and held_out.predict_split == "mixture":
             raise ValueError("held_out.predict_split: mixture needs `data.init_args.mixture`; set it, or another split.")
+        if mixture is not None and files.train:
+            rank_zero_warn("files.train is what training reads, and `mixture` is not drawn from; set it to null to say so.")
         shares = Mixture(components_of(mixture)) if mixture is not None else None
         self.synthesis = Synthesis(shares, graph, random_letters, seed)
         self.files, self.held_out = files, held_out

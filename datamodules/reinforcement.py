@@ -31,7 +31,7 @@ class Collector(Protocol):
         """Turn problems into minibatches; `more` gives fresh problems by attempt (from 1) and count."""
 
     def restore(self, states: list[dict[str, Any]]) -> list[Any]:
-        """Rebuild minibatches from their `state_dict`s."""
+        """Rebuild minibatches from their `state_dict`s; none if this policy cannot learn from them."""
 
 
 class ExperienceLoader:
@@ -57,9 +57,13 @@ class ExperienceLoader:
                 self.held = self.policy.collect(self.data.prompts(first), partial(self.data.prompts, first))
             batch = self.held[self.used % len(self.held)]
             self.used += 1
-            if self.used == len(self.held) * self.policy.epochs:
-                self.held, self.used = [], 0
+            self._forget_used()
             yield batch
+
+    def _forget_used(self) -> None:
+        """Let go of a rollout of which every epoch was used; a resumed run may have fewer of them."""
+        if self.used >= len(self.held) * self.policy.epochs:
+            self.held, self.used = [], 0
 
     def state_dict(self) -> dict[str, Any]:
         """Problems used by all processes, and the rest of the last rollout; every process must call it."""
@@ -86,6 +90,7 @@ class ExperienceLoader:
             )
         self.problems, self.used = state["problems"], state["used"]
         self.held = self.policy.restore(everyones[self.data.rank]) if self.used else []
+        self._forget_used()
 
 
 class PromptDataModule(ReasoningDataModule):

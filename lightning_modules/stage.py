@@ -196,9 +196,20 @@ class StageModule(LightningModule):
             checkpoint["optimizer_states"] = [number_by_model(state, optimizer, self) for state in states]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that the weights belong to the data's tokenizer."""
+        """Check that the weights are of this model, and belong to the data's tokenizer."""
+        self._check_shapes(checkpoint.get("state_dict", {}))
         if "vocabulary" in checkpoint and (tokenizer := self.known_tokenizer) is not None:
             Vocabulary(**checkpoint["vocabulary"]).check(tokenizer, "the checkpoint")
+
+    def _check_shapes(self, weights: Mapping[str, Tensor]) -> None:
+        own = self.state_dict()
+        for name in weights.keys() & own.keys() or own.keys() if weights else ():
+            if name not in weights or weights[name].shape != own[name].shape:
+                found = list(weights[name].shape) if name in weights else "absent"
+                raise ValueError(
+                    f"the checkpoint is of another architecture ({name}: {found}, here {list(own[name].shape)}); take the config "
+                    "of its run, or start another run with `model.init_args.init_from`."
+                )
 
     def on_train_start(self) -> None:
         """Recompute layers by their own attention, whoever asked for it."""

@@ -14,20 +14,25 @@ from typing import Any
 import torch
 import yaml
 from lightning import LightningDataModule, LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.trainer.states import TrainerFn
 from transformers.utils.logging import disable_progress_bar
 
 import callbacks
 from callbacks.files import claimed, damage, run_folder
+from callbacks.records.checkpoint import whole_checkpoints
+from callbacks.records.earlier_run import set_aside
 from callbacks.records.resume import ResumeContract
 from recipes.earlier_keys import MODE, added_keys, read_earlier_keys, renamed_flags
 from recipes.named_files import with_named_configs
 from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
 
 read_earlier_keys()
-PARSER = {"parser_mode": MODE, "exit_on_error": False}  # an error is raised, not printed with the whole usage
+# an error is raised, not printed with the whole usage; a part of a key's name is no key
+PARSER = {"parser_mode": MODE, "exit_on_error": False, "allow_abbrev": False}
 PARSERS = {**PARSER, **dict.fromkeys(("fit", "validate", "test", "predict"), PARSER)}
+UNNAMED = "runs/unnamed"  # folder of a run that was given none
 NOISE = (
     r".*args parameter is intended to run from within Python.*",
     r".*does not have many workers.*",
@@ -61,8 +66,8 @@ def check_trainer(config: Mapping[str, Any]) -> None:
     for name, least in lowest.items():
         if (value := config.get(name)) is not None and value < least:
             raise ValueError(f"trainer.{name}={value} must be at least {least}.")
-    if config.get("val_check_interval") is not None and config["val_check_interval"] <= 0:
-        raise ValueError(f"trainer.val_check_interval={config['val_check_interval']} must be above 0.")
+    if isinstance(interval := config.get("val_check_interval"), int | float) and interval <= 0:  # a text is a time
+        raise ValueError(f"trainer.val_check_interval={interval} must be above 0.")
     for name in ("overfit_batches", "reload_dataloaders_every_n_epochs"):
         if config.get(name):
             raise ValueError(
@@ -79,9 +84,20 @@ class SaveConfig(SaveConfigCallback):
         if stage != "fit":
             super().setup(trainer, pl_module, stage)
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the config of a training."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the config of a training; under FSDP a checkpoint is read after `on_fit_start`."""
         super().setup(trainer, pl_module, "fit")
+
+
+class StageTrainer(Trainer):
+    """A Trainer whose evaluations write to `default_root_dir`, wherever their loggers write: not over the files of the run."""
+
+    @property
+    def log_dir(self) -> str | None:
+        """See Trainer."""
+        if self.state.fn in (TrainerFn.VALIDATING, TrainerFn.TESTING, TrainerFn.PREDICTING):
+            return self.strategy.broadcast(self.default_root_dir)
+        return super().log_dir
 
 
 class ExperimentCLI(LightningCLI):
@@ -92,6 +108,7 @@ class ExperimentCLI(LightningCLI):
         self.folder = folder
         super().__init__(
             LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, args=args,
+            trainer_class=StageTrainer,
             parser_kwargs=PARSERS, save_config_callback=SaveConfig, save_config_kwargs={"overwrite": True},
             auto_configure_optimizers=False,
         )  # fmt: skip
@@ -103,6 +120,13 @@ class ExperimentCLI(LightningCLI):
         check_trainer(config["trainer"])
         if self.subcommand != "fit" and not path and not config["model"].get("init_args", {}).get("init_from"):
             raise ValueError(f"{self.subcommand} needs trained weights; give them by --ckpt_path.")
+        if self.subcommand != "fit" and path == "last":
+            folder = Path(
+                config["checkpoint"]["dirpath"] or Path(config["trainer"]["default_root_dir"] or UNNAMED) / "checkpoints"
+            )
+            if not (found := whole_checkpoints(folder)):
+                raise ValueError(f"--ckpt_path last: {folder} holds no whole checkpoint; give the path of one.")
+            config["ckpt_path"] = str(found[-1])
         if path and is_hugging_face(Path(path)):
             if self.subcommand == "fit":
                 raise ValueError(f"--ckpt_path {path!r} is a Hugging Face folder; give it as `model.init_args.init_from`.")
@@ -119,11 +143,17 @@ class ExperimentCLI(LightningCLI):
 
     def _instantiate_trainer(self, config: dict[str, Any], always_on: list[Callback]) -> Trainer:
         """Log to TensorBoard and CSV in the run's folder, unless the config names loggers; show progress."""
-        folder = Path(config.get("default_root_dir") or "runs/unnamed")
+        folder = Path(config.get("default_root_dir") or UNNAMED)
         self.place = folder if self.subcommand == "fit" else folder / self.subcommand / self.folder
         if config.get("logger") in (None, True):
             config["logger"] = [kind(self.place, name="", version="") for kind in (callbacks.TensorBoard, callbacks.MetricsCSV)]
         users = config.get("callbacks") or []
+        users = [users] if isinstance(users, Callback) else users
+        first = [one for one in always_on if isinstance(one, callbacks.TokenBudget)]  # EarlyStopping asks when validation is due
+        config["callbacks"], always_on = [*first, *users], [one for one in always_on if one not in first]
+        for one in always_on if any(isinstance(user, ModelCheckpoint) for user in users) else ():
+            if isinstance(one, ModelCheckpoint) and one.filename is None:
+                one.filename = "newest-{epoch}-{step}"  # two that name files alike remove each other's
         if config.get("enable_progress_bar") is not False and not any(isinstance(one, ProgressBar) for one in users):
             always_on = [*always_on, callbacks.progress()]
         chosen = self.plain_config()
@@ -131,11 +161,15 @@ class ExperimentCLI(LightningCLI):
         always_on = [*always_on, callbacks.BoardViews(shown | {part: chosen[part] for part in ("model", "data")})]
         if self.subcommand == "fit":
             always_on = [*always_on, ResumeContract(chosen, added_keys())]
+        else:
+            config["default_root_dir"] = self.place
         return super()._instantiate_trainer(config, always_on)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run as the only process that writes to the folder."""
         with claimed(self.place) if self.trainer.is_global_zero else nullcontext():
+            if subcommand == "fit" and self.trainer.is_global_zero and not self.trainer.fast_dev_run:
+                set_aside(self.place, self.config_init["fit"].get("ckpt_path"))
             super()._run_subcommand(subcommand)
 
     def plain_config(self) -> dict[str, Any]:

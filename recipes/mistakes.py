@@ -19,6 +19,7 @@ from typing import Any
 
 import yaml
 
+from callbacks.files import is_installed, is_ours
 from recipes.named_files import HOME
 
 PACKAGES = {"grammar", "datamodules", "lightning_modules", "callbacks", "recipes"}
@@ -138,6 +139,12 @@ def _plainer(sentence: str, kind: type | None) -> str:
         return f"there is no {name!r}{_meant(name, kind)}."
     if match := re.match(r"Expected a dot import path string: (.*)", sentence):
         return f"{match[1]!r} is no class; write its full path, e.g. lightning_modules.optimizers.AdamW."
+    if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'$", sentence):
+        close = get_close_matches(match[2], vars(sys.modules.get(match[1], re)), 1)
+        return f"there is no {match[2]!r} in {match[1]}{f', but {close[0]!r}' if close else ''}."
+    if match := re.search(r"but (.+) is abstract$", sentence):
+        missing = ", ".join(sorted(getattr(locate(match[1]), "__abstractmethods__", ())))
+        return f"{match[1]} lacks {missing or 'a method'}, which its base class asks for."
     if match := re.search(r"No module named '([\w.]+)'$", sentence):
         return f"{sentence}; name its folder, e.g. PYTHONPATH=. before the command."
     if match := re.match(r"the following arguments are required: (.*)", sentence):
@@ -159,9 +166,21 @@ def _arguments(kind: type) -> set[str]:
         return set()
 
 
+def _of_user(err: BaseException) -> traceback.FrameSummary | None:
+    """The line of the user's own code, if any, that called what raised an error; None: this project's code called it."""
+    for frame in reversed(traceback.extract_tb(err.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_absolute() and not is_installed(path):
+            return None if is_ours(path) else frame
+    return None
+
+
 def report(err: BaseException) -> None:
-    """Print the traceback of a bug, and what to do with it."""
+    """Print the traceback of an error, and whose it is."""
     traceback.print_exception(err)
+    if (frame := _of_user(err)) is not None:
+        print(f"{Path(frame.filename).name}, line {frame.lineno}, raised it, which is no part of interplay.", file=sys.stderr)
+        return
     print(
         "This is a bug, not a mistake of yours: please report it with the lines above and the command that you ran.",
         file=sys.stderr,

@@ -19,6 +19,7 @@ from callbacks.evaluation.sample_files import whole_lines
 from datamodules.files.line_files import lines_of
 from datamodules.problems.context import context_names, load_context
 from grammar import GRADERS
+from grammar.checking.pool import leave_signals_to_parent
 from grammar.judge import Row, judge_line
 
 _CHUNK = 256  # rows handed to a worker at a time
@@ -31,7 +32,7 @@ def _judge_all(lines: Iterable[tuple[int, str]], arguments: Namespace) -> Iterat
     if arguments.workers <= 1:
         yield from map(work, lines)
         return
-    with get_context("spawn").Pool(arguments.workers) as pool:
+    with get_context("spawn").Pool(arguments.workers, leave_signals_to_parent) as pool:
         lines = iter(lines)
         while batch := list(islice(lines, _CHUNK * arguments.workers)):
             yield from pool.imap(work, batch, chunksize=_CHUNK)

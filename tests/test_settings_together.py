@@ -182,8 +182,8 @@ def test_values_of_an_update_are_those_of_all_its_minibatches(monkeypatch):
     for step, values in ((0, (1.0, 5.0, 3.0)), (1, (7.0,))):
         monkeypatch.setattr(GRPOModule, "trainer", SimpleNamespace(global_step=step))
         for value in values:
-            module.note("mean", torch.tensor(value))
-            module.note("most", torch.tensor(value), most=True)
+            module.update_log.add("mean", torch.tensor(value))
+            module.update_log.add("most", torch.tensor(value), most=True)
         assert logged == {"mean": sum(values) / len(values), "most": max(values)}
 
 

@@ -46,10 +46,10 @@ def _texts(line: bytes) -> bytes:
     return json.dumps({key: row[key] for key in _TEXTS if key in row}).encode()[1:-1]
 
 
-def read_samples(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:
+def read_samples(paths: Iterable[str | Path]) -> Iterator[dict[str, Any]]:
     """Rows of `samples/*.jsonl`, one for each sample, each with its problem's texts."""
     for path in paths:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             yield from (json.loads(line) for _, line in whole_lines(enumerate(file, 1)))
 
 

@@ -86,12 +86,15 @@ class Checkpoint(ModelCheckpoint):
     what follows training.
     """
 
+    stopping = False  # a stop that was asked for between the batches of an update
     waiting: tuple[Any, ...] | None = None  # for validation: what on_train_batch_end was called with
     owed = False  # the checkpoint of a validation that came between the batches of an update
     written_with: int | None = None  # `save_top_k` when the checkpoint was written from which this run goes on
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.save_last == "link":
+            raise ValueError("checkpoint.save_last: a link may name an older checkpoint than the last; set it to true.")
         self.signals = StopSignals()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -102,7 +105,9 @@ class Checkpoint(ModelCheckpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Catch signals."""
         super().on_train_start(trainer, pl_module)
-        self.signals.watch()
+        self.stopping = False
+        if _last_of(trainer) is self:  # when it stops, the others have saved
+            self.signals.watch()
         self._remove_leftover(trainer)
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,7 +125,7 @@ class Checkpoint(ModelCheckpoint):
         A checkpoint of another run, from which this one goes on in a folder of its own, and those beside it, stay.
         """
         kept = (self.save_top_k, self.written_with, self.monitor, self.filename)
-        if kept != (1, 1, None, None) or not self.best_model_path:
+        if kept != (1, 1, None, None) or not self.best_model_path or len(trainer.checkpoint_callbacks) > 1:
             return
         own = Path(self.best_model_path).resolve().parent == Path(self.dirpath or "").resolve()
         if own and trainer.is_global_zero:
@@ -129,8 +134,9 @@ class Checkpoint(ModelCheckpoint):
                     _remove(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Stop catching them."""
-        super().on_exception(trainer, pl_module, exception)
+        """Save if asked to, but no weights that are not finite; stop catching signals."""
+        if not isinstance(exception, FloatingPointError):
+            super().on_exception(trainer, pl_module, exception)
         self.signals.release()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -143,6 +149,7 @@ class Checkpoint(ModelCheckpoint):
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save if due, or wait for validation."""
+        self._finish_update(trainer, batch_idx)
         if _validates_now(trainer):
             self.waiting = (outputs, batch, batch_idx)
         elif is_update(trainer, batch_idx):
@@ -151,6 +158,11 @@ class Checkpoint(ModelCheckpoint):
                 self.owed = False
                 super().on_validation_end(trainer, pl_module)
             self._stop_if_asked(trainer, checked=is_logged(trainer, trainer.global_step))
+
+    def _finish_update(self, trainer: Trainer, batch_idx: int) -> None:
+        """Let whatever stops training (`max_time`, early stopping) stop it between updates."""
+        self.stopping |= trainer.should_stop
+        trainer.should_stop = self.stopping and is_update(trainer, batch_idx)
 
     def _stop_if_asked(self, trainer: Trainer, *, checked: bool) -> None:
         """Save and stop after an update, unless it was the last and training is done anyway.
@@ -180,17 +192,29 @@ class Checkpoint(ModelCheckpoint):
         """Save the checkpoint that waited, and stop if asked."""
         waiting, self.waiting = self.waiting, None
         if waiting is not None and not is_update(trainer, waiting[-1]):
+            self._finish_update(trainer, waiting[-1])
             self.owed = True
             return
         if waiting is not None:
             super().on_train_batch_end(trainer, pl_module, *waiting)
         super().on_validation_end(trainer, pl_module)
         if waiting is not None:
+            if self._every_n_epochs == 1:  # neither steps nor minutes say when to save
+                self._save_newest(trainer)
             self._stop_if_asked(trainer, checked=True)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save updates that came after the last validation or interval, before anything records that training has ended."""
         super().on_train_epoch_end(trainer, pl_module)
+        self._save_newest(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """See ModelCheckpoint; a `fast_dev_run` leaves none."""
+        if not trainer.fast_dev_run:
+            super().on_train_end(trainer, pl_module)
+
+    def _save_newest(self, trainer: Trainer) -> None:
+        """Let `last.ckpt` be the newest, also where the score of `monitor` was not among the best."""
         if self.save_last and not self._should_skip_saving_checkpoint(trainer):
             self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
 
@@ -219,11 +243,20 @@ class Checkpoint(ModelCheckpoint):
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         folder = Path(self.dirpath) if self.dirpath else run_folder(trainer) / "checkpoints"
-        paths = {path: damage(path) for path in folder.glob("*" + self.FILE_EXTENSION)}
-        for path, fault in paths.items():
-            if fault and trainer.is_global_zero:
-                print(f"{path} is left out: {fault}.", flush=True)
-        return {str(path) for path, fault in paths.items() if not fault}
+        return set(map(str, whole_checkpoints(folder, tell=trainer.is_global_zero)))
+
+
+def whole_checkpoints(folder: Path, *, tell: bool = True) -> list[Path]:
+    """The undamaged checkpoints of a folder, oldest first; tell: print which are left out."""
+    paths = {path: damage(path) for path in folder.glob("*" + ModelCheckpoint.FILE_EXTENSION)}
+    for path, fault in paths.items():
+        if fault and tell:
+            print(f"{path} is left out: {fault}.", flush=True)
+    return sorted((path for path, fault in paths.items() if not fault), key=lambda path: path.stat().st_mtime)
+
+
+def _last_of(trainer: Trainer) -> Checkpoint:
+    return [callback for callback in trainer.checkpoint_callbacks if isinstance(callback, Checkpoint)][-1]
 
 
 def _validates_now(trainer: Trainer) -> bool:

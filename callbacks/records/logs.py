@@ -1,18 +1,19 @@
 """Logs of a resumed run: they continue at the checkpoint's step, and what came after it is dropped."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
-from callbacks.files import write_text
+from callbacks.files import run_folder, write_text
 from callbacks.steps import is_logged, is_update
 
 
@@ -26,6 +27,7 @@ class RewindLogs(Callback):
 
     def __init__(self) -> None:
         self.pending: list[dict[str, float | int]] = []  # rows of one step
+        self.trained = False  # whether these logs are of a training
         self.between = False  # whether a validation came between the batches of this update
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -51,17 +53,19 @@ class RewindLogs(Callback):
         self.pending = [pending] if isinstance(pending, dict) else pending
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Clear the logs of an evaluation."""
-        if stage != "fit":
-            self._rewind(trainer, 0)
+        """Clear the logs that an earlier evaluation left in the folder of this one."""
+        if stage != "fit" and not self.trained:
+            folder = run_folder(trainer).resolve()
+            self._rewind([one for one in trainer.loggers if Path(one.log_dir or "").resolve() == folder], 0)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Rewind to `trainer.global_step`."""
-        self._rewind(trainer, trainer.global_step - bool(self.pending))
+        self.trained = True
+        self._rewind(trainer.loggers, trainer.global_step - bool(self.pending))
         self.pending = []
 
-    def _rewind(self, trainer: Trainer, step: int) -> None:
-        for logger in trainer.loggers:
+    def _rewind(self, loggers: Sequence[Logger], step: int) -> None:
+        for logger in loggers:
             if hasattr(logger, "rewind"):
                 logger.rewind(step)
                 for row in self.pending:

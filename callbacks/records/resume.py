@@ -1,7 +1,9 @@
 """What may change when a run is resumed: each key of its config is fixed, free, or holds from now on."""
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 from zlib import crc32
 
@@ -9,7 +11,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from callbacks.files import read_json, run_folder, write_json
+from callbacks.files import is_installed, is_ours, read_json, run_folder, write_json
 
 # What a run is: its weights, its data, and the size of its steps. Longest prefix wins.
 FIXED, FREE = "fixed", "free"
@@ -44,6 +46,8 @@ class ResumeContract(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Look at the files that the config names."""
         found = {key: content(value) for key, value in self.config.items() if rule(key) == FIXED}
+        sources = {key: source_of(value) for key, value in self.config.items() if key.endswith("class_path") and value}
+        found |= {key: content(str(source)) for key, source in sources.items() if source is not None}
         self.contents = {key: held for key, held in found.items() if held is not None}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -59,17 +63,19 @@ class ResumeContract(Callback):
         before = self.added | checkpoint.get("config", self.config)  # checkpoints of earlier versions have none
         changed = differences(before, self.config)
         for key, held in checkpoint.get("contents", {}).items():
-            if held == self.contents.get(key):
+            now = self.contents.get(key)
+            if held == now and rule(key) == FIXED:
                 changed.pop(key, None)
+            elif held != now and now is not None and key not in changed:
+                changed[key] = [self.config[key], f"{self.config[key]}, with other content"]
         if fixed := [f"{key} (was {old!r}, is {new!r})" for key, (old, new) in changed.items() if rule(key) == FIXED]:
             raise ValueError(
                 f"--ckpt_path: a resumed run keeps {'; '.join(fixed)}. Undo the change or, for another run from these weights, "
                 "set model.init_args.init_from to the checkpoint and give another trainer.default_root_dir."
             )
         self.changes = {key: values for key, values in changed.items() if rule(key) != FREE}
-        if checkpoint["global_step"] < trainer.max_steps or trainer.max_steps == -1:
-            # training data has one pass, as long as the run: the batch that ended a shorter run is not its last
-            checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["is_last_batch"] = False
+        if trainer.limit_train_batches == 1.0 and (checkpoint["global_step"] < trainer.max_steps or trainer.max_steps == -1):
+            _reopen(checkpoint["loops"]["fit_loop"])
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the optimisers' settings as they are written, before a checkpoint restores its own."""
@@ -92,6 +98,13 @@ class ResumeContract(Callback):
             write_json(
                 path, [*(read_json(path) if path.is_file() else []), {"step": trainer.global_step, "changed": self.changes}]
             )
+
+
+def _reopen(loop: dict[str, Any]) -> None:
+    """Training data has one pass, as long as the run: neither the batch nor the epoch that ended a shorter run is its last."""
+    loop["epoch_loop.batch_progress"]["is_last_batch"] = False
+    for epochs in loop["epoch_progress"].values():
+        epochs["processed"] = epochs["completed"] = epochs["ready"] - 1
 
 
 def _follow(scheduler: LRScheduler) -> None:
@@ -135,10 +148,14 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
 
 def content(value: Any) -> Any:
     """What the files hold that a value names, as plain values: a digest of weights, or of each file its name, size and the
-    checksum of its ends; None: it names none.
+    checksum of its ends; None: it names none. Of mappings, those count that name some.
     """
+    if isinstance(value, Mapping):
+        return [held for held in map(content, value.values()) if held is not None] or None
     if isinstance(value, list):
         parts = [content(one) for one in value]
+        if any(isinstance(one, Mapping) for one in value):
+            parts = [part for part in parts if part is not None]
         return parts if parts and None not in parts else None
     if not isinstance(value, str) or not value or not Path(value).exists():
         return None
@@ -146,6 +163,15 @@ def content(value: Any) -> Any:
     if (facts := path / "interplay.json").is_file():
         return read_json(facts).get("weights")
     return [_ends(file) for file in sorted(path.iterdir() if path.is_dir() else [path]) if file.is_file()] or None
+
+
+def source_of(class_path: str) -> Path | None:
+    """The file of a class of the user's own; None: it is of this project, of Python, or installed."""
+    module = sys.modules.get(getattr(locate(class_path), "__module__", ""))
+    if not (file := getattr(module, "__file__", None)):
+        return None
+    path = Path(file).resolve()
+    return None if is_ours(path) or is_installed(path) else path
 
 
 def _ends(path: Path, length: int = 1 << 20) -> list[Any]:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from datamodules.rows.documents import PackedBatch
 from datamodules.rows.mixture_counts import MixtureCounts
 from datamodules.rows.windows import MOST_DROPPED, NONE_FITS, Window, Windows
+from grammar.checking.pool import leave_signals_to_parent
 
 MOST_ROWS = 1 << 20  # more than a window can have: place = window * MOST_ROWS + row
 
@@ -120,4 +121,5 @@ def _counts(window: Window, low: int, high: int) -> tuple[Tensor, Tensor]:
 
 
 def _start_worker(worker: int) -> None:
+    leave_signals_to_parent()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # a worker is one core; threads do not survive a fork

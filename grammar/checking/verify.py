@@ -85,6 +85,8 @@ def verify(trace: Trace, graph: Graph) -> Report:
     Returns:
         Facts about every quantity, step and equality; see `Report`.
     """
+    if isinstance(trace, str):
+        raise TypeError("verify: a text is no trace; read it first: verify(parse_response(text), graph).")
     facts = facts_of(graph)
     checker = _Checker(trace, facts)
     for index, step in enumerate(trace.steps):

@@ -42,8 +42,10 @@ class Graph:
 
     def __post_init__(self) -> None:
         read_name(self.question)
-        if self.modulus is not None and (self.modulus < 2 or any(s.rule == "unknown" for s in self.statements)):
-            raise ValueError(f"Graph: modulus={self.modulus}; expected None or at least 2, and no unknown with it.")
+        if self.modulus is None:
+            return
+        if type(self.modulus) is not int or self.modulus < 2 or any(s.rule == "unknown" for s in self.statements):
+            raise ValueError(f"Graph: modulus={self.modulus!r}; expected None or at least 2, and no unknown with it.")
 
     @cached_property
     def quantities(self) -> dict[str, Quantity]:

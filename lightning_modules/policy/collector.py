@@ -110,7 +110,10 @@ class RolloutCollector:
         self.log = self._means(found)
         for callback in stage.trainer.callbacks:  # what `on_rollout` returns is logged with the next training steps
             if hasattr(callback, "on_rollout"):
-                self.log |= callback.on_rollout(stage.trainer, stage, groups) or {}
+                logged = callback.on_rollout(stage.trainer, stage, groups) or {}
+                if not isinstance(logged, dict):
+                    raise ValueError(f"{type(callback).__name__}.on_rollout returned {logged!r}; return numbers by log name.")
+                self.log |= logged
         return groups
 
     def _means(self, found: dict[str, float]) -> dict[str, float]:

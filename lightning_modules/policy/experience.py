@@ -5,6 +5,7 @@ Shapes: B prompts, G completions each, N = B*G rows, T tokens.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,6 +70,17 @@ class Group:
         return any(len(set(rewards)) > 1 for rewards in (judged, *compared))
 
 
+def check_shape(found: Any, like: Tensor, what: str) -> None:
+    """Refuse what would pass by broadcasting.
+
+    Raises:
+        ValueError: not a tensor of the shape of `like`.
+    """
+    if not isinstance(found, Tensor) or found.shape != like.shape:
+        got = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise ValueError(f"{what} must return a tensor of shape {list(like.shape)}, not {got}.")
+
+
 @dataclass(slots=True)
 class Experience:
     """A whole rollout in rows, G of a problem side by side. Position t predicts token t+1; T covers prompt and completion.
@@ -85,6 +97,7 @@ class Experience:
     weight_N:   weights of the rows in the loss.
     lengths:    tokens of each prompt, and of prompt and completion, on the host.
     group_size: G.
+    advantage_NT: once they are computed.
     """
 
     tokens_NT: Tensor
@@ -99,6 +112,7 @@ class Experience:
     weight_N: Tensor
     lengths: Lengths
     group_size: int
+    advantage_NT: Tensor | None = None
 
     @property
     def rewards_BG(self) -> Tensor:

@@ -21,7 +21,7 @@ from lightning_modules.formulas import (
     token_log_ratio,
     token_mean,
 )
-from lightning_modules.policy.experience import Experience, ExperienceBatch
+from lightning_modules.policy.experience import Experience, ExperienceBatch, check_shape
 from lightning_modules.policy.policy_module import PolicyModule
 from lightning_modules.policy.surrogate import PolicyLoss
 from lightning_modules.rewards import Reward
@@ -75,7 +75,11 @@ class GRPOModule(PolicyModule):
         return token_log_ratio(logp_NT, batch.old(logp_NT))
 
     def mean(self, terms_NT: Tensor, batch: ExperienceBatch) -> Tensor:
-        """One number from the terms of all tokens."""
+        """One number from the terms of all tokens.
+
+        Completions without an advantage are left out where their gradient is 0, so a mean over a batch divides by what the
+        whole rollout has for an update: `batch.tokens` or `batch.sequences`.
+        """
         return token_mean(terms_NT, batch.mask_NT, tokens=batch.tokens)
 
     def training_step(self, batch: ExperienceBatch, batch_idx: int) -> dict[str, Any]:
@@ -98,7 +102,14 @@ class GRPOModule(PolicyModule):
 
     def _advantage(self, experience: Experience) -> Tensor:
         """[N, T], 0 except on sampled tokens."""
-        advantage_NT = self.completion_advantages(experience).flatten()[:, None] * experience.mask_NT
+        if experience.advantage_NT is None:  # `advantages` may remember what it was called with: once a rollout
+            experience.advantage_NT = self._computed(experience)
+        return experience.advantage_NT
+
+    def _computed(self, experience: Experience) -> Tensor:
+        advantages_BG = self.completion_advantages(experience)
+        check_shape(advantages_BG, experience.rewards_BG, f"{type(self).__name__}: advantages")
+        advantage_NT = advantages_BG.flatten()[:, None] * experience.mask_NT
         if self.collector.credit is None:
             return advantage_NT
         rule: dict[str, Any] = {"discount": self.step_discount, "correction": self.std_correction}

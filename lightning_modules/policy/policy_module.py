@@ -32,10 +32,11 @@ from lightning_modules.models.row_layouts import Layout, Padded, SideBySide
 from lightning_modules.models.sharding import gathered
 from lightning_modules.optimizers import AdamW
 from lightning_modules.policy.collector import GroupSettings, MorePrompts, RolloutCollector
-from lightning_modules.policy.experience import Experience, ExperienceBatch, to_experience
+from lightning_modules.policy.experience import Experience, ExperienceBatch, check_shape, to_experience
 from lightning_modules.policy.sampler_correction import SamplerCorrection, sampler_gap
 from lightning_modules.policy.surrogate import PolicyLoss, UpdateTokens
 from lightning_modules.policy.trust_region import Clip, KLPenalty, ReferencePolicy
+from lightning_modules.policy.update_log import UpdateLog
 from lightning_modules.rewards import Credit, Reward
 from lightning_modules.rollout import SamplingParams
 from lightning_modules.schedules import Constant
@@ -114,7 +115,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         teacher, own = kl.reference or init_from, kl.reference is None
         self.reference = ReferencePolicy(lambda: self.shard(self.load(teacher)), kl.reference_decay, teacher=not own)
         self.kl_weight, self.rollouts = kl.weight, 0
-        self.noted: dict[str, tuple[int, list[Tensor]]] = {}  # name -> update, and its minibatches' values; see `note`
+        self.update_log = UpdateLog(self)
         self.policy_loss: PolicyLoss | Clip = clip
         self.backend: Backend | None = None  # of rows that lie side by side; None: they are padded
         self.register_buffer("tokens_seen", torch.zeros((), dtype=torch.int64))
@@ -157,8 +158,10 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
     def setup(self, stage: str) -> None:
         """Choose how rows lie."""
         super().setup(stage)
-        if stage == "fit" and self.reference.teacher:
-            self._check_teacher()
+        if stage == "fit":
+            self.update_log.start()
+            if self.reference.teacher:
+                self._check_teacher()
         with self.trainer.precision_plugin.forward_context():
             half = "16" in str(self.trainer.precision)
             self.backend = backend_of_edges(self.language_model, self.trainer.strategy.root_device, half=half)
@@ -306,7 +309,12 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         self.sampling = self.collector.sampling = replace(self.sampling, temperature=temperature)
 
     def restore(self, states: Sequence[dict[str, Any]]) -> list[ExperienceBatch]:
-        """Rebuild minibatches from their `state_dict`s; earlier versions kept neither lengths nor what the sampler said."""
+        """Rebuild minibatches from their `state_dict`s; none if they lack a reference that this run asks for.
+
+        Earlier versions kept neither lengths nor what the sampler said.
+        """
+        if self.kl.weight and any(state.get("logp_ref_NT") is None for state in states):
+            return []
         found = []
         for state in states:
             earlier = {"logp_sampled_NT": None, "weight_N1": torch.ones(len(state["rows_N"]), 1)}
@@ -379,9 +387,10 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
     def gain(self, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> Tensor:
         """[N, T] the surrogate of each token, corrected for the sampler, plus the bonus on entropy."""
         gain_NT = self.policy_loss.surrogate(self._tokens(logp_NT, log_ratio_NT, batch))
+        check_shape(gain_NT, logp_NT, f"{type(self.policy_loss).__name__}: surrogate")
         if self.update.correction is not None and batch.logp_sampled_NT is not None:
             weights_NT = self.update.correction.weights(batch.old(logp_NT), batch.logp_sampled_NT, batch.mask_NT)
-            self.note("train/sampler_weight", token_mean(weights_NT, batch.mask_NT))
+            self.update_log.add("train/sampler_weight", token_mean(weights_NT, batch.mask_NT))
             gain_NT = gain_NT * weights_NT
         return gain_NT + self.update.entropy_weight * entropy_bonus(logp_NT) if self.update.entropy_weight else gain_NT
 
@@ -393,31 +402,23 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         if not self.kl.weight:
             return torch.zeros_like(logp_NT)
         kl_NT = self.kl.terms(logp_NT, batch.logp_ref_NT)
-        self.note("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
+        self.update_log.add("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
         return self.kl_weight * kl_NT if self.kl.place == "loss" else torch.zeros_like(logp_NT)
 
     def log_update(self, loss: Tensor, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
         """Log a training step and the rollout behind it; returns its outputs."""
         tokens = self._tokens(logp_NT.detach(), log_ratio_NT.detach(), batch)
-        self.note("train/loss", loss)
-        self.note("train/ratio", token_mean(tokens.log_ratio_NT.exp(), batch.mask_NT))
-        self.note("train/clipped", token_mean(self.policy_loss.held_back(tokens).float(), batch.mask_NT))
+        self.update_log.add("train/loss", loss)
+        self.update_log.add("train/ratio", token_mean(tokens.log_ratio_NT.exp(), batch.mask_NT))
+        self.update_log.add("train/clipped", token_mean(self.policy_loss.held_back(tokens).float(), batch.mask_NT))
         if batch.logp_sampled_NT is not None:
             mean, most = sampler_gap(tokens.logp_old_NT, batch.logp_sampled_NT, batch.mask_NT)
-            self.note("train/sampler_gap_nats", mean)
-            self.note("train/sampler_gap_max_nats", most, most=True)
-        self.log_dict(self.collector.log)
+            self.update_log.add("train/sampler_gap_nats", mean)
+            self.update_log.add("train/sampler_gap_max_nats", most, most=True)
+        self.update_log.rollout(self.collector.log)
         self.log("train/tokens", self.tokens_seen.float())
         self.compute.add("update", self.counts(batch.rows))
         return {"loss": loss, "tokens": batch.mask_NT.sum()}
-
-    def note(self, name: str, value: Tensor, *, most: bool = False) -> None:
-        """Log a value of a minibatch: of those that make one update (`accumulate_grad_batches`) the mean, or the maximum."""
-        step, values = self.noted.get(name, (-1, []))
-        values = [*(values if step == self.trainer.global_step else []), value.detach()]
-        self.noted[name] = (self.trainer.global_step, values)
-        found = torch.stack(values)
-        self.log(name, found.max() if most else found.mean(), sync_dist=True, reduce_fx="max" if most else "mean")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Save what may have moved (reference, weight of the penalty, temperature), and the log of the current rollout."""

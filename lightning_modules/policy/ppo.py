@@ -116,7 +116,7 @@ class PPOModule(PolicyModule):
         error_NT = batch.weighted(clipped_value_loss(value_NT, batch.value_NT, batch.return_NT, clip=self.values.clip))
         value_loss = token_mean(error_NT, batch.mask_NT, tokens=batch.tokens)
         loss = -token_mean(gain_NT, batch.mask_NT, tokens=batch.tokens) + self.values.weight * value_loss
-        self.note("train/value_loss", value_loss)
+        self.update_log.add("train/value_loss", value_loss)
         if not self.critic.shares:
             self.compute.add("critic update", row_counts(batch.mask_NT))
         return self.log_update(loss, logp_NT, log_ratio_NT, batch)

@@ -51,9 +51,14 @@ def earn(credit: Credit, responses: Sequence[str], reports: Sequence[Report]) ->
     if not isinstance(found, list) or len(found) != len(responses):
         raise _error(credit, f"returned {type(found).__name__}, not a list for each of {len(responses)} responses", responses[0])
     for response, places in zip(responses, found, strict=True):
+        if not isinstance(places, list) or not all(isinstance(place, Earned) for place in places):
+            raise _error(credit, f"returned {places!r}; return a list of Earned(end, reward) for each response", response)
         for place in places:
             if not math.isfinite(place.reward):
                 raise _error(credit, f"returned {place.reward!r} at character {place.end}", response)
+    if credit.aligned and len(set(map(len, found))) > 1:
+        counts = sorted(set(map(len, found)))
+        raise _error(credit, f"is aligned and returned {counts} places; return as many for every response", responses[0])
     return found
 
 

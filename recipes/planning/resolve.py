@@ -1,7 +1,8 @@
 """The resolved config of a stage, all files merged and all defaults filled in, and a digest of all its inputs.
 
 The digest covers the resolved config, the parent stage, and the content that a config only names: presets of mixtures, contexts,
-tokenizers, files of problems, weights from outside. The places of a run's files are no part of it.
+tokenizers, files of problems, weights from outside, the source files of the user's own classes.
+The places of a run's files are no part of it.
 """
 
 import json
@@ -18,6 +19,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
+from callbacks.records.resume import source_of
 from datamodules.files.line_files import find_files
 from datamodules.problems.context import CONTEXT_FOLDER
 from datamodules.problems.mixture import components_of
@@ -134,9 +136,20 @@ def _named(config: Config) -> Iterator[tuple[str, Any]]:
     for file in find_files([*data["held_out"]["files"], *files.get("train", ()), *files.get("validation", ())]):
         yield f"file {file}", _content(file)
     model = config["model"]["init_args"]
+    for class_path in sorted(_class_paths(config)):
+        if (source := source_of(class_path)) is not None:
+            yield f"source of {class_path}", _content(source)
     for name, start in {"init_from": model.get("init_from"), "teacher": (model.get("kl") or {}).get("reference")}.items():
         if start is not None:
             yield name, _content(Path(start) / "model.safetensors" if Path(start).is_dir() else Path(start))
+
+
+def _class_paths(config: Any) -> set[str]:
+    """All classes that a config names."""
+    if isinstance(config, Mapping):
+        own = {config["class_path"]} if isinstance(config.get("class_path"), str) else set()
+        return own.union(*map(_class_paths, config.values()))
+    return set().union(*map(_class_paths, config)) if isinstance(config, list) else set()
 
 
 def _components(mixture: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

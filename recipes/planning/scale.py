@@ -60,7 +60,8 @@ def load_scale(name: str, near: Path, asked: tuple[Path, ...] = ()) -> Scale:
     """Read a scale; configs are found relative to its file.
 
     Args:
-        name: of a file in the folder `scale` beside `near`, or in `configs/scale`; or a path that ends in .yaml.
+        name: of a file in the folder `scale` beside `near`, or in `configs/scale`; or a path that ends in .yaml,
+            from `near` or from here.
         near: folder of the recipe.
         asked: files of scales that are like this one; one of the same name that lies elsewhere is meant.
 
@@ -70,7 +71,7 @@ def load_scale(name: str, near: Path, asked: tuple[Path, ...] = ()) -> Scale:
     beside = [asked[-1].parent / f"{name}.yaml"] if asked else []
     places = [*beside, (near / "../scale").resolve() / f"{name}.yaml", SCALES / f"{name}.yaml"]
     if name.endswith(".yaml"):
-        places = [Path(name)]
+        places = [near / name, Path(name)]
     path = next((place for place in places if place.is_file() and place.resolve() not in asked), None)
     if path is None:
         found = {

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from callbacks.files import read_json
+from callbacks.records.earlier_run import EARLIER
 from recipes.validity import is_current, unfinished
 
 SEED = "seed"
@@ -100,7 +101,11 @@ def find_studies(root: Path) -> list[Study]:
     found = [_of_index(root, path.name, index) for path, index in indices.items()]
     found += _by_hand(root, taken={folder for study in found for folder in study.stages()})
     if not found:
-        raise ValueError(f"report: {root} holds no run; give the folder of `run --out`, or one with runs of `fit` and `test`.")
+        stale = next((path.parent for path in _tests(root) if not is_current(path)), None)
+        raise ValueError(
+            f"report: {stale} has scores of other weights than its training ended with; test it again." if stale else
+            f"report: {root} holds no run; give the folder of `run --out`, or one with runs of `fit` and `test`."
+        )  # fmt: skip
     return found
 
 
@@ -137,10 +142,15 @@ def _of_index(root: Path, file: str, raw: dict[str, Any]) -> Study:
     return Study(name, about, groups, tuple(raw["figures"]), axes, missing, file, graders)
 
 
+def _tests(root: Path) -> list[Path]:
+    """The results of all tests of a folder, but those of runs that others have taken the place of."""
+    return [path for path in sorted(root.glob("**/test/evaluation.json")) if EARLIER not in path.relative_to(root).parts]
+
+
 def _by_hand(root: Path, taken: set[str]) -> list[Study]:
     """Stages without an index: a folder of stages is a study with the stages as arms; folders `seedN` are its seeds."""
     places: dict[Path, list[Path]] = {}
-    for path in filter(is_current, sorted(root.glob("**/test/evaluation.json"))):
+    for path in filter(is_current, _tests(root)):
         folder = path.parent.parent
         if str(folder.relative_to(root)) not in taken and folder.parent.name != "stages":
             places.setdefault(folder.parent, []).append(folder)
@@ -161,7 +171,7 @@ def _family(root: Path, family: Path, seeds: Mapping[int, list[Path]], also: boo
             chain = tuple(StageFiles(stage.name, str(stage.relative_to(root))) for stage in chains[folder])
             runs.setdefault(folder.name, []).append(Run(seed, chain))
     groups = tuple(Group(name, {"stage": name}, tuple(of)) for name, of in runs.items())
-    name = root.name if family == root else str(family.relative_to(root))
+    name = str(family.relative_to(root)) if family.is_relative_to(root) and family != root else root.name
     seeded = any(folder.parent != family for folders in seeds.values() for folder in folders)
     return Study(f"{name}, by seed" if also and seeded else name, "Stages in the order in which they were run.", groups)
 

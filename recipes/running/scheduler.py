@@ -44,6 +44,10 @@ def run_stages(
                 else:
                     continue
                 del left[head]
+            if left and not running:  # what was complete no longer is
+                failed |= {stage.digest for stage in left.values()}
+                print(f"{', '.join(left)}: left out, since the stages that they start from were changed meanwhile; start again.")
+                left.clear()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 stage = running.pop(future)
                 if (error := future.exception()) is not None or not future.result():
