@@ -29,8 +29,7 @@ from recipes.named_files import with_named_configs
 from recipes.trajectory import checkpoints_in, evaluate_all, is_hugging_face
 
 read_earlier_keys()
-# an error is raised, not printed with the whole usage; a part of a key's name is no key
-PARSER = {"parser_mode": MODE, "exit_on_error": False, "allow_abbrev": False}
+PARSER = {"parser_mode": MODE, "exit_on_error": False}  # an error is raised, not printed with the whole usage
 PARSERS = {**PARSER, **dict.fromkeys(("fit", "validate", "test", "predict"), PARSER)}
 UNNAMED = "runs/unnamed"  # folder of a run that was given none
 NOISE = (
@@ -76,6 +75,13 @@ def check_trainer(config: Mapping[str, Any]) -> None:
             )
 
 
+class WholeKeys(LightningArgumentParser):
+    """A parser for which a part of a key's name is no key; it also reads the arguments of classes."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings | {"allow_abbrev": False})
+
+
 class SaveConfig(SaveConfigCallback):
     """Keeps a run's config.yaml as it is until a checkpoint to resume from has agreed with the new one."""
 
@@ -108,7 +114,7 @@ class ExperimentCLI(LightningCLI):
         self.folder = folder
         super().__init__(
             LightningModule, LightningDataModule, subclass_mode_model=True, subclass_mode_data=True, args=args,
-            trainer_class=StageTrainer,
+            trainer_class=StageTrainer, parser_class=WholeKeys,
             parser_kwargs=PARSERS, save_config_callback=SaveConfig, save_config_kwargs={"overwrite": True},
             auto_configure_optimizers=False,
         )  # fmt: skip
