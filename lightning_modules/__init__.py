@@ -4,7 +4,7 @@ import sys
 
 from lightning_modules.models import critic
 from lightning_modules.policy import grpo
-from lightning_modules.policy.extension import BestOfKModule, MaxRLModule, PKPOModule
+from lightning_modules.policy.group_objectives import BestOfKModule, MaxRLModule, PKPOModule
 from lightning_modules.policy.grpo import DrGRPOModule, GRPOModule, GSPOModule, RLOOModule
 from lightning_modules.policy.ppo import PPOModule
 from lightning_modules.pretrain import MidtrainModule, PretrainModule

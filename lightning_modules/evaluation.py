@@ -4,7 +4,7 @@ Not here: sampling and judging (stage.py), formulas (metrics/), files (callbacks
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
 
-from datamodules.problems.synthesis import Example
+from datamodules.problems.synthesis import ANSWER, Example
 from datamodules.rows.token_kinds import TOKEN_KINDS
 from grammar import GRADERS, Report, grade, write_solution
 from grammar.checking.published_scorer import published_verdict
@@ -62,6 +63,12 @@ class Response(NamedTuple):
     text: str
     tokens: int
     finished: bool
+
+
+def responses(texts: Sequence[str], lengths: Iterable[int], tokenizer: PreTrainedTokenizerBase) -> list[Response]:
+    """Sampled texts, each with its number of tokens."""
+    ends = (ANSWER[1], tokenizer.eos_token)
+    return [Response(text, length, text.endswith(ends)) for text, length in zip(texts, lengths, strict=True)]
 
 
 Labels = Mapping[str, Sequence[str]]  # "context" and "mode" -> names, by their numbers in tables

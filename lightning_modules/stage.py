@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache, cached_property
+from itertools import islice
 from pathlib import Path
 from timeit import repeat
 from typing import Any
@@ -21,12 +22,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from datamodules.problems.keyed import keyed_generator
-from datamodules.problems.synthesis import ANSWER, Example
+from datamodules.problems.synthesis import Example
 from datamodules.rows.documents import PromptBatch, encode
 from datamodules.rows.token_kinds import response_token_kinds
+from datamodules.rows.tokenizer import stop_ids
 from datamodules.rows.vocabulary import Vocabulary, entries_in_use
 from grammar.checking.pool import judge
-from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response, released_verdicts
+from lightning_modules.evaluation import Answered, Evaluation, Judgements, Labels, Recall, Response, released_verdicts, responses
 from lightning_modules.metrics import Intervals
 from lightning_modules.models.attending import checkpoint_activations
 from lightning_modules.models.compute import ComputeMeter, generation_counts, ledger
@@ -41,7 +43,6 @@ from lightning_modules.optimizers import OptimizerFactory, number_by_model
 from lightning_modules.rollout import Completions, Randomness, SamplingParams, chosen_engine, release, sample
 from lightning_modules.schedules import Schedule
 
-END_OF_ANSWER = ANSWER[1]
 SAMPLING = "sampling"  # of predictions, in the ledger
 SLOW = 2.0  # slowdown of bfloat16 over float32 above which a CPU user is warned
 
@@ -171,7 +172,7 @@ class StageModule(LightningModule):
     @property
     def stop_ids(self) -> list[int]:
         """Tokens that end a solution."""
-        return [self.tokenizer.convert_tokens_to_ids(END_OF_ANSWER), self.tokenizer.eos_token_id]
+        return stop_ids(self.tokenizer)
 
     def build_optimizer(self) -> Optimizer:
         """The optimiser of all trained parameters."""
@@ -285,9 +286,9 @@ class StageModule(LightningModule):
             generators = [keyed_generator(f"{config.seed}/{batch.indices[b]}") for b in unknown]
             prompts = [batch.prompt_ids[b] for b in unknown]
             done, texts = self.complete(prompts, config.samples, config.sampling, generators, share=True)
-            ends, lengths = (END_OF_ANSWER, self.tokenizer.eos_token), iter(done.length_N.tolist())
+            lengths = iter(done.length_N.tolist())
             for b, group in zip(unknown, texts, strict=True):
-                answers[b] = [Response(text, next(lengths), text.endswith(ends)) for text in group]
+                answers[b] = responses(group, islice(lengths, len(group)), self.tokenizer)
         return answers, recalled
 
     def _measure_likelihood(self, examples: list[Example]) -> None:

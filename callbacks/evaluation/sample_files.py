@@ -9,6 +9,8 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +53,12 @@ def read_samples(paths: Iterable[str | Path]) -> Iterator[dict[str, Any]]:
     for path in paths:
         with Path(path).open("rb") as file:
             yield from (json.loads(line) for _, line in whole_lines(enumerate(file, 1)))
+
+
+def problems_of(path: Path) -> Iterator[list[dict[str, Any]]]:
+    """Rows of one samples file, problem by problem."""
+    for _, rows in groupby(read_samples([path]), key=itemgetter("index")):
+        yield list(rows)
 
 
 class Place(NamedTuple):

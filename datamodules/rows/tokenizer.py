@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from datamodules.problems.synthesis import ANSWER
 from datamodules.rows.overflowing_bpe import LINES, learn_merges
 
 # Ids 0-9, as published.
@@ -204,3 +205,8 @@ def _not_whole(tokenizer: PreTrainedTokenizerFast) -> list[str]:
     """The tags that are not one token."""
     known = tokenizer.get_vocab()
     return [tag for tag in TAGS if tag not in known or tokenizer.encode(tag, add_special_tokens=False) != [known[tag]]]
+
+
+def stop_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Tokens that end a solution."""
+    return [tokenizer.convert_tokens_to_ids(ANSWER[1]), tokenizer.eos_token_id]

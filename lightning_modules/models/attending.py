@@ -9,10 +9,18 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 _STATE: ContextVar[object] = ContextVar("what the attention function under way needs", default=None)
 state: Callable[[], Any] = _STATE.get
+
+
+def autocast_dtype(x: Tensor | PreTrainedModel) -> torch.dtype:
+    """The dtype of matrix products of `x` here."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 @contextmanager

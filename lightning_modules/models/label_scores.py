@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy, linear
 from transformers import PreTrainedModel
 
 from datamodules.rows.documents import IGNORE
+from lightning_modules.models.attending import autocast_dtype
 from lightning_modules.models.probe import differs, once, plain_logits, texts
 
 LOGITS_AT_ONCE = 1 << 26  # 256 MiB in float32
@@ -33,12 +34,6 @@ class Head:
 def fits_whole(model: PreTrainedModel, positions: int) -> bool:
     """Whether the logits of so many positions may exist at once."""
     return positions * model.config.get_text_config().vocab_size <= LOGITS_AT_ONCE
-
-
-def autocast_dtype(x: Tensor) -> torch.dtype:
-    """The dtype in which a linear layer takes `x`."""
-    kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from datamodules.rows.documents import IGNORE, Document, collate
-from lightning_modules.models.attending import attending, own_attention
+from lightning_modules.models.attending import attending, autocast_dtype, own_attention
 
 Check = Callable[..., str | None]  # of a model: what is wrong, or None
 ROWS = ((5, 7), (7, 2), (9,))  # lengths of the documents in packed rows
@@ -41,9 +41,7 @@ def once(check: Check) -> Check:
 
     @wraps(check)
     def ask(model: PreTrainedModel, *what: Any) -> str | None:
-        kind = model.device.type
-        precision = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
-        known, key = _FOUND.setdefault(model, {}), (check.__qualname__, *map(str, what), model.device, precision)
+        known, key = _FOUND.setdefault(model, {}), (check.__qualname__, *map(str, what), model.device, autocast_dtype(model))
         if key not in known:
             modes = {module: module.training for module in model.modules()}
             model.eval()

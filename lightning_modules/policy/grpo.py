@@ -32,7 +32,7 @@ class GRPOModule(PolicyModule):
 
     With `credit`, the advantage of a token includes those of its own and later steps (section 4.1.3 of the paper; with aligned
     credit each is relative to the same quantity in the group, `node_advantages`).
-    A variant overrides `advantages`, `log_ratio` or `mean`; extension.py has more. Other surrogates are parts: `policy_loss`.
+    A variant overrides `advantages`, `log_ratio` or `mean` (see group_objectives.py). Other surrogates: `policy_loss`.
     """
 
     relative_to_group = True

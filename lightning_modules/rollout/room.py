@@ -1,8 +1,9 @@
 """Room for the keys and values of completions: how many fit the free memory of a device; the others wait for their turn."""
 
-import torch
 from transformers import PreTrainedModel
 
+from lightning_modules.models.attending import autocast_dtype
+from lightning_modules.models.flops import head_size
 from lightning_modules.models.memory import free_bytes
 
 SHARE = 0.5  # of free memory; the rest is for prompts, and for the update if slots outlive the rollout
@@ -10,11 +11,9 @@ SHARE = 0.5  # of free memory; the rest is for prompts, and for the update if sl
 
 def slot_bytes(model: PreTrainedModel, tokens: int) -> int:
     """Bytes of the keys and values of so many tokens, in the dtype of attention."""
-    config, kind = model.config.get_text_config(), model.device.type
+    config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
-    return 2 * config.num_hidden_layers * heads * size * tokens * dtype.itemsize
+    return 2 * config.num_hidden_layers * heads * head_size(config) * tokens * autocast_dtype(model).itemsize
 
 
 def slots_that_fit(model: PreTrainedModel, tokens: int, wanted: int) -> int:

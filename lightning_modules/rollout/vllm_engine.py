@@ -16,6 +16,7 @@ import torch.distributed
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from lightning_modules.models.attending import autocast_dtype
 from lightning_modules.models.language_model import longest_text
 from lightning_modules.models.lora import adapted, merged
 from lightning_modules.rollout.engine import Engine
@@ -88,14 +89,12 @@ def built(model: PreTrainedModel, rows: int) -> Any:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"  # in this process, whose weights it takes
     from vllm import LLM
 
-    kind = model.device.type
-    half = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else model.dtype
     own = {"architectures": [type(model).__name__], "tie_word_embeddings": False}
     with TemporaryDirectory() as folder:
         config = type(model.config).from_dict(model.config.to_dict() | own)
         config.save_pretrained(folder)
         return LLM(
-            folder, load_format="dummy", skip_tokenizer_init=True, dtype=str(half).removeprefix("torch."), max_num_seqs=rows,
-            max_model_len=longest_text(model.config), gpu_memory_utilization=MEMORY, logprobs_mode="raw_logprobs",
-            enforce_eager=kind == "cpu",
+            folder, load_format="dummy", skip_tokenizer_init=True, dtype=str(autocast_dtype(model)).removeprefix("torch."),
+            max_num_seqs=rows, max_model_len=longest_text(model.config), gpu_memory_utilization=MEMORY,
+            logprobs_mode="raw_logprobs", enforce_eager=model.device.type == "cpu",
         )  # fmt: skip

@@ -5,12 +5,9 @@ the same difference: by the percentile bootstrap over problems, each with its di
 hard for both models cancels (Efron, 1979; Miller 2024, arXiv 2411.00640, section 4.2).
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -19,6 +16,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from callbacks.evaluation.sample_files import problems_of
 from callbacks.files import read_json
 from datamodules.problems.mixture import parse_ops
 from lightning_modules.metrics.pass_at_k import pass_at_k
@@ -59,9 +57,7 @@ def outcomes(stage: Path) -> Outcomes:
     bands = config.get("data", {}).get("init_args", {}).get("held_out", {}).get("bands", {})
     found, samples = {}, stage / "test/samples"
     for path in sorted(samples.glob("test*.jsonl")):
-        with path.open(encoding="utf-8") as file:
-            for index, rows in groupby(map(json.loads, file), key=itemgetter("index")):
-                found[index] = _outcome([*rows], bands)
+        found |= {rows[0]["index"]: _outcome(rows, bands) for rows in problems_of(path)}
     settings = samples / "test.settings.json"
     return Outcomes(read_json(settings)["problems"] if settings.is_file() else None, found)
 

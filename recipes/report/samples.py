@@ -1,13 +1,9 @@
 """Samples to read: problems with responses, every step marked right or wrong, and why."""
 
-import json
 from collections import Counter
-from collections.abc import Iterator
-from itertools import groupby
-from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
+from callbacks.evaluation.sample_files import problems_of
 from datamodules.problems.mixture import parse_ops
 from grammar import ProblemSyntaxError, Quantity, parse_problem
 from recipes.report.studies import Group, StageFiles
@@ -39,20 +35,13 @@ def _stage(values: Values, group: Group, stage: StageFiles) -> dict[str, Any]:
     bands = config.get("data", {}).get("init_args", {}).get("held_out", {}).get("bands", {})
     wanted: dict[str, list[dict[str, Any]]] = {band: [] for band in bands}
     ops = {op: band for band, text in bands.items() for op in parse_ops(text)}
-    for rows in _problems(values.files.root / path):
+    file = values.files.root / path
+    for rows in problems_of(file) if file.is_file() else ():
         band = ops.get(rows[0]["op"], "")
         if len(wanted.setdefault(band, [])) < PER_BAND:
             wanted[band].append(_problem(band, rows))
     problems = [problem for of in wanted.values() for problem in of]
     return {"arm": f"{group.label}, seed {group.runs[0].seed}", "path": path, "problems": problems}
-
-
-def _problems(path: Path) -> Iterator[list[dict[str, Any]]]:
-    """Rows of a samples file, problem by problem."""
-    if path.is_file():
-        with path.open(encoding="utf-8") as file:
-            for _, rows in groupby(map(json.loads, file), key=itemgetter("index")):
-                yield list(rows)
 
 
 def _problem(band: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

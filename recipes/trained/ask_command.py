@@ -16,13 +16,14 @@ from rich.text import Text
 from datamodules.problems.context import load_context
 from datamodules.problems.keyed import keyed_generator, keyed_random
 from datamodules.problems.mixture import MODES, Cell
-from datamodules.problems.synthesis import ANSWER, Example, Synthesis
+from datamodules.problems.synthesis import Example, Synthesis
 from datamodules.rows.documents import token_ids
+from datamodules.rows.tokenizer import stop_ids
 from grammar import GRADERS, grade, parse_problem
 from grammar.checking.marking import MARKS, marked
 from grammar.checking.pool import judge
 from grammar.judge import judge_row
-from lightning_modules.evaluation import Response
+from lightning_modules.evaluation import Response, responses
 from lightning_modules.rollout import SamplingParams, sample
 from recipes.trained.trained_model import Kind, Trained, open_run
 
@@ -104,13 +105,10 @@ def solve(trained: Trained, example: Example, count: int, params: SamplingParams
     """Sample solutions; a prompt that fills all positions of the model is refused."""
     model, tokenizer, _ = trained
     (prompt,) = token_ids([example.prompt], tokenizer)
-    stop = [tokenizer.convert_tokens_to_ids(ANSWER[1]), tokenizer.eos_token_id]
-    done = sample(
-        model, [prompt], count, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=[keyed_generator(f"ask/{seed}")]
-    )
+    generators, stop = [keyed_generator(f"ask/{seed}")], stop_ids(tokenizer)
+    done = sample(model, [prompt], count, params, stop_ids=stop, pad_id=tokenizer.pad_token_id, generator=generators)
     texts = tokenizer.batch_decode(done.rows(), skip_special_tokens=False)
-    ends = (ANSWER[1], tokenizer.eos_token)
-    return [Response(text, n, text.endswith(ends)) for text, n in zip(texts, done.length_N.tolist(), strict=True)]
+    return responses(texts, done.length_N.tolist(), tokenizer)
 
 
 def to_row(example: Example, response: Response, seed: int | None) -> dict[str, object]:

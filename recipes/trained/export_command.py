@@ -12,7 +12,8 @@ from typing import Any
 from callbacks.files import new_folder, write_text
 from callbacks.records.model_card import model_card
 from datamodules.problems.mixture import Cell
-from datamodules.problems.synthesis import ANSWER, Synthesis
+from datamodules.problems.synthesis import Synthesis
+from datamodules.rows.tokenizer import stop_ids
 from lightning_modules.models.folder import write_folder
 from lightning_modules.models.sharding import weights_digest
 from lightning_modules.rollout import SamplingParams
@@ -52,10 +53,11 @@ def export(run: Path, out: Path) -> None:
     settings = settings_of(weights, "model")
     sampling = SamplingParams(**(settings.get("evaluation") or {}).get("sampling", {}))
     model, tokenizer = trained.model, trained.tokenizer
-    stop = [tokenizer.convert_tokens_to_ids(ANSWER[1]), tokenizer.eos_token_id]
     facts = {"weights": weights_digest(model), "init_from": settings.get("init_from"), "example": _example(trained.kind)}
     with new_folder(out) as folder:
-        write_folder(folder, model.config, model.state_dict(), tokenizer, stop, sampling.as_generation_config(), facts)
+        write_folder(
+            folder, model.config, model.state_dict(), tokenizer, stop_ids(tokenizer), sampling.as_generation_config(), facts
+        )
     write_text(out / "README.md", model_card(out, run_of(weights)))
 
 
