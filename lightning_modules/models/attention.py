@@ -22,11 +22,13 @@ from torch.nn.attention.flex_attention import create_block_mask
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.utils import is_flash_attn_2_available
 
+from datamodules.rows.documents import IGNORE, Document, collate
 from lightning_modules.models.attending import attending, attention_dropout, attention_window, own_attention, strange_attention
 from lightning_modules.models.document_forward import DOCUMENTS, document_logits
-from lightning_modules.models.probe import future_fault, packed_fault
+from lightning_modules.models.probe import differs, future_fault, once, plain_logits, texts
 
 AttentionName = Literal["auto", "sdpa", "mask", "documents", "flex_attention", "varlen", "flash_attention_2"]
+TRIED = ((5, 7), (7, 2), (9,))  # lengths of the documents in packed rows of a trial
 EDGES_MULTIPLE = 128  # lengths of `edges_D` are rounded up to it, so that compiled code sees few shapes
 
 
@@ -214,6 +216,21 @@ def missing(name: str, device: torch.device, *, half: bool) -> str | None:
     if name == "varlen":
         return None if _varlen_kernel()[0] else f"PyTorch {torch.__version__} has no varlen_attn with `scale` and `window_size`"
     return None if is_flash_attn_2_available() else "the package `flash-attn` is not installed"
+
+
+@once
+def packed_fault(model: PreTrainedModel, backend: Backend) -> str | None:
+    """Why packed documents do not get the logits that each gets by itself."""
+    ids = iter(texts(model, [length for row in TRIED for length in row]))
+    rows = [[Document(next(ids), 1) for _ in row] for row in TRIED]
+    batch = collate(rows, max(map(sum, TRIED)), 0, solution_only=False)
+    document_BT = batch.document_BT.to(model.device)
+    with backend.attending(model):
+        where = backend.arguments(document_BT, backend.edges(document_BT))
+        inputs = (x.to(model.device) for x in (batch.tokens_BT, batch.labels_BT, batch.position_BT))
+        logits_NV, labels_N = backend.logits(model, *inputs, **where)
+    expected = torch.cat([plain_logits(model, document.ids)[:-1] for row in rows for document in row])
+    return "packed documents see each other" if differs(logits_NV[labels_N != IGNORE], expected, expected) else None
 
 
 def unsuitable(name: str, model: PreTrainedModel, *, compiled: bool, packed: bool) -> str | None:

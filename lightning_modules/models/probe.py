@@ -5,35 +5,18 @@ every computation that is not the plain one is tried on a few random tokens, on 
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from datamodules.rows.documents import IGNORE, Document, collate
 from lightning_modules.models.attending import attending, autocast_dtype, own_attention
 
 Check = Callable[..., str | None]  # of a model: what is wrong, or None
-ROWS = ((5, 7), (7, 2), (9,))  # lengths of the documents in packed rows
 _FOUND: WeakKeyDictionary[PreTrainedModel, dict[Any, str | None]] = WeakKeyDictionary()
-
-
-class PackedForward(Protocol):
-    """A backend of attention, as far as it is asked (attention.py)."""
-
-    def edges(self, document_BT: Tensor) -> Tensor | None: ...  # noqa: D102
-
-    def arguments(self, document_BT: Tensor, edges_D: Tensor | None) -> dict[str, Any]: ...  # noqa: D102
-
-    def attending(self, model: PreTrainedModel) -> AbstractContextManager[None]: ...  # noqa: D102
-
-    def logits(  # noqa: D102
-        self, model: PreTrainedModel, tokens_BT: Tensor, labels_BT: Tensor, position_BT: Tensor, **where: Any
-    ) -> tuple[Tensor, Tensor]: ...
 
 
 def once(check: Check) -> Check:
@@ -83,18 +66,3 @@ def future_fault(model: PreTrainedModel) -> str | None:
     seen = plain_logits(model, ids)
     other = plain_logits(model, [*ids[:-1], (ids[-1] + 1) % len(seen[0])])
     return "it sees later tokens" if differs(other[:-1], seen[:-1], seen) else None
-
-
-@once
-def packed_fault(model: PreTrainedModel, backend: PackedForward) -> str | None:
-    """Why packed documents do not get the logits that each gets by itself."""
-    ids = iter(texts(model, [length for row in ROWS for length in row]))
-    rows = [[Document(next(ids), 1) for _ in row] for row in ROWS]
-    batch = collate(rows, max(map(sum, ROWS)), 0, solution_only=False)
-    document_BT = batch.document_BT.to(model.device)
-    with backend.attending(model):
-        where = backend.arguments(document_BT, backend.edges(document_BT))
-        inputs = (x.to(model.device) for x in (batch.tokens_BT, batch.labels_BT, batch.position_BT))
-        logits_NV, labels_N = backend.logits(model, *inputs, **where)
-    expected = torch.cat([plain_logits(model, document.ids)[:-1] for row in rows for document in row])
-    return "packed documents see each other" if differs(logits_NV[labels_N != IGNORE], expected, expected) else None
