@@ -62,7 +62,7 @@ def parse_args(argv: list[str]) -> Namespace:
     args = parser.parse_args(argv)
     given = [f"--{name}" for name in ("ops", "contexts", "modes") if getattr(args, name) is not None]
     if args.mixture and given:
-        parser.error(f"--mixture says which problems; leave out {', '.join(given)}")
+        raise ValueError(f"generate: --mixture {args.mixture} says which problems; leave out {', '.join(given)}.")
     args.ops, args.contexts, args.modes = args.ops or "2-20", args.contexts or published, args.modes or MODES[0]
     if args.out is None and not args.report:
         parser.error("the following arguments are required: --out (or --report, which prints a table)")

@@ -203,7 +203,7 @@ class StageModule(LightningModule):
             Vocabulary(**checkpoint["vocabulary"]).check(tokenizer, "the checkpoint")
 
     def _check_shapes(self, weights: Mapping[str, Tensor]) -> None:
-        if not weights or not self.strict_loading:  # shards have none here
+        if not weights or self.language_model is None or not self.strict_loading:  # shards have none here
             return
         there, here = ({name: list(weight.shape) for name, weight in of.items()} for of in (weights, self.state_dict()))
         for name in there | here:

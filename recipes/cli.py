@@ -96,13 +96,15 @@ class SaveConfig(SaveConfigCallback):
 
 
 class StageTrainer(Trainer):
-    """A Trainer whose evaluations write to `default_root_dir`, wherever their loggers write: not over the files of the run."""
+    """A Trainer whose evaluations have a folder, wherever their loggers write: not over the files of the run."""
+
+    evaluation_folder: Path | None = None
 
     @property
     def log_dir(self) -> str | None:
         """See Trainer."""
         if self.state.fn in (TrainerFn.VALIDATING, TrainerFn.TESTING, TrainerFn.PREDICTING):
-            return self.strategy.broadcast(self.default_root_dir)
+            return self.strategy.broadcast(str(self.evaluation_folder or self.default_root_dir))
         return super().log_dir
 
 
@@ -167,9 +169,9 @@ class ExperimentCLI(LightningCLI):
         always_on = [*always_on, callbacks.BoardViews(shown | {part: chosen[part] for part in ("model", "data")})]
         if self.subcommand == "fit":
             always_on = [*always_on, ResumeContract(chosen, added_keys())]
-        else:
-            config["default_root_dir"] = self.place
-        return super()._instantiate_trainer(config, always_on)
+        trainer = super()._instantiate_trainer(config, always_on)
+        trainer.evaluation_folder = self.place
+        return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run as the only process that writes to the folder."""
