@@ -7,7 +7,7 @@ from random import Random
 
 from datamodules.problems.context import Context, load_context
 from datamodules.problems.graph_spec import Drawn, GraphSpec, OutOfRoom
-from datamodules.problems.structure import Vocabulary
+from datamodules.problems.structure import Names
 from grammar import Quantity
 
 
@@ -32,12 +32,12 @@ def with_fillers(drawn: Drawn, own: Context, spec: GraphSpec, rng: Random) -> Dr
             f"graph.fillers_of: context {context.name!r} has names of {own.name!r}, e.g. {min(shared)!r}; choose another context."
         )
     fewest, most = spec.fillers
-    vocabulary = Vocabulary(context, rng, depth=2, wanted=most)
+    names = Names(context, rng, depth=2, wanted=most)
     statements = list(drawn.graph.statements)
     for _ in range(rng.randint(fewest, most)):
         number = rng.randrange(modulus) if modulus else rng.randrange(1, spec.number_range)
         try:
-            filler = Quantity(vocabulary.anywhere(), "given", (), number)
+            filler = Quantity(names.anywhere(), "given", (), number)
         except OutOfRoom as error:
             raise ValueError(f"context {context.name!r} has fewer names than graph.fillers asks for, {most}.") from error
         statements.insert(rng.randint(0, len(statements)), filler)

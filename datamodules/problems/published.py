@@ -27,7 +27,7 @@ NEAR: dict[str, Any] = {"unknown_range": (1, 4), "differences": 0.3, "totals": 0
 PROFILE = Path(__file__).with_suffix(".json")
 
 
-class Profile(NamedTuple):
+class Measured(NamedTuple):
     """What was measured and fitted in one mode and band.
 
     distractors: their number -> share.
@@ -53,10 +53,10 @@ def band_of(op: int) -> str:
 
 
 @cache
-def profile(op: int, *, reverse: bool) -> Profile:
+def profile(op: int, *, reverse: bool) -> Measured:
     """The profile of a cell."""
     found = json.loads(PROFILE.read_text(encoding="utf-8"))[f"{'reverse' if reverse else 'forward'} {band_of(op)}"]
-    return Profile(
+    return Measured(
         {int(count): share for count, share in found["distractors"].items()}, found["weights"],
         {int(of): weight for of, weight in found["ceilings"].items()},
     )  # fmt: skip

@@ -49,10 +49,10 @@ class Distractors:
         return found
 
     def _one(self) -> Quantity:
-        name = self.structure.vocabulary.anywhere()
+        name = self.structure.names.anywhere()
         uses = self.structure.uses
         uses[name] = 0
-        parents = () if self.rng.random() < self.leaves else self._parents(self.structure.vocabulary.place_of[name])
+        parents = () if self.rng.random() < self.leaves else self._parents(self.structure.names.place_of[name])
         scaled = 0 < len(parents) < MAX_TERMS and self.rng.random() < self.constants
         try:
             quantity = self.arithmetic.fill(Draft(name, rule_of(parents), parents, scaled))
@@ -75,14 +75,14 @@ class Distractors:
 
     def _new_total(self, but: Place) -> str | None:
         """Mention the total of another place, if its value is within bounds; that place is then complete."""
-        vocabulary, uses = self.structure.vocabulary, self.structure.uses
-        place = vocabulary.places[int(self.rng.random() * len(vocabulary.places))]
+        names, uses = self.structure.names, self.structure.uses
+        place = names.places[int(self.rng.random() * len(names.places))]
         counts = tuple(place.counts.values())
         if place is but or not place.name or "count" in place.sealed or not 1 <= len(counts) <= MAX_TOTAL:
             return None
         if any(uses[count] >= self.spec.fan_out for count in counts):
             return None
-        name = vocabulary.total("count", place)
+        name = names.total("count", place)
         try:
             self.arithmetic.fill(Draft(name, "total", counts))
         except OutOfRoom:

@@ -37,7 +37,7 @@ class Place:
         return self.counts if kind == "count" else self.averages
 
 
-class Vocabulary:
+class Names:
     """Hands out names, each once."""
 
     def __init__(self, context: Context, rng: Random, *, depth: int, wanted: int) -> None:
@@ -167,7 +167,7 @@ class Structure:
     """
 
     def __init__(self, op: int, context: Context, spec: GraphSpec, rng: Random, *, names: int) -> None:
-        self.vocabulary = Vocabulary(context, rng, depth=spec.depth, wanted=names)
+        self.names = Names(context, rng, depth=spec.depth, wanted=names)
         self.budget, self.spec, self.rng = op, spec, rng
         self.placed = bool(context.places)
         self.waiting, self.ready = Bag(), Bag()  # named but not defined; those not summed by a waiting total
@@ -208,11 +208,11 @@ class Structure:
         return name
 
     def _new_item(self) -> str:
-        return self._wait(self.vocabulary.anywhere(), 1)
+        return self._wait(self.names.anywhere(), 1)
 
     def _new_total(self, room: int) -> str | None:
         """Mention the total of some place if `room` covers its cost; else None."""
-        places, kinds = self.vocabulary.places, self.vocabulary.kinds
+        places, kinds = self.names.places, self.names.kinds
         for _ in range(_PLACES_TRIED):
             place = places[int(self.rng.random() * len(places))]
             kind = kinds[int(self.rng.random() * len(kinds))]
@@ -233,7 +233,7 @@ class Structure:
         fixed = kind == "average" and "count" in place.sealed  # no new counts: only those there can be multiplied
         if fixed and any(item not in place.counts for item in held):
             return []
-        others = self.vocabulary.free_items(place) if size > len(held) and not fixed else []
+        others = self.names.free_items(place) if size > len(held) and not fixed else []
         if kind == "average":
             others += [item for item, name in place.counts.items() if item not in held and self.uses[name] < ceiling]
         chosen = held + others[: max(0, size - len(held))]
@@ -263,10 +263,10 @@ class Structure:
         for item in items:
             for each in ("count", "average") if kind == "average" else ("count",):
                 if item not in place.of(each):
-                    self._wait(self.vocabulary.take(each, item, place), 1)
+                    self._wait(self.names.take(each, item, place), 1)
                 parts.append(place.of(each)[item])
         place.sealed.add(kind)
-        name = self._wait(self.vocabulary.total(kind, place), len(parts))
+        name = self._wait(self.names.total(kind, place), len(parts))
         self.parts[name] = tuple(parts)
         if kind == "average":
             self.factors.update(parts)
@@ -292,9 +292,9 @@ class Structure:
     def _define_item(self, name: str) -> None:
         """Give `name` a definition; `slack` is the budget beyond `need`."""
         self.need -= 1
-        self.vocabulary.place_of[name].touched = True
+        self.names.place_of[name].touched = True
         slack = self.budget - 1 - self.need
-        crowded = self.budget > CROWDED * (len(self.waiting.items) + 1 + len(self.vocabulary))
+        crowded = self.budget > CROWDED * (len(self.waiting.items) + 1 + len(self.names))
         parents: list[str] = []
         scaled = False
         if not self._is_leaf(name, slack, crowded=crowded) and self._refer(slack, parents, crowded=crowded):
@@ -344,7 +344,7 @@ class Structure:
             return None
         if self.placed and self.rng.random() < self.spec.totals and (total := self._new_total(room)):
             return total
-        return self._new_item() if len(self.vocabulary) or not waits else self._known(taken)
+        return self._new_item() if len(self.names) or not waits else self._known(taken)
 
     def _known(self, taken: list[str]) -> str | None:
         """A waiting quantity outside `taken` with references to spare; None if a few draws find none."""
