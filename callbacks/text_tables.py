@@ -15,3 +15,8 @@ def bands_of(results: Mapping[str, Any]) -> list[str]:
     """Names of bands with results, among those of bands and of single operations ("op5"); of these if there are no bands."""
     names = [name for name, found in results.items() if found]
     return [name for name in names if not name.removeprefix("op").isdigit()] or names
+
+
+def rounded(value: float | None, digits: int = 2) -> str:
+    """A number with so many digits; "-" if there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -90,6 +91,18 @@ class HeldOut:
             Component("2", self.contexts, self.modes)  # refuses what is no name of a context or mode
             for name in self.contexts:
                 load_context(name)
+            self._check_apart()
+
+    def _check_apart(self) -> None:
+        """Problems are drawn for each band and grouped by operations, so that a common one would get those of both."""
+        owner: dict[int, str] = {}
+        for name, ops in self.bands.items():
+            for op in parse_ops(ops):
+                if owner.setdefault(op, name) != name:
+                    raise ValueError(
+                        f"held_out.bands: op {op} is in {owner[op]!r} and in {name!r}; let bands differ, and take means of them "
+                        "by `pass_at_k.weighted`."
+                    )
 
 
 class Problem(NamedTuple):
@@ -308,6 +321,13 @@ class ReasoningDataModule(LightningDataModule):
             chosen = most_different([example.graph for example in examples], [example.cell for example in examples], problems)
             found = dict(item for i, item in enumerate(found.items()) if i in chosen)
         seen.update(found)
+        counts = Counter(example.cell for example in found.values())
+        least = min(cells, key=lambda cell: counts[cell])
+        if len(found) == problems and counts[least] < problems // len(cells):
+            rank_zero_warn(
+                f"held-out problems of ops {ops}: only {counts[least]} different ones are of op {least.op}, {least.context}, "
+                f"{least.mode}; the others of {problems} are of other operations, contexts or modes."
+            )
         return [*found.values()]
 
     def first_examples(self, problems: int) -> list[Example]:

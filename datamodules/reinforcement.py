@@ -141,14 +141,14 @@ class PromptDataModule(ReasoningDataModule):
 
     @property
     def cells(self) -> list[Cell]:
-        """All cells of the mixture, in focus or not.
+        """All cells of the mixture that have weight, in focus or not.
 
         Raises:
             ValueError: the problems come from files.
         """
         if self.rows is not None:
             raise ValueError("problems of files have no cells to choose from; set `data.init_args.mixture` instead of `files`.")
-        return self.synthesis.mixture.cells
+        return [cell for cell, weight in self.synthesis.mixture.weights.items() if weight]
 
     def focus(self, cells: Sequence[Cell]) -> None:
         """Draw the problems of future rollouts from these cells alone; every process must choose the same cells.

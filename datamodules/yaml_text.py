@@ -12,13 +12,26 @@ FLOAT = re.compile(
 )
 
 
+INT = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+)$")
+NUMBERS = {"tag:yaml.org,2002:float": FLOAT, "tag:yaml.org,2002:int": INT}
+
+
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the floats of YAML 1.2; 1.1 takes `1e-2` and `4.2e6` for text. A key may not stand twice in a mapping."""
+    """SafeLoader with the numbers of YAML 1.2: 1.1 takes `1e-2` and `4.2e6` for text, `1:00:00` for 3600 and `017` for 15.
+
+    A key may not stand twice in a mapping; `on`, `off`, `yes` and `no` as keys are text.
+    """
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Look at the keys as they are written, before those of `<<` are put before them."""
         met: set[tuple[str, str]] = set()
         for key, _ in node.value:
+            if (
+                isinstance(key, yaml.ScalarNode)
+                and key.tag == "tag:yaml.org,2002:bool"
+                and key.value.lower() not in ("true", "false")
+            ):
+                key.tag = "tag:yaml.org,2002:str"
             if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
                 if (key.tag, key.value) in met:
                     raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
@@ -27,10 +40,11 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:float"]
+    first: [(tag, pattern) for tag, pattern in found if tag not in NUMBERS]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+0123456789."))
+for tag, pattern in NUMBERS.items():
+    _Loader.add_implicit_resolver(tag, pattern, list("-+0123456789."))
 
 
 def check_size(text: str, name: str = "YAML") -> None:

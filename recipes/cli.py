@@ -21,7 +21,7 @@ from transformers.utils.logging import disable_progress_bar
 
 import callbacks
 from callbacks.files import claimed, damage, run_folder
-from callbacks.records.checkpoint import whole_checkpoints
+from callbacks.records.checkpoint import newest_checkpoint
 from callbacks.records.earlier_run import set_aside
 from callbacks.records.resume import ResumeContract
 from recipes.earlier_keys import MODE, added_keys, read_earlier_keys, renamed_flags
@@ -132,9 +132,9 @@ class ExperimentCLI(LightningCLI):
             folder = Path(
                 config["checkpoint"]["dirpath"] or Path(config["trainer"]["default_root_dir"] or UNNAMED) / "checkpoints"
             )
-            if not (found := whole_checkpoints(folder)):
+            if (found := newest_checkpoint(folder)) is None:
                 raise ValueError(f"--ckpt_path last: {folder} holds no whole checkpoint; give the path of one.")
-            config["ckpt_path"] = str(found[-1])
+            config["ckpt_path"] = str(found)
         if path and is_hugging_face(Path(path)):
             if self.subcommand == "fit":
                 raise ValueError(f"--ckpt_path {path!r} is a Hugging Face folder; give it as `model.init_args.init_from`.")

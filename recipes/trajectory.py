@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from callbacks.files import read_json, write_json
+from callbacks.records.checkpoint import step_of
 
 
 def is_hugging_face(path: Path) -> bool:
@@ -30,12 +29,6 @@ def checkpoints_in(folder: Path) -> dict[int, Path]:
             ".ckpt files; found none of them."
         )
     return dict(sorted(found.items()))
-
-
-def step_of(path: Path) -> int:
-    """The training step at which a checkpoint was written."""
-    file = path / "meta.pt" if path.is_dir() else path  # a sharded checkpoint keeps its counters beside the weights
-    return int(torch.load(file, map_location="cpu", mmap=path.is_file(), weights_only=True)["global_step"])
 
 
 def evaluate_all(checkpoints: dict[int, Path], evaluate: Callable[[Path, str], tuple[Path, bool]]) -> None:

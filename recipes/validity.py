@@ -34,6 +34,8 @@ def is_current(evaluation: Path) -> bool:
     if not evaluation.is_file():
         return False
     run = evaluation.parent.parent
+    if not (run / "training.json").is_file() and any((run / name).exists() for name in ("checkpoints", "stage.json")):
+        return False  # it is trained again
     return _agree(weights_after(run), read_json(evaluation).get("settings", {}).get("weights"))
 
 

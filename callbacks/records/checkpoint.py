@@ -243,7 +243,8 @@ class Checkpoint(ModelCheckpoint):
 
     def _find_last_checkpoints(self, trainer: Trainer) -> set[str]:
         folder = Path(self.dirpath) if self.dirpath else run_folder(trainer) / "checkpoints"
-        return set(map(str, whole_checkpoints(folder, tell=trainer.is_global_zero)))
+        found = newest_checkpoint(folder, tell=trainer.is_global_zero)
+        return {str(found)} if found is not None else set()
 
 
 def whole_checkpoints(folder: Path, *, tell: bool = True) -> list[Path]:
@@ -253,6 +254,24 @@ def whole_checkpoints(folder: Path, *, tell: bool = True) -> list[Path]:
         if fault and tell:
             print(f"{path} is left out: {fault}.", flush=True)
     return sorted((path for path, fault in paths.items() if not fault), key=lambda path: path.stat().st_mtime)
+
+
+def newest_checkpoint(folder: Path, *, tell: bool = True) -> Path | None:
+    """The newest undamaged checkpoint of a folder: `last.ckpt`, or one of a later step that was written after it; None: none.
+
+    Times alone do not tell: in a copy of a folder they are those of copying.
+    """
+    whole = whole_checkpoints(folder, tell=tell)
+    last = folder / f"{ModelCheckpoint.CHECKPOINT_NAME_LAST}{ModelCheckpoint.FILE_EXTENSION}"
+    if last not in whole:
+        return whole[-1] if whole else None
+    return next((path for path in reversed(whole[whole.index(last) + 1 :]) if step_of(path) > step_of(last)), last)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The training step at which a checkpoint was written; a sharded one keeps its counters beside the weights."""
+    file = checkpoint / "meta.pt" if checkpoint.is_dir() else checkpoint
+    return int(torch.load(file, map_location="cpu", mmap=checkpoint.is_file(), weights_only=True)["global_step"])
 
 
 def _last_of(trainer: Trainer) -> Checkpoint:

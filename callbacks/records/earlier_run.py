@@ -15,8 +15,9 @@ def set_aside(folder: Path, checkpoint: str | None) -> None:
         folder: of the run that starts.
         checkpoint: which it goes on from, `last` for the newest of the folder; None: none.
     """
-    if not ((folder / "training.json").is_file() or any(folder.glob("checkpoints/*"))) or (folder / "stage.json").is_file():
-        return  # there is no run, or a recipe keeps it
+    kept = any((folder / name).is_file() for name in ("stage.json", "round.json"))  # by a recipe, or expert iteration
+    if kept or not ((folder / "training.json").is_file() or any(folder.glob("checkpoints/*.ckpt"))):
+        return
     if checkpoint is not None and (checkpoint != "last" or whole_checkpoints(folder / "checkpoints", tell=False)):
         return
     number = 1 + max((int(path.name) for path in folder.glob(f"{EARLIER}/*") if path.name.isdigit()), default=0)

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Template
 
 from callbacks.files import read_json
+from callbacks.text_tables import rounded
 
 TEMPLATE = Path(__file__).with_suffix(".md")
 GRADERS = ("answer", "executable")
@@ -38,7 +39,11 @@ def _scores(split: str, evaluation: Mapping[str, Any]) -> dict[str, Any]:
     settings = evaluation["settings"]["evaluation"]
     rows = []
     for band, grades in evaluation["grades"]["band"].items():
+        if not grades["problems"]:
+            continue
         passed = {grader: grades[grader]["pass@1"] for grader in GRADERS}
-        cells = {grader: f"{one['mean']:.2f} [{one['low']:.2f}, {one['high']:.2f}]" for grader, one in passed.items()}
+        cells = {
+            grader: f"{rounded(one['mean'])} [{rounded(one['low'])}, {rounded(one['high'])}]" for grader, one in passed.items()
+        }
         rows.append({"band": band, "problems": grades["problems"], **cells})
     return {"split": split, "samples": settings["samples"], "temperature": settings["sampling"]["temperature"], "rows": rows}

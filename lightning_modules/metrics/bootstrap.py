@@ -3,6 +3,7 @@
 Problems are resampled, each with all of its samples, since samples of one problem are not independent.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,10 +29,12 @@ def estimate_means(
     """Estimate the mean of each column, sum over strata of weight times the mean of the stratum's problems.
 
     Values must be within 0 and 1. If all are 0 (or all 1), no resample differs; the interval then ends at the mean for which as
-    many equal values occur with probability `1 - level` (for 0 of 30 problems: 0.095).
+    many equal values occur with probability `1 - level` (for 0 of 30 problems: 0.095). If all are another value, or there is one
+    problem, nothing is known of the others: the ends are nan.
 
     Args:
-        strata: (weight, [M, C] values); weights sum to 1. nan: the problem does not count in that column.
+        strata: (weight, [M, C] values); weights sum to 1, and one of 0 does not count. nan: the problem does not count in
+            that column.
         level: coverage of the intervals.
         resamples: bootstrap draws; 0: intervals are nan.
         seed: of the draws.
@@ -39,6 +42,7 @@ def estimate_means(
     Returns:
         One estimate for each of C columns, nan if a stratum has no problem.
     """
+    strata = [(weight, values) for weight, values in strata if weight] or strata
     valid = [~values.isnan() for _, values in strata]
     if all(bool(v.all()) for v in valid):
         return _estimate(strata, level, resamples, seed)
@@ -63,12 +67,31 @@ def _estimate(strata: Sequence[tuple[float, Tensor]], level: float, resamples: i
     low_C, high_C = torch.full_like(mean_C, torch.nan), torch.full_like(mean_C, torch.nan)
     if resamples:
         low_C, high_C = _interval(mean_C, influence_MC, _resampled(strata, resamples, seed), level)
-        all_C = torch.cat([values for _, values in strata])
-        room = 1 - (1 - level) ** (1 / problems)
-        low_C = torch.where((all_C == 1).all(dim=0), 1 - room, low_C)
-        high_C = torch.where((all_C == 0).all(dim=0), room, high_C)
+        all_MC = torch.cat([values for _, values in strata])
+        none_C, each_C = ((all_MC == bound).all(dim=0) for bound in (0, 1))
+        alike_C = torch.stack([(values == values[:1]).all(dim=0) for _, values in strata]).all(dim=0)
+        room = _room([weight for weight, _ in strata], [len(values) for _, values in strata], level)
+        low_C = torch.where(each_C, 1 - room, torch.where(alike_C & ~none_C, torch.nan, low_C))
+        high_C = torch.where(none_C, room, torch.where(alike_C & ~each_C, torch.nan, high_C))
     table = zip(mean_C.tolist(), error_C.tolist(), low_C.tolist(), high_C.tolist(), strict=True)
     return [Estimate(*row, problems) for row in table]
+
+
+def _room(weights: Sequence[float], counts: Sequence[int], level: float) -> float:
+    """The largest mean of chances, sum of w_i p_i, with which no problem of any stratum succeeds with probability `1 - level`.
+
+    By Lagrange 1 - p_i = min(1, scale n_i / w_i), where the product of (1 - p_i)^n_i is `1 - level`.
+    """
+
+    def left(scale: float) -> list[float]:
+        return [min(1.0, scale * n / w) for w, n in zip(weights, counts, strict=True)]
+
+    low, high = 0.0, max(w / n for w, n in zip(weights, counts, strict=True))
+    for _ in range(100):
+        scale = (low + high) / 2
+        chance = sum(n * math.log(one) if one else -math.inf for n, one in zip(counts, left(scale), strict=True))
+        low, high = (scale, high) if chance < math.log(1 - level) else (low, scale)
+    return sum(w * (1 - one) for w, one in zip(weights, left(high), strict=True))
 
 
 def _resampled(strata: Sequence[tuple[float, Tensor]], resamples: int, seed: int) -> Tensor:

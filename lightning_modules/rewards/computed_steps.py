@@ -31,7 +31,7 @@ class ReasoningReward(Reward):
         accepted = grade(report, self.grader)
         first = {step.name: step.correct for step in reversed(report.steps)}
         right = sum(
-            node.status == "correct" and node.name in report.computed and first.get(node.name, False) for node in report.nodes
+            node.status == "correct" and node.name in report.computed and first.get(node.name, True) for node in report.nodes
         )
         share = right / len(report.computed) if report.computed else float(accepted)
         return {"solved": self.alpha * accepted, "reasoning": (1 - self.alpha) * share}

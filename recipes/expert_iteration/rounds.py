@@ -5,6 +5,7 @@ earlier rounds, and is tested. The next round has N + 1 operations, as long as t
 and `test`; each resumes where it stopped, and so does the whole when it is started again.
 """
 
+import json
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from callbacks.files import read_json, write_json
-from callbacks.text_tables import align, bands_of
+from callbacks.text_tables import align, bands_of, rounded
 from datamodules.problems.mixture import parse_ops
 from datamodules.yaml_text import read_yaml
 from recipes.named_files import named_file
@@ -120,19 +121,24 @@ def _settings(spec: ExpertIteration, seed: int, init_from: str) -> list[str]:
     return ["--config", str(spec.config), *flags({**spec.settings, **seeds, "model.init_args.init_from": init_from})]
 
 
-def _asked(spec: ExpertIteration, seed: int, current: Round) -> str:
-    """A digest of all that the samples of a round depend on."""
+def _asked(spec: ExpertIteration, seed: int, current: Round) -> tuple[str, str]:
+    """Digests of all that the samples of a round depend on."""
     changed = {key: value for key, value in spec.settings.items() if not key.startswith("trainer.")}
-    return _digest(spec, {"settings": changed, "ops": current.op}, seed, current.sampler)
+    return _digests(spec, {"settings": changed, "ops": current.op}, seed, current.sampler)
 
 
-def _digest(spec: ExpertIteration, given: Mapping[str, Any], seed: int, weights_from: str) -> str:
-    """A digest of an experiment, some fields of it given, and of the weights that it starts from."""
+def _digests(spec: ExpertIteration, given: Mapping[str, Any], seed: int, weights_from: str) -> tuple[str, str]:
+    """The digest of an experiment, some fields of it given, and of the weights that it starts from.
+
+    Also the one of earlier versions, in which the order of settings counted.
+    """
     settings = {**asdict(spec), "config": spec.config.read_text(encoding="utf-8"), "about": "", **given}
     start = Path(weights_from)
     record = start / "interplay.json"
     weights = read_json(record)["weights"] if record.is_file() else str(start)
-    return blake2b(repr((sorted(settings.items()), seed, weights)).encode(), digest_size=8).hexdigest()
+    texts = json.dumps([settings, seed, weights], sort_keys=True, default=str), repr((sorted(settings.items()), seed, weights))
+    now, before = (blake2b(text.encode(), digest_size=8).hexdigest() for text in texts)
+    return now, before
 
 
 def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
@@ -141,9 +147,9 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
     Raises:
         ValueError: the folder holds a round that was asked for otherwise.
     """
-    wanted = _asked(spec, seed, current)
+    wanted, before = _asked(spec, seed, current)
     if (current.folder / RECORD).is_file():
-        if current.found.get("asked", wanted) != wanted:  # rounds of earlier versions do not say
+        if current.found.get("asked", wanted) not in (wanted, before):  # rounds of earlier versions do not say
             raise ValueError(
                 f"iterate: {current.folder} holds a round of other settings ({current.found['asked']}, not {wanted}); give "
                 "another --out, or remove the folder."
@@ -172,8 +178,8 @@ def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
     """
     last = rounds[-1]
     training = {key: value for key, value in spec.settings.items() if key not in (*HARDWARE, *FREE)}
-    wanted = _digest(spec, {"settings": training, "ops": last.op}, seed, last.init_from)
-    if last.found.get("trained_as", wanted) != wanted:  # rounds of earlier versions do not say
+    wanted, before = _digests(spec, {"settings": training, "ops": last.op}, seed, last.init_from)
+    if last.found.get("trained_as", wanted) not in (wanted, before):  # rounds of earlier versions do not say
         raise ValueError(
             f"iterate: {last.folder} holds a model that was trained otherwise ({last.found['trained_as']}, not {wanted}); give "
             "another --out, or remove the folder."
@@ -198,7 +204,7 @@ def table(rounds: list[Round]) -> str:
         cells = [str(current.op), f"{found['pass@1']:.3f}", str(kept), str(found["duplicates"])]
         passes = read_json(test) if test.is_file() else {}
         bands = bands_of(passes)
-        cells += [f"{passes[band]['executable']['pass@1']['mean']:.3f}" for band in bands]
+        cells += [rounded(passes[band]["executable"]["pass@1"]["mean"], 3) for band in bands]
         heads += [f"{band} executable pass@1" for band in bands] if len(heads) == 4 else []
         rows.append(cells + ["-"] * (len(heads) - len(cells)))
     return align([heads, *rows])

@@ -101,6 +101,8 @@ def read_budget(raw: object) -> Budget:
     known = {field.name for field in fields(Budget)}
     if not isinstance(raw, Mapping) or not {"tokens", "rl_share"} <= raw.keys() <= known:
         raise ValueError(f"`budget` has the keys {sorted(known)}, of which tokens and rl_share are needed; got {raw!r}.")
+    if type(raw.get("mid_multiple", 1)) is not int or raw.get("mid_multiple", 1) < 1:
+        raise ValueError(f"budget: mid_multiple={raw['mid_multiple']!r} must be a whole number from 1 on.")
     try:
         return Budget(**{**raw, "tokens": float(raw["tokens"])})
     except (TypeError, ValueError) as err:

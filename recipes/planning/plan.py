@@ -14,6 +14,7 @@ from typing import Any
 
 from recipes.mistakes import innermost
 from recipes.planning.budget import read_budget, split_budget
+from recipes.planning.layers import layered
 from recipes.planning.recipe import Change, Recipe, Stage, without
 from recipes.planning.resolve import DIGITS, Config, digest, kind_of, resolve
 from recipes.rejection.rejection_sampling import RejectionSampling
@@ -178,10 +179,7 @@ class _ArmBuilder:
         return next((start for start in starts if start is not None), None)
 
     def _settings(self, stage: Stage) -> dict[str, Any]:
-        settings = dict(stage.settings)
-        for change in self.changes:
-            settings |= change.settings.get(stage.name, {})
-        return settings
+        return layered(stage.settings, *(change.settings.get(stage.name, {}) for change in self.changes))
 
     def _rejection(self, stage: Stage, config: Config, parent: Planned | None) -> RejectionSampling | None:
         """What the stage samples to train on, if it does."""
@@ -239,9 +237,13 @@ class _ArmBuilder:
         sizes = budget.sizes(configs[budget.mid], configs[budget.rl])
         steps = split_budget(budget.tokens, budget.rl_share, sizes)
         mid = round(steps.mid / budget.mid_multiple) * budget.mid_multiple
+        if steps.mid and not mid:
+            raise ValueError(f"budget: {steps.mid} updates of mid-training round to none by mid_multiple={budget.mid_multiple}.")
         left = {budget.mid: mid, budget.rl: steps.rl * sizes.updates_per_step}
         for name, count in left.items():
-            configs[name] = _changed(_changed(configs[name], "trainer", max_steps=count), "budget", max_tokens=None)
+            configs[name] = _changed(
+                _changed(configs[name], "trainer", max_steps=count), "budget", max_tokens=None, max_problems=None
+            )
         return without(stages, frozenset(name for name, count in left.items() if not count))
 
 

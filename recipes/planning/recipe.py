@@ -11,6 +11,7 @@ from typing import Any
 
 from datamodules.yaml_text import read_yaml
 from recipes.named_files import named_file
+from recipes.planning.layers import layered
 from recipes.planning.scale import Scale, config_files, load_scale
 
 KEYS = {"about", "stages", "budget", "arms", "seeds", "scale", "figures", "unseen"}
@@ -150,18 +151,17 @@ def _stage(path: Path, name: str, entry: Any, scale: Scale | None, earlier: set[
     else:
         named = [entry["config"]] if isinstance(entry["config"], str) else entry["config"]
         configs, settings = config_files(path, f"stage {name!r}", named), {}
-    return Stage(name, configs, source, {**settings, **_settings(path, entry, scale)})
+    return Stage(name, configs, source, layered(settings, _settings(path, entry, scale)))
 
 
 def _settings(path: Path, entry: Mapping[str, Any], scale: Scale | None) -> dict[str, Any]:
     """Settings of an entry: `use`, overridden by `set`."""
-    settings: dict[str, Any] = {}
     used = entry.get("use", ())
-    for name in (used,) if isinstance(used, str) else used:
-        if scale is None:
-            raise ValueError(f"{path}: `use: {name}` needs a `scale` that defines it.")
-        settings |= scale.setting(name)
-    return settings | dict(_shaped(path, "`set`", "set", entry.get("set", {})))
+    names = (used,) if isinstance(used, str) else used
+    if names and scale is None:
+        raise ValueError(f"{path}: `use: {names[0]}` needs a `scale` that defines it.")
+    own = dict(_shaped(path, "`set`", "set", entry.get("set", {})))
+    return layered(*(scale.setting(name) for name in names), own) if scale is not None else own
 
 
 def _axis(path: Path, axis: str, values: Any, scale: Scale | None, stages: Mapping[str, Stage]) -> dict[str, Change]:

@@ -83,7 +83,9 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
 
 def as_yaml(value: Any) -> str:
     """A value as JSON, with infinities as YAML reads them."""
-    return re.sub(r'"(?:\\.|[^"\\])*"|-?Infinity|NaN', lambda found: NO_JSON.get(found[0], found[0]), json.dumps(value))
+    return re.sub(
+        r'"(?:\\.|[^"\\])*"|-?Infinity|NaN', lambda found: NO_JSON.get(found[0], found[0]), json.dumps(value, ensure_ascii=False)
+    )
 
 
 def kind_of(config: Mapping[str, Any]) -> str:
@@ -127,6 +129,8 @@ def _named(config: Config) -> Iterator[tuple[str, Any]]:
             components = _components(data[key])
             contexts |= {context for component in components for context in component["contexts"]}
             yield key, components
+    if (own := (data.get("graph") or {}).get("fillers_of")) and not (CONTEXT_FOLDER / f"{own}.yaml").is_file():
+        contexts.add(own)  # one of the project is part of its version
     for context in sorted(contexts):
         path = CONTEXT_FOLDER / f"{context}.yaml"
         yield f"context {context}", _content(path if path.is_file() else Path(context))
@@ -139,9 +143,11 @@ def _named(config: Config) -> Iterator[tuple[str, Any]]:
     for class_path in sorted(_class_paths(config)):
         if (source := source_of(class_path)) is not None:
             yield f"source of {class_path}", _content(source)
-    for name, start in {"init_from": model.get("init_from"), "teacher": (model.get("kl") or {}).get("reference")}.items():
+    critic = ((model.get("critic") or {}).get("init_args") or {}).get("init_from")
+    starts = {"init_from": model.get("init_from"), "teacher": (model.get("kl") or {}).get("reference"), "critic": critic}
+    for name, start in starts.items():
         if start is not None:
-            yield name, _content(Path(start) / "model.safetensors" if Path(start).is_dir() else Path(start))
+            yield name, _weights(Path(start))
 
 
 def _class_paths(config: Any) -> set[str]:
@@ -156,6 +162,14 @@ def _components(mixture: str | Sequence[Mapping[str, Any]]) -> list[dict[str, An
     if not isinstance(mixture, str):
         return [dict(component) for component in mixture]
     return [asdict(component) for component in components_of(mixture)]
+
+
+def _weights(path: Path) -> str | list[str | None] | None:
+    """Digest of a file of weights, or of a folder's; of each file if there are several."""
+    shards = sorted(path.glob("model-*-of-*.safetensors"))
+    if shards and not (path / "model.safetensors").is_file():
+        return [_content(shard) for shard in shards]
+    return _content(path / "model.safetensors" if path.is_dir() else path)
 
 
 def _content(path: Path) -> str | None:

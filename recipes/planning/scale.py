@@ -8,6 +8,7 @@ from typing import Any
 
 from datamodules.yaml_text import read_yaml
 from recipes.named_files import CONFIGS
+from recipes.planning.layers import layered
 
 KEYS = {"about", "kinds", "settings", "axes", "graders", "like", "modes", "set", "unseen"}
 MIXTURES = ("data.init_args.mixture", "data.init_args.replay")
@@ -97,7 +98,7 @@ def _scale(path: Path, raw: Mapping[str, Any], base: Scale | None) -> Scale:
     for name, entry in raw.get("kinds", {}).items():
         kinds[name] = _kind(path, name, entry, kinds.get(name))
     every = raw.get("set", {})
-    kinds = {name: (configs, {**settings, **every}) for name, (configs, settings) in kinds.items()}
+    kinds = {name: (configs, layered(settings, every)) for name, (configs, settings) in kinds.items()}
     settings = {**(base.settings if base else {}), **raw.get("settings", {})}
     if modes := raw.get("modes"):
         kinds = {name: (configs, _in_modes(held, modes)) for name, (configs, held) in kinds.items()}
@@ -125,7 +126,7 @@ def _kind(
     configs, settings = base or ((), {})
     if "config" in entry:
         configs = config_files(path, f"kind {name!r}", entry["config"])
-    return configs, {**settings, **entry.get("set", {})}
+    return configs, layered(settings, entry.get("set", {}))
 
 
 def config_files(path: Path, where: str, names: Sequence[str]) -> tuple[Path, ...]:

@@ -24,8 +24,12 @@ def write_index(plan: Plan, out: Path, failed: set[str]) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         earlier = read_json(path)["arms"] if path.is_file() else []
         meant = {tuple(arm.values.values()): arm.lineage() for arm in plan.arms}
-        arms = {arm["name"]: arm for arm in earlier if _known(recipe, arm, meant)}
         planned = {arm.name for arm in plan.arms}
+        named = {(frozenset(arm.values.items()), arm.seed): arm.name for arm in plan.arms}  # axes may have changed places
+        arms = {
+            arm["name"]: arm for arm in earlier if _known(recipe, arm, meant)
+            and named.get((frozenset(arm["values"].items()), arm["seed"]), arm["name"]) == arm["name"]
+        }  # fmt: skip
         if gone := [arm["name"] for arm in earlier if arm["name"] not in arms.keys() | planned]:
             print(f"{path}: left out, as the recipe has changed since they ran: {', '.join(gone)}", flush=True)
         folders = StageFolders(out)

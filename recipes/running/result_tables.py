@@ -7,7 +7,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from callbacks.files import read_json, write_json
-from callbacks.text_tables import align, bands_of
+from callbacks.text_tables import align, bands_of, rounded
 from recipes.validity import is_tested, unfinished
 
 COLUMNS = (("answer", "pass@1"), ("answer", "pass@8"), ("executable", "pass@1"), ("executable", "pass@8"))
@@ -26,7 +26,7 @@ def result_table(out: Path, stages: list[str]) -> str:
         cost, passes = read_json(out / stage / "training.json"), read_json(out / stage / "test" / "pass_at_k.json")
         for i, band in enumerate(bands_of(passes)):
             values = (passes[band].get(grader, {}).get(metric) for grader, metric in COLUMNS)
-            scores = ["-" if v is None else f"{v['mean']:.2f} ±{v['standard_error']:.2f}" for v in values]
+            scores = ["-" if v is None else f"{rounded(v['mean'])} ±{rounded(v['standard_error'])}" for v in values]
             first = [f"{cost['tokens'] / 1e6:.2f}M", f"{cost['seconds']:.0f}"] if i == 0 else ["", ""]
             rows.append([stage if i == 0 else "", band, *scores, *first])
     return align(rows)
@@ -59,7 +59,9 @@ def arm_table(index: Path) -> str:
     return "\n".join([align(rows), *(f"FAILED {line}" for line in failed)])
 
 
-def _spread(values: list[float]) -> str:
+def _spread(values: list[float | None]) -> str:
+    if None in values:  # a part of the band had no problem
+        return "-"
     return f"{mean(values):.3f}" + (f" ±{stdev(values):.3f}" if len(values) > 1 else "")
 
 

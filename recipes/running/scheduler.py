@@ -1,7 +1,8 @@
 """Stages run on this machine, several at a time, each once the stage that it starts from is complete."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 
 from recipes.planning.plan import Plan, Planned, in_order
 from recipes.running.arm_index import write_index
-from recipes.running.stage_folders import StageFolders
+from recipes.running.stage_folders import INTERRUPTED, StageFolders
 
 
 def run_stages(
@@ -31,7 +32,8 @@ def run_stages(
     folders = StageFolders(out, threads=threads, hardware=hardware or {}, preload=preload)
     left, failed = _headed(plans), set()
     running: dict[Future[bool], Planned] = {}
-    with ThreadPoolExecutor(at_once) as pool:
+    INTERRUPTED.clear()
+    with ThreadPoolExecutor(at_once) as pool, _telling_threads():
         while left or running:
             for head, stage in list(left.items()):
                 if folders.complete(stage):
@@ -56,6 +58,16 @@ def run_stages(
                 for plan in plans:
                     write_index(plan, out, failed)
     return failed
+
+
+@contextmanager
+def _telling_threads() -> Iterator[None]:
+    """Let threads that wait for another process know of Ctrl-C, which reaches the main thread alone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        INTERRUPTED.set()
+        raise
 
 
 def _headed(plans: Sequence[Plan]) -> dict[str, Planned]:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial, reduce
 from pathlib import Path
+from threading import Event
 from time import monotonic, sleep
 from typing import IO, Any
 
@@ -32,6 +33,7 @@ from recipes.validity import is_tested, is_trained, started_from, weights_after
 
 HARDWARE = ("trainer.accelerator", "model.init_args.attention", "model.init_args.compile")  # may differ from machine to machine
 LAST_LINES = 5  # of a log, shown if a stage fails
+INTERRUPTED = Event()  # by Ctrl-C, which threads do not get
 LATE = 60  # seconds after which a file that another machine wrote is seen
 
 
@@ -209,8 +211,18 @@ class StageFolders:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 print(f"    another process works on {stage.label}; waiting for it", flush=True)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                while not _try_lock(lock):
+                    if INTERRUPTED.wait(1):
+                        raise RuntimeError("interrupted while it waited for another process") from None
             yield lock
+
+
+def _try_lock(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _known(settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

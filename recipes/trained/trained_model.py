@@ -12,13 +12,15 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from callbacks.records.checkpoint import step_of
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import MODES, components_of
 from datamodules.rows.tokenizer import load_tokenizer
 from datamodules.rows.vocabulary import entries_in_use
 from lightning_modules.models.language_model import open_weights
-from recipes.trajectory import is_hugging_face, step_of
+from recipes.earlier_keys import renamed
+from recipes.trajectory import is_hugging_face
 
 WANTED = "give a run's folder, a Hugging Face folder or a .ckpt file"
 
@@ -124,7 +126,7 @@ def settings_of(weights: Path, part: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))[part]["init_args"] or {}
+        return renamed(yaml.safe_load(path.read_text(encoding="utf-8")))[part]["init_args"] or {}
     except (yaml.YAMLError, LookupError, TypeError) as err:
         raise ValueError(f"{path} is not the config of a run: it has no `{part}.init_args`.") from err
 
