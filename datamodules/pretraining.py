@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from datamodules.choices import check_choice
 from datamodules.earlier_arguments import EarlierArguments
-from datamodules.files.row_source import RowSource
+from datamodules.files.row_source import Files, RowSource
 from datamodules.problems.mixture import Component, components_of
 from datamodules.reasoning import ReasoningDataModule
 from datamodules.rows.gold_documents import GoldDocuments
@@ -104,7 +104,7 @@ class MidtrainDataModule(PretrainDataModule):
             replay_share: share of examples that are replayed.
             settings: those of PretrainDataModule.
         """
-        if mixture is not None:
+        if mixture is not None and not settings.get("files", Files()).train:
             mixture = with_replay(components_of(mixture), components_of(replay), replay_share)
         elif replay or replay_share:
             raise ValueError("`data.init_args.replay` needs a `mixture`, not rows of `files`; set one, or leave out `replay`.")

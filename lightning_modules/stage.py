@@ -183,8 +183,9 @@ class StageModule(LightningModule):
         optimizer = self.build_optimizer()
         steps = self.trainer.max_steps
         if steps < 1:
+            other = "callbacks.ComputeBudget" if self.learns_from_samples else "`budget.max_tokens`"
             raise ValueError(
-                "the schedule needs an end: set `budget.max_tokens`, or `trainer.max_steps` to the number of updates."
+                f"the schedule needs an end: set `trainer.max_steps` to the number of updates; {other} may end it sooner."
             )
         schedule = LambdaLR(optimizer, lambda step: self.schedule(step, steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -201,7 +201,7 @@ def run_stage(argv: list[str]) -> int:
     """
     quiet()
     atexit.register(leave_process_group)
-    argv = with_named_configs(renamed_flags(argv), "experiment", "trainer")
+    argv = with_named_configs(renamed_flags(argv), "experiment", "trainer", "objective", "callbacks", "evaluation")
     place, path = _checkpoint(argv)
     if path is not None and argv[0] != "fit" and path.suffix != ".ckpt" and not is_hugging_face(path):
         evaluate_all(

@@ -4,19 +4,19 @@ Not here: what a row is judged by (grammar/judge.py).
 """
 
 import json
-import os
 import sys
 from argparse import ArgumentParser, Namespace
 from codecs import BOM_UTF8
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
 from callbacks.evaluation.sample_files import whole_lines
-from datamodules.files.line_files import lines_of
+from datamodules.files.line_files import lines_of, writing
 from datamodules.problems.context import context_names, load_context
 from grammar import GRADERS
 from grammar.checking.pool import leave_signals_to_parent
@@ -59,7 +59,6 @@ def main(argv: list[str]) -> int:
         0; 1 if some row could not be judged; 2 if the file could not be read or written.
     """
     arguments = _arguments(argv)
-    partial_file = None
     try:
         if arguments.workers < 0:
             raise ValueError(f"--workers {arguments.workers}: give the number of processes, at least 1.")
@@ -68,36 +67,29 @@ def main(argv: list[str]) -> int:
                 raise ValueError(f"--out {arguments.out} is a folder; name a file.")
             if arguments.out.exists() and arguments.file.exists() and arguments.out.samefile(arguments.file):
                 raise ValueError(f"--out {arguments.out} is the file that is read; give another, as verdicts would replace it.")
-            partial_file = arguments.out.with_name(f".{arguments.out.name}.{os.getpid()}")
-            arguments.out.parent.mkdir(parents=True, exist_ok=True)
         numbered = ((n, line.removeprefix(BOM_UTF8) if n == 1 else line) for n, line in whole_lines(lines_of(arguments.file)))
         lines = ((n, line.decode(errors="replace")) for n, line in numbered if line.strip())
-        tally = _write(_judge_all(lines, arguments), partial_file, arguments)
-        if partial_file is not None:
-            partial_file.replace(arguments.out)
+        with nullcontext(len) if arguments.out is None else writing(arguments.out) as write:
+            tally = _count(_judge_all(lines, arguments), arguments.file, write)
     except OSError as error:
         print(f"verify: {error.filename}: {error.strerror}; give a file that can be opened.", file=sys.stderr)
         return 2
-    finally:
-        if partial_file is not None:
-            partial_file.unlink(missing_ok=True)
     return _summary(tally, arguments.grader)
 
 
-def _write(judged: Iterable[tuple[int, Row | None, str]], out: Path | None, arguments: Namespace) -> Counter[str]:
+def _count(judged: Iterable[tuple[int, Row | None, str]], file: Path, write: Callable[[str], object]) -> Counter[str]:
     """Writes verdicts, reports rows that have none, and counts."""
     tally: Counter[str] = Counter()
-    # half of a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON escapes it
-    with open(out if out is not None else os.devnull, "w", encoding="utf-8", errors="backslashreplace") as sink:
-        for number, verdict, problem in judged:
-            if verdict is None:
-                tally["failed"] += 1
-                print(f"{arguments.file}, line {number}: not judged: {problem}", file=sys.stderr)
-                continue
-            tally.update({key: verdict[key] for key in ("accepted", "answer_correct", "process_accuracy")})
-            tally.update(rows=1, gold=verdict["basis"] == "gold", ill=verdict["well_posed"] is False)
-            tally.update(unread=len(verdict["unread"]))
-            sink.write(json.dumps(verdict, ensure_ascii=False) + "\n")
+    for number, verdict, problem in judged:
+        if verdict is None:
+            tally["failed"] += 1
+            print(f"{file}, line {number}: not judged: {problem}", file=sys.stderr)
+            continue
+        tally.update({key: verdict[key] for key in ("accepted", "answer_correct", "process_accuracy")})
+        tally.update(rows=1, gold=verdict["basis"] == "gold", ill=verdict["well_posed"] is False)
+        tally.update(unread=len(verdict["unread"]))
+        # half of a surrogate pair, which JSON may hold and UTF-8 may not, is written as JSON escapes it
+        write(json.dumps(verdict, ensure_ascii=False).encode("utf-8", "backslashreplace").decode() + "\n")
     return tally
 
 

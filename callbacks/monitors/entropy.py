@@ -25,6 +25,8 @@ class EntropyMonitor(KeptState):
     kept = ("below",)
 
     def __init__(self, floor: float | None = None, patience: int = 10) -> None:
+        if patience < 1:
+            raise ValueError(f"EntropyMonitor: patience={patience} must be at least 1.")
         self.floor, self.patience = floor, patience
         self.below = 0  # rollouts in a row below the floor
 

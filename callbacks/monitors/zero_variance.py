@@ -10,6 +10,7 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from callbacks.kept_state import KeptState
 from callbacks.processes import sum_over_processes
 from grammar import grade
+from grammar.graders import check_grader
 
 HIGHEST_OP = 64  # problems with more operations count as this
 
@@ -29,6 +30,9 @@ class ZeroVariance(KeptState):
     kept = ("silent",)
 
     def __init__(self, grader: str = "executable", patience: int | None = None) -> None:
+        check_grader(grader)
+        if patience is not None and patience < 1:
+            raise ValueError(f"ZeroVariance: patience={patience} must be at least 1; leave it out to go on.")
         self.grader, self.patience = grader, patience
         self.silent = 0  # rollouts in a row without any signal
 

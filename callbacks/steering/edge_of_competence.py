@@ -10,6 +10,7 @@ from callbacks.files import run_folder, write_text
 from callbacks.kept_state import KeptState
 from callbacks.processes import sum_over_processes
 from grammar import grade
+from grammar.graders import check_grader
 
 FILE = "frontier.jsonl"
 
@@ -57,6 +58,7 @@ class EdgeOfCompetence(KeptState):
             raise ValueError(
                 f"EdgeOfCompetence: pass_1_at_most={pass_1_at_most}, pass_k_at_least={pass_k_at_least} must be within 0 and 1."
             )
+        check_grader(grader)
         self.grader, self.k, self.problems, self.every_n_steps = grader, k, problems, every_n_steps
         self.pass_1_at_most, self.pass_k_at_least = pass_1_at_most, pass_k_at_least
         self.probes, self.probed_at = 0, -1

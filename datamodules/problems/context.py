@@ -131,7 +131,7 @@ def load_context(name: str) -> Context:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else CONTEXT_FOLDER / f"{name}.yaml"
     if not path.is_file():
-        raise ValueError(f"context {name!r} does not exist; choose one of {context_names()} or add {path}.")
+        raise ValueError(f"context {name!r} does not exist; choose one of {context_names()}, or give the path of a YAML file.")
     try:
         raw = read_yaml(path)
     except yaml.YAMLError as error:

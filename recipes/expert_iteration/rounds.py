@@ -6,7 +6,7 @@ and `test`; each resumes where it stopped, and so does the whole when it is star
 """
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentError, ArgumentParser
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
@@ -17,13 +17,15 @@ from callbacks.files import read_json, write_json
 from callbacks.text_tables import align, bands_of, rounded
 from datamodules.problems.mixture import parse_ops
 from datamodules.yaml_text import read_yaml
+from recipes.mistakes import innermost
 from recipes.named_files import named_file
-from recipes.planning.resolve import flags
+from recipes.planning.resolve import flags, resolve
 from recipes.rejection.accepted import Filter
 from recipes.rejection.rejection_sampling import checked, draw_rows, files_of, is_first, wait_for_all
 from recipes.running.stage_folders import HARDWARE, finish
 
 RECORD = "round.json"
+NOT_ASKED = ("gate", "start_from", "about")  # neither samples nor weights depend on them; weights are known by their digest
 # may differ between the parts of a round that is resumed
 FREE = ("trainer.callbacks", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
 
@@ -32,8 +34,8 @@ FREE = ("trainer.callbacks", "trainer.devices", "trainer.num_nodes", "trainer.st
 class ExpertIteration:
     """An experiment, as FILE.yaml writes it.
 
-    config:     of `fit`, `predict` and `test`: the model, how it trains, contexts, modes and bands of held-out problems. Its
-                mixture is not used.
+    config:     of `fit`, `predict` and `test`, relative to the file, or by name: the model, how it trains, contexts, modes and
+                bands of held-out problems. Its mixture is not used, nor its files when it samples.
     start_from: weights that the first round samples with: a Hugging Face folder or a checkpoint.
     ops:        operations, one round each, in this order: "5-12".
     problems:   different problems of a round.
@@ -71,11 +73,21 @@ def load(path: Path) -> ExpertIteration:
         checked(Filter, raw.get("keep", {}))
     except ValueError as err:
         raise ValueError(f"{path}: {err}") from err
-    spec = ExpertIteration(**raw | {"config": (path.parent / raw["config"]).resolve(), "keep": Filter(**raw.get("keep", {}))})
-    if not spec.config.is_file():
-        raise ValueError(f"{path}: config {spec.config} does not exist.")
-    if spec.problems < 1 or spec.samples < 1 or not parse_ops(spec.ops):
-        raise ValueError(f"{path}: problems={spec.problems} and samples={spec.samples} must be at least 1.")
+    beside = path.parent / raw["config"]
+    config = beside.resolve() if beside.is_file() else named_file(raw["config"], "experiment")
+    spec = ExpertIteration(**raw | {"config": config, "keep": Filter(**raw.get("keep", {}))})
+    if not isinstance(spec.gate, int | float):
+        raise ValueError(f"{path}: gate={spec.gate!r} must be a number.")
+    if any(type(count) is not int or count < 1 for count in (spec.problems, spec.samples)):
+        raise ValueError(f"{path}: problems={spec.problems!r} and samples={spec.samples!r} must be whole numbers from 1 on.")
+    try:
+        parse_ops(spec.ops)
+        settings = {"model.init_args.init_from": spec.start_from, **spec.settings}
+        learns_from_samples = "group" in resolve([config], settings)["model"]["init_args"]
+    except (ValueError, ArgumentError) as err:
+        raise ValueError(f"{path}: {innermost(str(err))}") from err
+    if learns_from_samples:
+        raise ValueError(f"{path}: {config.name} is of RL, which samples by itself; take a config that trains on solutions.")
     return spec
 
 
@@ -109,11 +121,16 @@ def run_rounds(spec: ExpertIteration, out: Path, seed: int) -> list[Round]:
         rounds.append(Round(op, sampler, spec.start_from if spec.restart else sampler, out / f"op{op:02d}"))
         print(f"\n=== round {len(rounds)}: {op} operations ===", flush=True)
         _sample(spec, seed, rounds[-1])
-        if not rounds[-1].found["passed"]:
+        if not _passed(spec, rounds[-1].found):
             break
         _train(spec, seed, rounds)
         sampler = rounds[-1].model
     return rounds
+
+
+def _passed(spec: ExpertIteration, counts: Mapping[str, Any]) -> bool:
+    """Whether a round goes on to train: the gate may have been moved since it sampled."""
+    return counts["pass@1"] >= spec.gate and bool(counts["train_rows"])
 
 
 def _settings(spec: ExpertIteration, seed: int, init_from: str) -> list[str]:
@@ -133,10 +150,11 @@ def _digests(spec: ExpertIteration, given: Mapping[str, Any], seed: int, weights
     Also the one of earlier versions, in which the order of settings counted.
     """
     settings = {**asdict(spec), "config": spec.config.read_text(encoding="utf-8"), "about": "", **given}
+    chosen = {key: value for key, value in settings.items() if key not in NOT_ASKED}
     start = Path(weights_from)
     record = start / "interplay.json"
     weights = read_json(record)["weights"] if record.is_file() else str(start)
-    texts = json.dumps([settings, seed, weights], sort_keys=True, default=str), repr((sorted(settings.items()), seed, weights))
+    texts = json.dumps([chosen, seed, weights], sort_keys=True, default=str), repr((sorted(settings.items()), seed, weights))
     now, before = (blake2b(text.encode(), digest_size=8).hexdigest() for text in texts)
     return now, before
 
@@ -157,13 +175,14 @@ def _sample(spec: ExpertIteration, seed: int, current: Round) -> None:
         return
     asked = {
         "data.init_args.held_out.bands": {f"op{current.op}": str(current.op)}, "data.init_args.held_out.per_op": False,
+        "data.init_args.held_out.files": [],
         "data.init_args.held_out.problems": spec.problems, "data.init_args.held_out.predict_split": "train",
         "model.init_args.evaluation.samples": spec.samples, "model.init_args.evaluation.seed": seed,
         "model.init_args.evaluation.likelihood": False,
     }  # fmt: skip
     arguments = [*_settings(spec, seed, current.sampler), *flags(asked)]
     counts = draw_rows(current.folder, arguments, spec.keep)
-    found = {"op": current.op, "passed": counts["pass@1"] >= spec.gate and bool(counts["train_rows"]), "asked": wanted}
+    found = {"op": current.op, "passed": _passed(spec, counts), "asked": wanted}
     if is_first():
         write_json(current.folder / RECORD, counts | found)
     wait_for_all()
@@ -189,7 +208,7 @@ def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
         write_json(last.folder / RECORD, last.found | {"trained_as": wanted})
     wait_for_all()
     files = files_of([current.folder for current in (rounds if spec.union else [last])], RECORD)
-    fit = [*_settings(spec, seed, last.init_from), *flags({"data.init_args.files": files})]
+    fit = [*_settings(spec, seed, last.init_from), *flags({"data.init_args.files": files, "data.init_args.mixture": None})]
     if not finish(last.folder, fit, _settings(spec, seed, last.model), alone=is_first()):
         raise RuntimeError(f"iterate: the scores in {last.folder} are not of the weights that training left.")
 
@@ -220,7 +239,8 @@ def main(argv: list[str]) -> int:
     spec = load(args.file)
     rounds = run_rounds(spec, args.out, args.seed)
     last = rounds[-1]
-    if not last.found["passed"]:
-        print(f"\nThe gate closed at op {last.op}: pass@1 {last.found['pass@1']:.4f}, needed {spec.gate}.")
+    if not _passed(spec, last.found):
+        why = f"pass@1 {last.found['pass@1']:.4f}, needed {spec.gate}" if last.found["train_rows"] else "no solution was kept"
+        print(f"\nThe gate closed at op {last.op}: {why}.")
     print(f"\n{spec.about}{table(rounds)}\n{args.out}/opNN has the files of each round")
     return 0

@@ -178,7 +178,8 @@ def _described(stage: Planned, model: PretrainedConfig, found: Expected, device:
     head = f"{stage.name} ({parameters(model) / 1e6:.0f}M parameters) on {devices} x {device.name}"
     if "group" in stage.config["model"]["init_args"] and devices != shared:
         each = stage.config["data"]["init_args"]["prompts_per_rollout"] * shared / devices
-        head += f"; for the same rollouts set data.init_args.prompts_per_rollout to {each:g}"
+        same = f"to {each:g}" if each.is_integer() else f"so that it divides by {devices}, and then to its share of a device"
+        head += f"; for the same rollouts set data.init_args.prompts_per_rollout {same}"
     memory_rows = [["memory of a device", "GiB"], *([name, f"{size / GIB:.2f}"] for name, size in found.memory.items())]
     memory_rows.append(["worst moment", f"{found.peak / GIB:.2f} of {device.memory / GIB:.0f}"])
     time_rows = [["phase", "hours", "share"]]

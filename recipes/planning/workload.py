@@ -231,7 +231,7 @@ def _lengths(config: Config) -> Lengths:
     """Of the problems of training."""
     data = config["data"]["init_args"]
     if data["mixture"] is None:
-        raise ValueError("the cost of training on files cannot be estimated; give the stage a `mixture`.")
+        raise ValueError("the cost of a stage that trains on files cannot be estimated: how long its rows are is not known.")
     replayed = data.get("replay_share", 0.0)
     parts = [(data["mixture"], 1 - replayed), (data.get("replay") or (), replayed)]
     components = [_scaled(component, share) for mixture, share in parts for component in components_of(mixture)]

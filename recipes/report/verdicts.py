@@ -79,7 +79,8 @@ def _claimed(values: Values, claims: Mapping[str, Any]) -> tuple[Effect, ...]:
 def _compared(values: Values) -> list[dict[str, Any]]:
     """Effects of every arm against the first, in the band whose pass@1 or pass@n differs most between arms."""
     groups = values.study.groups
-    spreads = {(band, k): _spread(values, band, k) for band in values.bands() for k in values.ends()}
+    found = {(band, k): _spread(values, band, k) for band in values.bands() for k in values.ends()}
+    spreads = {key: spread for key, spread in found.items() if spread is not None}
     if len(groups) < 2 or not spreads:
         return []
     band = max(spreads, key=lambda key: spreads[key])[0]
@@ -90,9 +91,11 @@ def _compared(values: Values) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _spread(values: Values, band: str, k: int) -> float:
-    known = [n.value for g in values.study.groups if (n := values.grade(g, "band", band, f"pass@{k}")) is not None]
-    return max(known) - min(known) if known else 0.0
+def _spread(values: Values, band: str, k: int) -> float | None:
+    """Between the arms that have the band; None: the first has not, or it alone."""
+    first, *others = (values.grade(group, "band", band, f"pass@{k}") for group in values.study.groups)
+    known = [number.value for number in (first, *others) if number is not None]
+    return max(known) - min(known) if first is not None and len(known) > 1 else None
 
 
 def _effect(values: Values, wanted: dict[str, Any]) -> Effect | None:

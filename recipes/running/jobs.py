@@ -4,7 +4,8 @@
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -61,7 +62,8 @@ def submit(
     for stage in stages:
         _check_tasks(stage, settings)
     folders, jobs = StageFolders(out), {}
-    executor = _submitit().AutoExecutor(folder=out / "jobs", cluster=cluster)
+    with _told("--launcher"):
+        executor = _submitit().AutoExecutor(folder=out / "jobs", cluster=cluster)
     given = dict(settings)
     further = given.pop("slurm_additional_parameters", {})
     failed: set[str] = set()
@@ -73,13 +75,23 @@ def submit(
             failed.add(stage.digest)
             continue
         wait = {"slurm_additional_parameters": {**further, **_after(jobs.get(parent))}} if cluster == "slurm" else {}
-        executor.update_parameters(name=stage.label, **given, **wait)
+        with _told("--job"):
+            executor.update_parameters(name=stage.label, **given, **wait)
         folders.prepare(stage)
         jobs[stage.digest] = executor.submit(StageJob(out, stage, hardware or {}))
     if cluster != "slurm":
         for job in jobs.values():
             job.exception()  # waits
     return jobs
+
+
+@contextmanager
+def _told(word: str) -> Iterator[None]:
+    """What submitit refuses, whatever it raises, is about this word of the command."""
+    try:
+        yield
+    except (NameError, AssertionError, RuntimeError, TypeError) as err:
+        raise ValueError(f"{word}: submitit refuses it: {err or type(err).__name__}.") from err
 
 
 def _check_tasks(stage: Planned, settings: Mapping[str, Any]) -> None:

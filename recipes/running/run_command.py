@@ -167,4 +167,4 @@ def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
     for plan in plans:
         print(f"\n{plan.recipe.name}: {plan.recipe.about}\n{arm_table(write_index(plan, out, failed))}")
     print(f"\nReport: interplay report {out}")
-    return int(not all(folders.complete(stage) for stage in stages.values()))
+    return int(bool(failed) or not all(folders.complete(stage) for stage in stages.values()))

@@ -160,7 +160,7 @@ class StageFolders:
         if stage.rejection is not None:
             if not self._sample(stage, settings, run, alone):
                 return False
-            fit += flags({"data.init_args.files": files_of([folder])})
+            fit += flags({"data.init_args.files": files_of([folder]), "data.init_args.mixture": None})
         return finish(folder, fit, [*settings, "--ckpt_path", str(folder / "checkpoints" / "last.ckpt")], run, alone)
 
     def _sample(self, stage: Planned, settings: Sequence[str], run: Callable[[list[str]], bool], alone: bool) -> bool:

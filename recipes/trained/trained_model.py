@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from callbacks.files import read_json
 from callbacks.records.checkpoint import step_of
 from datamodules.problems.context import load_context
 from datamodules.problems.graph_spec import GraphSpec
@@ -36,6 +37,7 @@ class Kind:
     contexts: tuple[str, ...] = ()
     modes: tuple[str, ...] = MODES[:1]
     graph: GraphSpec = GraphSpec()
+    shown: int | None = None  # modulus of the problem that an exported folder shows; known if no context is
 
     @property
     def modulus(self) -> int | None:
@@ -49,7 +51,7 @@ class Kind:
             raise ValueError(
                 f"the run's contexts {', '.join(self.contexts)} compute modulo different numbers; say which by --context."
             )
-        return moduli.pop() if moduli else None
+        return moduli.pop() if moduli else self.shown
 
 
 class Trained(NamedTuple):
@@ -80,7 +82,12 @@ def open_run(run: Path) -> Trained:
         vocabulary.check(tokenizer, str(run))
     if entries_in_use(tokenizer, model.config.vocab_size) > model.config.vocab_size:
         raise ValueError(f"the tokenizer of {run} has {len(tokenizer)} entries, its model {model.config.vocab_size}.")
-    return Trained(model.eval(), tokenizer, kind_of(data))
+    return Trained(model.eval(), tokenizer, replace(kind_of(data), shown=_shown_modulus(weights)))
+
+
+def _shown_modulus(weights: Path) -> int | None:
+    facts = weights / "interplay.json"
+    return (read_json(facts).get("example") or {}).get("modulus") if facts.is_file() else None
 
 
 @contextmanager
