@@ -45,6 +45,7 @@ def iteration(folder, start, **changes):
     [
         ({"gate": "x"}, "gate='x' must be a number"), ({"problems": "12"}, "must be whole numbers from 1 on"),
         ({"ops": "x"}, "expected a number or a range"), ({"config": "quickstart_grpo"}, "is of RL, which samples by itself"),
+        ({"settings": {"data.init_args.replay_share": 0.5, "data.init_args.replay": "rl_7_10"}}, "leave out `replay_share`"),
         ({"config": "nowhere"}, "'nowhere' does not exist"), ({"settings": {"trainer.max_step": 3}}, "max_step"),
     ],
 )  # fmt: skip

@@ -83,11 +83,13 @@ def load(path: Path) -> ExpertIteration:
     try:
         parse_ops(spec.ops)
         settings = {"model.init_args.init_from": spec.start_from, **spec.settings}
-        learns_from_samples = "group" in resolve([config], settings)["model"]["init_args"]
+        resolved = resolve([config], settings)
     except (ValueError, ArgumentError) as err:
         raise ValueError(f"{path}: {innermost(str(err))}") from err
-    if learns_from_samples:
+    if "group" in resolved["model"]["init_args"]:
         raise ValueError(f"{path}: {config.name} is of RL, which samples by itself; take a config that trains on solutions.")
+    if resolved["data"]["init_args"].get("replay_share"):
+        raise ValueError(f"{path}: own solutions take the place of `mixture` and `replay`; leave out `replay_share`.")
     return spec
 
 

@@ -195,6 +195,8 @@ class _ArmBuilder:
             raise ValueError(f"{where}: an RL stage samples by itself; give it to a stage that trains on solutions.")
         if data.get("mixture") is None or (data.get("files") or {}).get("train"):
             raise ValueError(f"{where}: problems come from the stage's `mixture`; set that, and no `files.train`.")
+        if data.get("replay_share"):
+            raise ValueError(f"{where}: own solutions take the place of `mixture` and `replay`; leave out `replay_share`.")
         try:
             return RejectionSampling.read(raw)
         except ValueError as err:
