@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from datamodules.choices import check_choice
 from datamodules.earlier_arguments import EarlierArguments
-from datamodules.files.row_source import Files, RowSource
+from datamodules.files.row_source import RowSource
 from datamodules.problems.mixture import Component, components_of
 from datamodules.reasoning import ReasoningDataModule
 from datamodules.rows.gold_documents import GoldDocuments
@@ -18,6 +18,8 @@ from datamodules.rows.windows import Packing, Source, Windows
 ROWS_OF_FILES = 256  # documents of files that are packed together
 
 LossOn = Literal["all", "solution"]
+
+NO_REPLAY = "`data.init_args.replay` needs a `mixture`, not rows of `files`; set one, or leave out `replay`."
 
 
 class PretrainDataModule(ReasoningDataModule, metaclass=EarlierArguments):
@@ -104,11 +106,13 @@ class MidtrainDataModule(PretrainDataModule):
             replay_share: share of examples that are replayed.
             settings: those of PretrainDataModule.
         """
-        if mixture is not None and not settings.get("files", Files()).train:
+        if mixture is not None:
             mixture = with_replay(components_of(mixture), components_of(replay), replay_share)
         elif replay or replay_share:
-            raise ValueError("`data.init_args.replay` needs a `mixture`, not rows of `files`; set one, or leave out `replay`.")
+            raise ValueError(NO_REPLAY)
         super().__init__(mixture, tokenizer, **settings)
+        if self.rows and replay_share:
+            raise ValueError(NO_REPLAY)
 
 
 def with_replay(mixture: Sequence[Component], replay: Sequence[Component], share: float) -> list[Component]:

@@ -77,7 +77,9 @@ def test_rounds_sample_no_held_out_problem_of_a_file(tmp_path, start, monkeypatc
 
 
 def test_replay_beside_files_is_refused_with_and_without_a_mixture(tmp_path):
-    (tmp_path / "rows.jsonl").write_text("")
+    row = {"problem": "The number of roses equals 3.", "question": "How many roses are there?"}
+    row["solution"] = "Define roses as A; so A = 3. Answer: 3."
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
     for mixture in (None, "rl_7_10"):
         with pytest.raises(ValueError, match="needs a `mixture`, not rows of `files`"):
             MidtrainDataModule(

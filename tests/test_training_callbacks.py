@@ -22,6 +22,7 @@ from callbacks import (
     RewindLogs,
     Throughput,
 )
+from callbacks.records.checkpoint import whole_checkpoints
 from callbacks.records.run_record import environment
 from datamodules import PretrainDataModule
 from datamodules.problems.mixture import Component
@@ -165,7 +166,8 @@ def test_half_a_checkpoint_is_not_found(tmp_path):
     names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
     assert names == {"epoch=0-step=4.ckpt", "last.ckpt"}
     (tmp_path / "checkpoints/epoch=0-step=6.ckpt.part").write_text("half")
-    assert {path.rpartition("/")[2] for path in keep._find_last_checkpoints(trainer)} == names
+    assert {path.name for path in whole_checkpoints(tmp_path / "checkpoints")} == names
+    assert keep._find_last_checkpoints(trainer) == {str(tmp_path / "checkpoints/last.ckpt")}
 
 
 @pytest.mark.parametrize("settings", [{"every_n_train_steps": 2}, {"every_n_train_steps": 7}, {}])

@@ -38,8 +38,8 @@ class SlotLayer(DynamicLayer):
         held_rows, held_width = (0, 0) if old is None else (old.shape[1], old.shape[3])
         rows = len(slots.length_R) if slots.fixed else max(rows, min(2 * held_rows, len(slots.length_R)))
         width = slots.capacity if slots.fixed else min(slots.capacity, max(held_width, -(-width // COLUMNS) * COLUMNS))
-        # zeros, as masked values must not be NaN; the dtype of attention, so that no step casts them
-        self.storage = like.new_zeros(2, rows, like.shape[1], width, like.shape[3], dtype=autocast_dtype(like))
+        # zeros, as masked values must not be NaN
+        self.storage = like.new_zeros(2, rows, like.shape[1], width, like.shape[3], dtype=slots.dtype(like))
         if old is not None:
             self.storage[:, :held_rows, :, :held_width] = old
 
@@ -89,6 +89,10 @@ class SlotCache(DynamicCache):
         self.length_R, self.held_R = torch.zeros(2, slots, dtype=torch.int64, device=device)
         self.row_R, self.column_C = torch.arange(slots, device=device), torch.arange(capacity, device=device)
         self.layers = [SlotLayer(self) for _ in range(layers)]
+
+    def dtype(self, like: Tensor) -> torch.dtype:
+        """The dtype of keys and values: that of attention, so that no step casts them."""
+        return autocast_dtype(like)
 
     def seen(self) -> Tensor:
         """[rows, 1, 1, W] bool: tokens in a slot, and the token about to be written."""
