@@ -22,7 +22,6 @@ import yaml
 from callbacks.files import is_installed, is_ours
 from recipes.named_files import HOME
 
-PACKAGES = {"grammar", "datamodules", "lightning_modules", "callbacks", "recipes"}
 # their ValueErrors are about what they are given
 LIBRARIES = ("jsonargparse", "argparse", "omegaconf", "submitit", "lightning", "optim")
 LONGEST = 400
@@ -78,9 +77,9 @@ def _is_about_input(err: BaseException) -> bool:
     frames = traceback.extract_tb(err.__traceback__)
     if not frames:
         return True
-    parts = Path(frames[-1].filename).parts
-    own = Path(frames[-1].filename).is_relative_to(HOME) and "site-packages" not in parts
-    return own or bool(PACKAGES & set(parts)) or any(name in parts or f"{name}.py" in parts for name in LIBRARIES)
+    path = Path(frames[-1].filename)
+    parts, beside = path.parts, path.is_relative_to(HOME) and not is_installed(path)
+    return is_ours(path) or beside or any(name in parts or f"{name}.py" in parts for name in LIBRARIES)
 
 
 def _of_yaml(err: yaml.YAMLError) -> str:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from callbacks.records.checkpoint import whole_checkpoints
+from callbacks.files import damage
 
 EARLIER = "earlier"  # folder of what was set aside, by number
 STAYS = {EARLIER, ".writer.lock", "fast_dev_run"}
@@ -18,7 +18,7 @@ def set_aside(folder: Path, checkpoint: str | None) -> None:
     kept = any((folder / name).is_file() for name in ("stage.json", "round.json"))  # by a recipe, or expert iteration
     if kept or not ((folder / "training.json").is_file() or any(folder.glob("checkpoints/*.ckpt"))):
         return
-    if checkpoint is not None and (checkpoint != "last" or whole_checkpoints(folder / "checkpoints", tell=False)):
+    if checkpoint is not None and (checkpoint != "last" or not all(map(damage, folder.glob("checkpoints/*.ckpt")))):
         return
     number = 1 + max((int(path.name) for path in folder.glob(f"{EARLIER}/*") if path.name.isdigit()), default=0)
     place = folder / EARLIER / str(number)

@@ -207,13 +207,11 @@ class StageFolders:
         """Hold the stage's lock, once no other process does."""
         self.folder(stage).mkdir(parents=True, exist_ok=True)
         with _open(self.folder(stage) / "claim.lock") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _try_lock(lock):
                 print(f"    another process works on {stage.label}; waiting for it", flush=True)
                 while not _try_lock(lock):
                     if INTERRUPTED.wait(1):
-                        raise RuntimeError("interrupted while it waited for another process") from None
+                        raise RuntimeError("interrupted while it waited for another process")
             yield lock
 
 
