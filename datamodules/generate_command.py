@@ -29,15 +29,15 @@ from grammar.checking.pool import leave_signals_to_parent
 
 CHUNK = 256  # rows per task of a worker
 TRIED = 8  # examples of each cell built before anything is written
+EVENLY = {"ops": "2-20", "contexts": ",".join(PUBLISHED), "modes": MODES[0]}  # what is spread over where no mixture says it
 
 
 def parse_args(argv: list[str]) -> Namespace:
     """Read the command line."""
     parser = ArgumentParser(prog="interplay generate", description=__doc__)
-    published = ",".join(PUBLISHED)
-    parser.add_argument("--ops", help="operations: 5, 2-20 or 2-4,8 (default: 2-20)")
-    parser.add_argument("--contexts", help=f"names, separated by commas (default: {published})")
-    parser.add_argument("--modes", help=f"of {', '.join(MODES)} (default: {MODES[0]})")
+    parser.add_argument("--ops", help=f"operations: 5, 2-20 or 2-4,8 (default: {EVENLY['ops']})")
+    parser.add_argument("--contexts", help=f"names, separated by commas (default: {EVENLY['contexts']})")
+    parser.add_argument("--modes", help=f"of {', '.join(MODES)} (default: {EVENLY['modes']})")
     parser.add_argument("--mixture", help="a preset's name or a YAML list of components, instead of the above")
     parser.add_argument("--count", type=int, default=1000, help="rows in all (default: %(default)s)")
     parser.add_argument("--split", default="train", choices=list(SPLITS), help="(default: %(default)s)")
@@ -60,10 +60,11 @@ def parse_args(argv: list[str]) -> Namespace:
     parser.add_argument("--report", action="store_true", help="print a table of the best guesses by mode and op")
     parser.add_argument("--out", type=Path, help="file to write; a name ending in .gz or .zst is compressed")
     args = parser.parse_args(argv)
-    given = [f"--{name}" for name in ("ops", "contexts", "modes") if getattr(args, name) is not None]
+    given = [f"--{name}" for name in EVENLY if getattr(args, name) is not None]
     if args.mixture and given:
         raise ValueError(f"generate: --mixture {args.mixture} says which problems; leave out {', '.join(given)}.")
-    args.ops, args.contexts, args.modes = args.ops or "2-20", args.contexts or published, args.modes or MODES[0]
+    for name, usual in EVENLY.items():
+        setattr(args, name, usual if getattr(args, name) is None else getattr(args, name))
     if args.out is None and not args.report:
         parser.error("the following arguments are required: --out (or --report, which prints a table)")
     return args

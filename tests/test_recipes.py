@@ -5,6 +5,7 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
+from statistics import fmean
 from threading import Barrier, Event, Lock, Thread
 from time import sleep
 
@@ -14,11 +15,14 @@ from minute_recipe import minute_config, write_recipe
 
 import main
 from callbacks.files import read_json
+from datamodules.files.row_source import to_solved
+from datamodules.rows.tokenizer import load_tokenizer
 from recipes.planning.estimate import describe, estimate
 from recipes.planning.plan import make_plan, only
 from recipes.planning.recipe import load_recipe
 from recipes.planning.resolve import digest, resolve
 from recipes.planning.seen import check_seen
+from recipes.planning.workload import workload
 from recipes.report.studies import find_studies
 from recipes.running.arm_index import write_index
 from recipes.running.stage_folders import StageFolders
@@ -351,6 +355,38 @@ def test_the_estimate_counts_the_steps_and_tokens_of_a_run(plan):
     first, rl = plan.arms[1].stages
     assert (estimate(first).steps, estimate(first).tokens) == (4, 4 * 2 * 256)
     assert (estimate(rl).rollouts, estimate(rl).tokens) == (4, 4 * 2 * 8 * 6)  # as long as max_new_tokens lets them be
+
+
+def test_the_estimate_counts_the_rows_of_files(plan, tmp_path):
+    """Oracle: the tokenizer as it comes, on each row's prompt and solution."""
+    files = {split: tmp_path / f"{split}.jsonl" for split in ("train", "test")}
+    for (split, file), ops, count in zip(files.items(), ("6", "8"), ("5", "7"), strict=True):
+        words = ["--ops", ops, "--contexts", "garden", "--count", count, "--split", split, "--out", str(file)]
+        assert main.main(["generate", *words]) == 0
+    first, rl = plan.arms[1].stages
+    for stage in (first, rl):
+        config = deepcopy(stage.config)
+        data, how = config["data"]["init_args"], config["model"]["init_args"]["evaluation"]
+        data["mixture"], data["files"] = None, {"train": [str(files["train"])], "validation": [], "bad_rows": "raise"}
+        data["held_out"] |= {"files": [str(files["test"])], "bad_rows": "raise"}
+        found = workload(replace(stage, config=config))
+        prompts, responses = mean_lengths(files["train"], data["tokenizer"])
+        assert found.lengths.prompt == pytest.approx(prompts)
+        assert found.lengths.response == pytest.approx(responses if stage is first else 6)  # RL: max_new_tokens
+        prompts, responses = mean_lengths(files["test"], data["tokenizer"])
+        assert found.evaluation["files: prompts"].tokens == pytest.approx(7 * prompts)
+        longest = min(responses, how["sampling"]["max_new_tokens"])
+        assert found.evaluation["files: sampling"].tokens == pytest.approx(7 * how["samples"] * longest)
+
+
+def mean_lengths(file: Path, name: str) -> tuple[float, float]:
+    """Of prompts, and of solutions with EOS, in tokens."""
+    tokenizer = load_tokenizer(name)
+    texts = [to_solved(json.loads(line), "", 0) for line in file.read_text().splitlines()]
+    return tuple(
+        fmean(len(tokenizer(part)["input_ids"]) for part in parts) + eos
+        for parts, eos in (([text.prompt for text in texts], 0), ([text.response for text in texts], 1))
+    )
 
 
 def test_the_estimate_counts_groups_that_may_be_replaced(plan):

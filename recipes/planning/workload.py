@@ -1,24 +1,27 @@
 """What a stage computes, phase by phase: tokens that pass through a model, and those they attend to; from its config and a sample
-of its problems.
+of its problems, or of the rows of its files.
 
 Not here: what that costs (estimate.py: FLOPs; stage_cost.py: memory and time).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import ceil
 from pydoc import locate
 from random import Random
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoConfig, PretrainedConfig
 
 from callbacks import ComputeBudget
+from datamodules.files.jsonl import to_example
+from datamodules.files.row_source import BadRows, RowSource
 from datamodules.problems.graph_spec import GraphSpec
 from datamodules.problems.mixture import Component, Mixture, components_of, parse_ops
-from datamodules.problems.synthesis import Synthesis
+from datamodules.problems.synthesis import Synthesis, TrainingText
 from datamodules.rows.documents import encode
 from datamodules.rows.tokenizer import TokenizerSettings, load_tokenizer
 from lightning_modules.models.compute import PASSES, countable, nominal_rl_tokens
@@ -97,7 +100,7 @@ def workload(stage: Planned) -> Workload:
     """The work of a stage.
 
     Raises:
-        ValueError: the stage sets neither a number of updates nor one of tokens, or trains on files.
+        ValueError: the stage sets neither a number of updates nor one of tokens, or its files cannot be read.
     """
     config, model = stage.config, architecture_of(stage)
     found = (_policy if "group" in config["model"]["init_args"] else _supervised)(config, model)
@@ -144,15 +147,24 @@ def _sampled(config: Config, lengths: Lengths, sampling: RejectionSampling) -> d
 
 
 def _evaluation(config: Config) -> dict[str, Phase]:
-    data, how = config["data"]["init_args"], config["model"]["init_args"]["evaluation"]
-    held_out, found = data["held_out"], {}
-    for band, ops in (held_out["bands"] or {}).items():
-        component = Component(str(ops), tuple(held_out["contexts"]), tuple(held_out["modes"]))
-        lengths = _measure(TokenizerSettings.of(data["tokenizer"]), _shape(data), (component,))
-        problems = held_out["problems"] * (len(parse_ops(ops)) if held_out["per_op"] else 1)
+    how, found = config["model"]["init_args"]["evaluation"], {}
+    for band, (problems, lengths) in _tested(config["data"]["init_args"]).items():
         response = min(lengths.response, how["sampling"]["max_new_tokens"])
         found[f"{band}: {PREFILL}"] = Phase(problems * lengths.prompt, lengths.prompt / 2)
         found[f"{band}: {DECODE}"] = Phase(problems * how["samples"] * response, lengths.prompt + response / 2)
+    return found
+
+
+def _tested(data: Mapping[str, Any]) -> dict[str, tuple[int, Lengths]]:
+    """Number and lengths of the held-out problems: of each band, or of files together."""
+    held_out, tokenizer = data["held_out"], TokenizerSettings.of(data["tokenizer"])
+    if held_out["files"]:
+        return {"files": _measure_rows(tokenizer, tuple(held_out["files"]), held_out["bad_rows"], to_example)}
+    found = {}
+    for band, ops in (held_out["bands"] or {}).items():
+        component = Component(str(ops), tuple(held_out["contexts"]), tuple(held_out["modes"]))
+        problems = held_out["problems"] * (len(parse_ops(ops)) if held_out["per_op"] else 1)
+        found[band] = problems, _measure(tokenizer, _shape(data), (component,))
     return found
 
 
@@ -230,8 +242,11 @@ def architecture_of(stage: Planned) -> PretrainedConfig | None:
 def _lengths(config: Config) -> Lengths:
     """Of the problems of training."""
     data = config["data"]["init_args"]
+    if rows := (data.get("files") or {}).get("train"):
+        kind: Any = locate(config["data"]["class_path"])
+        return _measure_rows(TokenizerSettings.of(data["tokenizer"]), tuple(rows), data["files"]["bad_rows"], kind.read_row)[1]
     if data["mixture"] is None:
-        raise ValueError("the cost of a stage that trains on files cannot be estimated: how long its rows are is not known.")
+        raise ValueError("nothing to train on: set `data.init_args.mixture`, or `data.init_args.files.train`.")
     replayed = data.get("replay_share", 0.0)
     parts = [(data["mixture"], 1 - replayed), (data.get("replay") or (), replayed)]
     components = [_scaled(component, share) for mixture, share in parts for component in components_of(mixture)]
@@ -260,9 +275,21 @@ def _measure(tokenizer: TokenizerSettings, shape: tuple[GraphSpec, bool], compon
     total = sum(component.weight for component in components)
     mixture = Mixture([replace(component, weight=component.weight / total) for component in components])
     synthesis, rng = Synthesis(mixture, *shape, seed=0), Random(0)
-    examples = [synthesis.example("train", i, mixture.draw(rng)) for i in range(SAMPLED)]
-    documents = encode(examples, load_tokenizer(tokenizer))
+    return _mean([synthesis.example("train", i, mixture.draw(rng)) for i in range(SAMPLED)], tokenizer)
+
+
+@cache
+def _measure_rows(
+    tokenizer: TokenizerSettings, files: tuple[str, ...], bad_rows: BadRows, read: Callable[[object, str, int], TrainingText]
+) -> tuple[int, Lengths]:
+    """Number of the rows of files, and the lengths of some of them."""
+    rows = RowSource(files, bad_rows=bad_rows, read=read)
+    return len(rows), _mean([rows.example("train", i) for i in range(min(SAMPLED, len(rows)))], tokenizer)
+
+
+def _mean(texts: Sequence[TrainingText], tokenizer: TokenizerSettings) -> Lengths:
+    documents = encode(texts, load_tokenizer(tokenizer))
     whole = [len(document.ids) for document in documents]
     prompts = [document.prompt_tokens for document in documents]
     attended = sum(n * (n + 1) / 2 for n in whole) / sum(whole)
-    return Lengths(sum(prompts) / SAMPLED, (sum(whole) - sum(prompts)) / SAMPLED, attended)
+    return Lengths(fmean(prompts), fmean(whole) - fmean(prompts), attended)
