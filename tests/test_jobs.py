@@ -49,6 +49,9 @@ def test_debug_jobs_run_every_stage_once(command, finished, tmp_path, capsys):
     assert len(finished) == len(set(finished)) == 6
     states = [s["state"] for arm in json.loads((tmp_path / "out/minute.json").read_text())["arms"] for s in arm["stages"]]
     assert set(states) == {"complete"}
+    printed = re.findall(r"^(submitted job|job) \S+( complete)?: (\w+)-", capsys.readouterr().out, re.MULTILINE)
+    assert printed.count(("submitted job", "", "grpo")) == printed.count(("job", " complete", "grpo")) == 2
+    assert printed.index(("submitted job", "", "pretrain")) < printed.index(("job", " complete", "pretrain"))
 
 
 @pytest.fixture
@@ -95,10 +98,12 @@ def test_a_setting_of_a_job_without_a_value_is_refused(command, slurm, capsys):
 
 
 @pytest.mark.long
-def test_local_jobs_run_the_stages_and_a_failed_one_stops_what_starts_from_it(tmp_path, monkeypatch):
+def test_local_jobs_run_the_stages_and_a_failed_one_stops_what_starts_from_it(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
     bad = {"grpo": {"set": {"data.init_args.mixture": [{"ops": "900", "contexts": ["garden"]}]}}}  # none: fails as it runs
     path = write_recipe(tmp_path, arms={"data": {"base": {"skip": ["grpo"]}, "good": {}, "bad": bad}})
     assert main.main(["run", str(path), "--out", str(tmp_path / "out"), "--launcher", "local", "--job", "timeout_min=10"]) == 1
     states = {arm["name"]: arm["stages"][-1]["state"] for arm in json.loads((tmp_path / "out/minute.json").read_text())["arms"]}
     assert states == {"base-seed0": "complete", "good-seed0": "complete", "bad-seed0": "failed"}
+    ended = re.findall(r"^job \d+ (complete|failed): (\w+)-", capsys.readouterr().out, re.MULTILINE)
+    assert sorted(ended) == [("complete", "grpo"), ("complete", "pretrain"), ("failed", "grpo")]

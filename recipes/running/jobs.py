@@ -44,7 +44,7 @@ class StageJob:
 def submit(
     stages: Sequence[Planned], out: Path, cluster: str, settings: Mapping[str, Any], hardware: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Submit every stage that is not complete.
+    """Submit every stage that is not complete, and say so.
 
     Args:
         stages: each once, in an order in which they can run.
@@ -78,10 +78,13 @@ def submit(
         with _told("--job"):
             executor.update_parameters(name=stage.label, **given, **wait)
         folders.prepare(stage)
-        jobs[stage.digest] = executor.submit(StageJob(out, stage, hardware or {}))
+        job = jobs[stage.digest] = executor.submit(StageJob(out, stage, hardware or {}))
+        print(f"submitted job {job.job_id}: {stage.label} ({stage.name})", flush=True)
     if cluster != "slurm":
-        for job in jobs.values():
-            job.exception()  # waits
+        for stage in stages:
+            if stage.digest in jobs:
+                ended = "complete" if jobs[stage.digest].exception() is None else "failed"  # waits
+                print(f"job {jobs[stage.digest].job_id} {ended}: {stage.label} ({stage.name})", flush=True)
     return jobs
 
 

@@ -158,7 +158,6 @@ def _run_arms(plans: Sequence[Plan], out: Path, args: Namespace) -> int:
     else:
         jobs = submit(list(stages.values()), out, args.launcher, args.job, args.hardware)
         if args.launcher == "slurm":
-            print("\n".join(f"submitted job {found.job_id}: {stages[name].label}" for name, found in jobs.items()))
             print(f"When they have ended: interplay report {out}")
             return 0
         failed = {name for name in jobs if not folders.complete(stages[name])}
