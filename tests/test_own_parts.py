@@ -101,6 +101,29 @@ def test_the_source_of_an_own_class_is_part_of_what_a_stage_is(tmp_path, mine):
         assert source_of(of_others) is None
 
 
+def test_the_weights_that_a_critic_starts_from_are_part_of_what_a_stage_is(tmp_path, start):
+    words = {"model.init_args.init_from": "policy"}
+    words["model.init_args.critic"] = {
+        "class_path": "lightning_modules.models.critic.SeparateCritic",
+        "init_args": {"init_from": start},
+    }
+    first = digest(resolve(["configs/experiment/quickstart_ppo.yaml"], words), None)
+    torch.manual_seed(1)
+    build_language_model(TINY).save_pretrained(start)
+    assert first != digest(resolve(["configs/experiment/quickstart_ppo.yaml"], words), None)
+
+
+def test_an_own_class_that_changed_is_said_on_resuming(tmp_path, mine, capsys):
+    """Not refused: a callback, like a rate, may change in mid-run."""
+    one = "from lightning.pytorch.callbacks import Callback\n\n\nclass Mine(Callback):\n    every = 1\n"
+    words = ["--trainer.callbacks", f"[{{class_path: {mine(one)}.Mine}}]", "--ckpt_path", "last"]
+    assert trained(tmp_path / "run", *words) == trained(tmp_path / "run", *words, steps=3) == 0
+    assert "other content" not in capsys.readouterr().out
+    name = mine(one.replace("every = 1", "every = 2"))
+    assert trained(tmp_path / "run", *words, steps=4) == 0
+    assert f"'{name}.Mine, with other content' (was '{name}.Mine')" in capsys.readouterr().out
+
+
 def test_contents_that_changed_under_one_path_are_no_resumption(tmp_path, capsys):
     shipped = yaml.safe_load((CONTEXT_FOLDER / "garden.yaml").read_text())
     own, mixture = tmp_path / "own.yaml", "[{ops: 2, contexts: [PATH]}]"
