@@ -138,6 +138,8 @@ def _plainer(sentence: str, kind: type | None) -> str:
         return f"there is no {name!r}{_meant(name, kind)}."
     if match := re.match(r"Expected a dot import path string: (.*)", sentence):
         return f"{match[1]!r} is no class; write its full path, e.g. lightning_modules.optimizers.AdamW."
+    if match := re.match(r"Import path ?(.*) does not correspond to a subclass of (\w+)", sentence):
+        return f"{match[1] or 'what is named'} is no {match[2]}; name a class that is one."
     if match := re.search(r"module '([\w.]+)' has no attribute '(\w+)'$", sentence):
         close = get_close_matches(match[2], vars(sys.modules.get(match[1], re)), 1)
         return f"there is no {match[2]!r} in {match[1]}{f', but {close[0]!r}' if close else ''}."

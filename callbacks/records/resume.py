@@ -46,8 +46,7 @@ class ResumeContract(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Look at the files that the config names."""
         found = {key: content(value) for key, value in self.config.items() if rule(key) == FIXED}
-        sources = {key: source_of(value) for key, value in self.config.items() if key.endswith("class_path") and value}
-        found |= {key: content(str(source)) for key, source in sources.items() if source is not None}
+        found |= {key: content(sources) for key, value in self.config.items() if (sources := _sources(key, value))}
         self.contents = {key: held for key, held in found.items() if held is not None}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -163,6 +162,21 @@ def content(value: Any) -> Any:
     if (facts := path / "interplay.json").is_file():
         return read_json(facts).get("weights")
     return [_ends(file) for file in sorted(path.iterdir() if path.is_dir() else [path]) if file.is_file()] or None
+
+
+def class_paths(config: Any) -> set[str]:
+    """All classes that a config names."""
+    if isinstance(config, Mapping):
+        own = {config["class_path"]} if isinstance(config.get("class_path"), str) else set()
+        return own.union(*map(class_paths, config.values()))
+    return set().union(*map(class_paths, config)) if isinstance(config, list) else set()
+
+
+def _sources(key: str, value: Any) -> str | list[str] | None:
+    """The file of the user's own class that a key of a flat config names, or files, if it lists classes."""
+    if key.endswith("class_path"):
+        return str(source) if value and (source := source_of(value)) else None
+    return sorted({str(source) for name in class_paths(value) if (source := source_of(name))})
 
 
 def source_of(class_path: str) -> Path | None:

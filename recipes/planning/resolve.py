@@ -19,7 +19,7 @@ import yaml
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from callbacks.records.resume import source_of
+from callbacks.records.resume import class_paths, source_of
 from datamodules.files.line_files import find_files
 from datamodules.problems.context import CONTEXT_FOLDER
 from datamodules.problems.mixture import components_of
@@ -140,7 +140,7 @@ def _named(config: Config) -> Iterator[tuple[str, Any]]:
     for file in find_files([*data["held_out"]["files"], *files.get("train", ()), *files.get("validation", ())]):
         yield f"file {file}", _content(file)
     model = config["model"]["init_args"]
-    for class_path in sorted(_class_paths(config)):
+    for class_path in sorted(class_paths(config)):
         if (source := source_of(class_path)) is not None:
             yield f"source of {class_path}", _content(source)
     critic = ((model.get("critic") or {}).get("init_args") or {}).get("init_from")
@@ -148,14 +148,6 @@ def _named(config: Config) -> Iterator[tuple[str, Any]]:
     for name, start in starts.items():
         if start is not None:
             yield name, _weights(Path(start))
-
-
-def _class_paths(config: Any) -> set[str]:
-    """All classes that a config names."""
-    if isinstance(config, Mapping):
-        own = {config["class_path"]} if isinstance(config.get("class_path"), str) else set()
-        return own.union(*map(_class_paths, config.values()))
-    return set().union(*map(_class_paths, config)) if isinstance(config, list) else set()
 
 
 def _components(mixture: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
