@@ -29,7 +29,10 @@ def recipes() -> dict[str, list[str]]:
     """Figure or table -> its recipes, with their arms."""
     found: dict[str, list[str]] = {}
     for path in sorted((ROOT / "configs/recipe").glob("*.yaml")):
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("# Beyond the paper"):
+            continue
+        raw = yaml.safe_load(text)
         axes = [values if isinstance(values, str) else ", ".join(map(str, values)) for values in raw.get("arms", {}).values()]
         said = f"`{path.stem}` ({'; '.join(axes)})"
         for number in raw.get("figures", ()):

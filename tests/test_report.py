@@ -207,6 +207,15 @@ def test_arms_are_compared_seed_by_seed_and_say_how_many_they_have(folder):
     assert [label for label, _ in drawn.panels[0].lines[0].points] == ["20% (2 of 3 seeds)"]
 
 
+@pytest.mark.parametrize("graders", [("executable",), ("executable", "answer")])
+def test_pass_at_k_and_what_the_recipe_names_are_open_at_once_by_each_grader(folder, graders):
+    (study,) = (found for found in find_studies(folder / "study") if found.name.startswith("test"))
+    charts = charts_of(Values(replace(study, figures=(10, 8), graders=graders), Files(folder / "study")))
+    of_each = [f"pass_at_k-{grader}" for grader in graders] if len(graders) > 1 else ["pass_at_k"]
+    assert [chart.key for chart in charts if chart.first] == ["likelihood", "faults", *of_each]
+    assert not all(chart.first for chart in charts)
+
+
 def test_an_interval_of_nats_is_not_cut_at_one(folder):
     (study,) = find_studies(folder / "study")
     (chart,) = (found for found in charts_of(Values(study, LoudFiles(folder / "study"))) if found.key == "likelihood")

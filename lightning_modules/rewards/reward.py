@@ -20,7 +20,7 @@ class Reward(ABC):
             report: the verdict on it.
 
         Returns:
-            Named parts, with the same names for every response.
+            Named parts; one that is absent abstains for this response.
         """
 
     def beside(self, solution: str) -> "Reward":
@@ -30,7 +30,7 @@ class Reward(ABC):
 
 @dataclass(frozen=True)
 class OutcomeReward(Reward):
-    """1 for the right answer, however it was reached (arXiv:2512.07783, section 4)."""
+    """1 for the right answer, however it was reached (arXiv:2512.07783, sections 3 and 6)."""
 
     def __call__(self, response: str, report: Report) -> dict[str, float]:
         """{"outcome": 0 or 1}."""

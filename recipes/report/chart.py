@@ -58,12 +58,14 @@ class Chart:
     key:   names its file.
     title: its subject, and the figures of the paper with this shape.
     note:  how to read it.
+    first: it is open at once: pass@k, and what the recipe names.
     """
 
     key: str
     title: str
     note: str
     panels: tuple[Panel, ...]
+    first: bool = False
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -40,13 +40,13 @@ class Section:
 
     @property
     def first_charts(self) -> list[Chart]:
-        """Pass@k, and what the recipe names: open at once."""
-        return [chart for i, chart in enumerate(self.charts) if chart.key == "pass_at_k" or i < len(self.study.figures)]
+        """Those that are open at once."""
+        return [chart for chart in self.charts if chart.first]
 
     @property
     def more_charts(self) -> list[Chart]:
         """The others."""
-        return [chart for chart in self.charts if chart not in self.first_charts]
+        return [chart for chart in self.charts if not chart.first]
 
 
 @dataclass

@@ -10,7 +10,7 @@ import yaml
 
 from recipes.named_files import CONFIGS
 from recipes.report.chart import Chart, draw_png
-from recipes.report.figures import GRADED, MAKERS, curves
+from recipes.report.figures import GRADED, MAKERS, curves, pass_at_k
 from recipes.report.judging import families, primaries
 from recipes.report.page import Section, write_page
 from recipes.report.samples import sample_browser
@@ -83,16 +83,17 @@ def charts_of(values: Values) -> list[Chart]:
     """The charts of a study, starting with those that its recipe names; those of pass@k once for each of the study's graders."""
     wanted, charts = values.study.figures, []
 
-    def place(maker: tuple[object, tuple[int, ...]]) -> int:
-        return min((wanted.index(number) for number in maker[1] if number in wanted), default=len(wanted))
+    def place(like: Sequence[int]) -> int:
+        return min((wanted.index(number) for number in like if number in wanted), default=len(wanted))
 
     first, *further = values.study.graders
-    for make, like in sorted(MAKERS.items(), key=place):
+    for make, like in sorted(MAKERS.items(), key=lambda item: place(item[1])):
+        named = make is pass_at_k or place(like) < len(wanted)
         for grader in (first, *further) if make in GRADED else (first,):
             if (found := make(replace(values, grader=grader))) is not None:
                 shape = f" (the shape of Figure {', '.join(map(str, like))})" if like else ""
                 by, key = ("", found.key) if not further or make not in GRADED else (f", by {grader}", f"{found.key}-{grader}")
-                charts.append(replace(found, key=key, title=found.title + by + shape))
+                charts.append(replace(found, key=key, title=found.title + by + shape, first=named))
     return charts
 
 
