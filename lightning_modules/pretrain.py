@@ -174,7 +174,7 @@ class PretrainModule(StageModule):
         """Log the first step and those that Lightning writes, as `log` takes a millisecond."""
         step, every = self.trainer.global_step + 1, self.trainer.log_every_n_steps
         if step == 1 or (every and step % every == 0):
-            self.log_dict(self.step_log, prog_bar=True)
+            self.log_dict(self.step_log)
             self.log("train/tokens", self.tokens_seen.float())
             self.log("train/learning_rate", optimizer.param_groups[0]["lr"])
 
@@ -192,7 +192,7 @@ class PretrainModule(StageModule):
             self.gold_loss.update(nll_N[labels_N != IGNORE], *of)
         else:
             self.validation_loss.update(nll_N.sum() / count.clamp(min=1), weight=count)
-            self.log("val/loss", self.validation_loss, prog_bar=True, add_dataloader_idx=False)
+            self.log("val/loss", self.validation_loss, add_dataloader_idx=False)
         return {"loss": nll_N.sum() / count.clamp(min=1)}
 
     def on_validation_epoch_start(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule
-from lightning.pytorch.utilities.rank_zero import rank_zero_info, rank_zero_warn
+from lightning.pytorch.utilities.rank_zero import rank_zero_warn
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.optim import Optimizer
@@ -150,8 +150,8 @@ class StageModule(LightningModule):
             trained = any(optimizer.state for optimizer in self.trainer.optimizers)
             found = pass_tokens(self.states, self.device, 0 if trained else learning_bytes(self))
         found = int(self.trainer.strategy.reduce(torch.tensor(found, device=self.device), reduce_op="min"))
-        if self.device.type == "cuda":
-            rank_zero_info(f"tokens_per_pass: {found:,}, from the free memory of {self.device}")
+        if self.device.type == "cuda" and self.trainer.is_global_zero:
+            print(f"tokens_per_pass: {found:,}, from the free memory of {self.device}", flush=True)
         return found
 
     def states(self, tokens_BT: Tensor) -> list[Tensor]:

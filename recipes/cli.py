@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -122,7 +123,7 @@ class ExperimentCLI(LightningCLI):
         )  # fmt: skip
 
     def before_instantiate_classes(self) -> None:
-        """A Hugging Face folder given as `ckpt_path` becomes the model's `init_from`."""
+        """Settle which weights an evaluation reads; a Hugging Face folder as `ckpt_path` becomes the model's `init_from`."""
         config = self.config[self.subcommand]
         path = config.get("ckpt_path")
         check_trainer(config["trainer"])
@@ -134,7 +135,7 @@ class ExperimentCLI(LightningCLI):
             )
             if (found := newest_checkpoint(folder)) is None:
                 raise ValueError(f"--ckpt_path last: {folder} holds no whole checkpoint; give the path of one.")
-            config["ckpt_path"] = str(found)
+            config["ckpt_path"] = path = str(found)
         if path and is_hugging_face(Path(path)):
             if self.subcommand == "fit":
                 raise ValueError(f"--ckpt_path {path!r} is a Hugging Face folder; give it as `model.init_args.init_from`.")
@@ -142,6 +143,8 @@ class ExperimentCLI(LightningCLI):
             settings["init_from"], config["ckpt_path"] = str(path), None
             if "architecture" in settings:
                 settings["architecture"] = None
+        elif path and self.subcommand != "fit":
+            _start_from_checkpoint(config["model"]["init_args"], str(path))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the callbacks that are always on."""
@@ -171,6 +174,8 @@ class ExperimentCLI(LightningCLI):
             always_on = [*always_on, ResumeContract(chosen, added_keys())]
         trainer = super()._instantiate_trainer(config, always_on)
         trainer.evaluation_folder = self.place
+        if trainer.world_size > 1 and getattr(trainer, "_val_check_time_interval", None) is not None:
+            raise ValueError("trainer.val_check_interval: processes disagree when a time is over; count batches, or updates.")
         return trainer
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -192,6 +197,13 @@ class ExperimentCLI(LightningCLI):
 
     def _parse_ckpt_path(self) -> None:
         """Take weights and states from a checkpoint, never hyper-parameters, which would override the user's."""
+
+
+def _start_from_checkpoint(settings: Namespace, path: str) -> None:
+    """Let what is evaluated be built from its own checkpoint where the weights that its training started from are gone."""
+    start = settings.get("init_from")
+    if start and not Path(start).exists() and Path(path).exists() and not settings.get("lora"):
+        settings["init_from"] = path
 
 
 def run_stage(argv: list[str]) -> int:

@@ -68,7 +68,7 @@ def recorded_graphs(monkeypatch, kind):
         begin(self, request)
 
     @contextmanager
-    def capture(tape, pool=None):
+    def capture(tape, pool=None, capture_error_mode="global"):
         (sampler,) = made
         held, numbers = tensors_of(sampler), numbers_of(sampler)
         before, places = [t.clone() for t in held], [t.data_ptr() for t in held]

@@ -16,7 +16,7 @@ from policy_runs import LengthReward, fit, module
 from test_other_usages import SHORT, data
 from test_pretrain import trainer
 
-from callbacks import Checkpoint, MetricsCSV, NonFiniteLoss, RewindLogs, RunRecord
+from callbacks import Checkpoint, MetricsCSV, NonFiniteLoss, RewindLogs, RunRecord, StageBar, Throughput
 from callbacks.records.checkpoint import CAUGHT, StopSignals
 from callbacks.records.resume import ResumeContract
 from grammar.checking.pool import Verifier
@@ -172,6 +172,16 @@ def test_the_log_of_a_training_outlives_an_evaluation(tmp_path):
     lines = (tmp_path / "metrics.csv").read_text().splitlines()
     own.validate(made, data(), verbose=False)
     assert (tmp_path / "metrics.csv").read_text().splitlines()[: len(lines)] == lines
+
+
+def test_numbers_of_a_bar_are_read_when_it_is_drawn(tmp_path):
+    """What is logged for Lightning's bar is read at every batch, which waits for the device."""
+    own = trainer(tmp_path, max_steps=3, callbacks=[Throughput()], log_every_n_steps=1, val_check_interval=1)
+    module = PretrainModule(TINY, evaluation=SHORT)
+    own.fit(module, data())
+    assert own.progress_bar_metrics == {}
+    drawn = StageBar().get_metrics(own, module)
+    assert drawn["train/loss"] == own.callback_metrics["train/loss"].item() and drawn["train/tokens_per_s"] > 0
 
 
 def test_signals_are_as_before_after_a_run_with_two_checkpoints(tmp_path):

@@ -1,6 +1,7 @@
 """A study of one's own: own classes, files and folders, and the mistakes that one makes with them."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -70,6 +71,16 @@ def test_an_evaluation_of_the_last_checkpoint_is_of_the_run_s_own(tmp_path, caps
     assert "holds no whole checkpoint" in capsys.readouterr().err
     assert trained(tmp_path / "run") == 0
     assert main(["test", *evaluate]) == 0
+    weights = json.loads((tmp_path / "run/training.json").read_text())["weights"]
+    assert json.loads((tmp_path / "run/test/evaluation.json").read_text())["settings"]["weights"] == weights
+
+
+def test_a_checkpoint_is_evaluated_without_the_weights_that_its_training_started_from(tmp_path, start):
+    config = ["--config", "quickstart_midtrain", "--model.init_args.init_from", start, *SMALL]
+    where = ["--trainer.default_root_dir", str(tmp_path / "run")]
+    assert main(["fit", *config, *where, "--trainer.max_steps", "2", "--trainer.limit_val_batches", "0"]) == 0
+    shutil.rmtree(start)
+    assert main(["test", *config, *where, "--ckpt_path", "last"]) == 0
     weights = json.loads((tmp_path / "run/training.json").read_text())["weights"]
     assert json.loads((tmp_path / "run/test/evaluation.json").read_text())["settings"]["weights"] == weights
 

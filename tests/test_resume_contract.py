@@ -4,8 +4,10 @@ import csv
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from processes import run
 
 import main
 from callbacks.files import claimed, damage
-from callbacks.records.resume import content, differences, flat
+from callbacks.records.resume import ResumeContract, content, differences, flat
 from recipes.validity import is_current, is_tested, is_trained
 
 
@@ -48,6 +50,44 @@ def losses(folder):
 
 def last(folder):
     return torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
+
+
+def of_machine(processes, batches, **data):
+    """The contract of a run on so many processes, and as much of its Trainer as it asks for."""
+    trainer = SimpleNamespace(
+        world_size=processes, accumulate_grad_batches=batches, limit_train_batches=0.5, max_steps=9, global_step=3
+    )
+    config = {"data": {"init_args": data}, "trainer": {"accumulate_grad_batches": batches, "devices": "auto"}}
+    return trainer, ResumeContract(config)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ((1, 2, {"batch_rows": 2}), (2, 1, {"batch_rows": 2}), None),
+        ((1, 1, {"batch_rows": 4}), (2, 1, {"batch_rows": 2}), None),
+        ((1, 1, {"prompts_per_rollout": 8}), (4, 1, {"prompts_per_rollout": 2}), None),
+        ((1, 1, {"batch_rows": 2}), (2, 1, {"batch_rows": 2}), "batch_rows, of all processes (was 2, is 4)"),
+        ((1, 1, {"prompts_per_rollout": 8}), (4, 1, {"prompts_per_rollout": 8}), "of all processes (was 8, is 32)"),
+        ((1, 1, {"prompts_per_rollout": 8}), (4, 1, {"prompts_per_rollout": 4}), "prompts_per_rollout (was 8, is 4)"),
+        ((1, 2, {"prompts_per_rollout": 8}), (2, 1, {"prompts_per_rollout": 4}), "accumulate_grad_batches (was 2, is 1)"),
+        ((1, 1, {"own": 8}), (2, 1, {"own": 8}), None),
+    ],
+)
+def test_other_processes_may_go_on_with_steps_of_the_same_size(before, now, said):
+    counts = {"ready": 6, "started": 6, "processed": 6, "completed": 6}
+    progress = {"total": dict(counts), "current": dict(counts)}
+    checkpoint = {"global_step": 3, "loops": {"fit_loop": {"epoch_loop.batch_progress": progress}}}
+    trainer, contract = of_machine(before[0], before[1], **before[2])
+    contract.on_save_checkpoint(trainer, None, checkpoint)
+    trainer, contract = of_machine(now[0], now[1], **now[2])
+    if said is not None:
+        with pytest.raises(ValueError, match=re.escape(said)):
+            contract.on_load_checkpoint(trainer, None, checkpoint)
+        return
+    contract.on_load_checkpoint(trainer, None, checkpoint)
+    assert contract.changes["processes"] == [before[0], now[0]]
+    assert set(progress["total"].values()) == set(progress["current"].values()) == {6 * now[1] // before[1]}
 
 
 def test_a_longer_run_goes_on_from_the_end_of_a_finished_one(tmp_path, capsys):

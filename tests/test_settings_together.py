@@ -180,11 +180,26 @@ def test_values_of_an_update_are_those_of_all_its_minibatches(monkeypatch):
     module, logged = GRPOModule("start", LengthReward()), {}
     monkeypatch.setattr(module, "log", lambda name, value, **how: logged.__setitem__(name, value.item()))
     for step, values in ((0, (1.0, 5.0, 3.0)), (1, (7.0,))):
-        monkeypatch.setattr(GRPOModule, "trainer", SimpleNamespace(global_step=step))
+        strategy = SimpleNamespace(reduce=lambda value, reduce_op: value)
+        monkeypatch.setattr(GRPOModule, "trainer", SimpleNamespace(global_step=step, strategy=strategy))
         for value in values:
             module.update_log.add("mean", torch.tensor(value))
-            module.update_log.add("most", torch.tensor(value), most=True)
+            module.update_log.most("most", torch.tensor(value))
         assert logged == {"mean": sum(values) / len(values), "most": max(values)}
+
+
+def test_a_value_of_an_update_weighs_tokens_alike_whichever_process_has_them(monkeypatch):
+    """Oracle: the mean over the tokens of two processes, of which the second has one, and of two minibatches."""
+    module, logged = GRPOModule("start", LengthReward()), {}
+    monkeypatch.setattr(module, "log", lambda name, value, **how: logged.__setitem__(name, value.item()))
+    other = {"sum": torch.tensor([9.0, 1.0], dtype=torch.float64), "max": torch.tensor(9.0)}
+    joined = {"sum": torch.add, "max": torch.maximum}
+    strategy = SimpleNamespace(reduce=lambda value, reduce_op: joined[reduce_op](value, other[reduce_op]))
+    monkeypatch.setattr(GRPOModule, "trainer", SimpleNamespace(global_step=0, strategy=strategy))
+    for terms in ([1.0, 2.0, 100.0], [4.0, 5.0, 100.0]):
+        module.update_log.mean("mean", torch.tensor([terms]), torch.tensor([[True, True, False]]))
+        module.update_log.most("most", torch.tensor(terms[0]))
+    assert logged == {"mean": pytest.approx((1 + 2 + 9 + 4 + 5 + 9) / 6), "most": 9.0}
 
 
 def test_a_separate_critic_recomputes_what_the_policy_does(start, tmp_path):

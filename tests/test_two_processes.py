@@ -1,6 +1,9 @@
 """DDP and FSDP2 on two processes (gloo): the steps of one process on the same global batch; checkpoints that fit each other."""
 
 import json
+import os
+import subprocess
+import sys
 from hashlib import blake2b
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from callbacks import (
     Throughput,
     VerifiedPassAtK,
 )
+from callbacks.records.resume import ResumeContract
 from datamodules import MidtrainDataModule, PretrainDataModule
 from datamodules.problems.mixture import Component
 from datamodules.reasoning import HeldOut
@@ -31,6 +35,7 @@ from lightning_modules.rollout import SamplingParams
 from lightning_modules.stage import Evaluation
 from tests_support import PLAIN, TINY
 
+ROOT = Path(__file__).parent.parent
 UPDATES, HALFWAY = 6, 3
 HELD_OUT = HeldOut({"ID": "2-3"}, ["garden"], validation_problems=3)
 STRATEGIES = {
@@ -73,7 +78,17 @@ def train(folder: Path, *, kind="one", rows=4, accumulate=1, resume=None, muon=F
         evaluation=Evaluation(samples=2, sampling=SamplingParams(max_new_tokens=6)),
     )  # fmt: skip
     keep = Checkpoint(dirpath=folder / "checkpoints", every_n_train_steps=HALFWAY, save_top_k=-1, filename="{step}")
-    watch = [keep, Watch(folder), RandomState(), Throughput(), GradientNorm(), HuggingFaceExport(), MixtureRecord()]
+    sizes = {"data": {"init_args": {"batch_rows": rows}}, "trainer": {"accumulate_grad_batches": accumulate}}
+    watch = [
+        keep,
+        ResumeContract(sizes),
+        Watch(folder),
+        RandomState(),
+        Throughput(),
+        GradientNorm(),
+        HuggingFaceExport(),
+        MixtureRecord(),
+    ]
     trainer = Trainer(
         max_steps=UPDATES, accelerator="cpu", devices=1 if kind == "one" else 2, strategy=STRATEGIES[kind](), logger=False,
         accumulate_grad_batches=accumulate, gradient_clip_val=0.5, callbacks=watch,
@@ -168,6 +183,15 @@ def test_a_checkpoint_of_one_strategy_is_resumed_by_another(one, tmp_path, sourc
     assert_same_steps(one, fit(tmp_path / "target", target, resume=str(checkpoint)), first=HALFWAY)
 
 
+@pytest.mark.parametrize(("source", "target"), [("one", "ddp"), ("full", "one")])
+def test_a_run_goes_on_with_other_processes_and_accumulated_batches_that_make_the_same_step(one, tmp_path, source, target):
+    """Lightning counts batches, of which an update then takes another number."""
+    batches = {"one": 2, "ddp": 1, "full": 1}
+    checkpoint = fit(tmp_path / "source", source, rows=2, accumulate=batches[source]) / f"checkpoints/step={HALFWAY}.ckpt"
+    resumed = fit(tmp_path / "target", target, rows=2, accumulate=batches[target], resume=str(checkpoint))
+    assert_same_steps(one, resumed, first=HALFWAY)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["ddp", "full"])
 def test_mid_training_on_two_processes_takes_the_steps_of_one_and_goes_on_with_another_number(start, tmp_path, kind):
@@ -188,6 +212,37 @@ def test_a_stage_starts_from_a_folder_of_shards(tmp_path):
 @pytest.mark.long
 def test_compiled_layers_of_a_sharded_model_take_the_same_steps(one, tmp_path):
     assert_same_steps(one, fit(tmp_path / "run", "sharded", compile=True), tolerance=1e-3)
+
+
+class FailsAlone(Callback):
+    """The second of two processes fails."""
+
+    def on_train_batch_end(self, trainer, *args):
+        if trainer.global_rank == 1:
+            raise RuntimeError("alone")
+
+
+def _fail(folder: Path) -> None:
+    data = PretrainDataModule([Component("2-4", ["garden"])], "garden", row_length=128, graph=PLAIN, batch_rows=2)
+    saves = Checkpoint(dirpath=folder, save_on_exception=True)
+    trainer = Trainer(
+        max_steps=4, accelerator="cpu", devices=2, strategy="ddp", logger=False, callbacks=[saves, FailsAlone()],
+        enable_progress_bar=False, enable_model_summary=False, default_root_dir=folder, num_sanity_val_steps=0,
+    )  # fmt: skip
+    trainer.fit(PretrainModule(TINY), data)
+
+
+def test_a_process_that_fails_does_not_wait_for_others_to_save(tmp_path):
+    assert all(run(_fail, tmp_path, world=2, patience=30, timeout=120))
+
+
+@pytest.mark.parametrize(("variable", "rank", "first"), [("RANK", 0, True), ("RANK", 1, False), ("SLURM_PROCID", 3, False)])
+def test_the_first_process_knows_itself_before_there_is_a_group(tmp_path, variable, rank, first):
+    code = "from recipes.rejection.rejection_sampling import is_first; print(is_first())"
+    found = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {variable: str(rank)}, cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == [str(first)]
 
 
 def _evaluate(folder: Path, kind: str, start: str) -> None:

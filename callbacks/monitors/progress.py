@@ -31,6 +31,11 @@ class StageBar(RichProgressBar):
     def _get_train_description(self, current_epoch: int) -> str:
         return f"{stage_name(self.trainer):{len(self.validation_description)}}"
 
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """What lines show, read as the bar is drawn; with `prog_bar`, Lightning would wait for the device at every batch."""
+        found = trainer.callback_metrics
+        return super().get_metrics(trainer, pl_module) | {key: float(found[key]) for key, _ in SHOWN if key in found}
+
 
 class ProgressLines(ProgressBar):
     """A line every few seconds, whatever the run does: `pretrain: step 120 of 500, loss 0.2310, 12,563 tokens/s, 0:00:30 left`.

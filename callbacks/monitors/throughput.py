@@ -66,7 +66,7 @@ class Throughput(Callback):
             self._restart(trainer)
 
     def _log(self, trainer: Trainer, pl_module: LightningModule, tokens: float, seconds: float, steps: int) -> None:
-        pl_module.log("train/tokens_per_s", tokens / seconds, prog_bar=True)
+        pl_module.log("train/tokens_per_s", tokens / seconds)
         pl_module.log("train/step_s", seconds / steps)
         if trainer.profiler is self.fetches:
             pl_module.log("train/data_wait", self.fetches.seconds / seconds)

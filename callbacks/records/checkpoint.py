@@ -134,8 +134,14 @@ class Checkpoint(ModelCheckpoint):
                     _remove(path)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Save if asked to, but no weights that are not finite; stop catching signals."""
-        if not isinstance(exception, FloatingPointError):
+        """Save if asked to, but no weights that are not finite; stop catching signals.
+
+        Several processes save together, and one that fails does so alone: it would wait for the others.
+        """
+        if trainer.world_size > 1 and not isinstance(exception, Stopped):
+            if self.save_on_exception:
+                print("checkpoint.save_on_exception: no checkpoint is saved, as other processes may go on.", flush=True)
+        elif not isinstance(exception, FloatingPointError):
             super().on_exception(trainer, pl_module, exception)
         self.signals.release()
 

@@ -23,13 +23,17 @@ KEYS = {
     "trainer.enable_progress_bar": FREE, "trainer.enable_model_summary": FREE, "ckpt_path": FREE, "weights_only": FREE,
     "config": FREE,
 }  # fmt: skip
+# sizes for each process of what an update, or a rollout, takes -> whether batches that are accumulated count
+PER_PROCESS = {"data.init_args.batch_rows": True, "data.init_args.prompts_per_rollout": False}
+ACCUMULATED = "trainer.accumulate_grad_batches"
 
 
 class ResumeContract(Callback):
     """Compares the config of a resumed run with the one in its checkpoint.
 
     A change of what the run is (weights, data, the size of a step) is refused; another path to the same weights or files, which
-    were moved, is none. A change of anything else is said, noted in `history.json`, and holds from the next update on: rates
+    were moved, is none, nor are other numbers of processes, of rows for each and of accumulated batches that make steps of the
+    same size. A change of anything else is said, noted in `history.json`, and holds from the next update on: rates
     and decay that the optimiser would restore are set again.
 
     Args:
@@ -51,7 +55,7 @@ class ResumeContract(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the config."""
-        checkpoint["config"], checkpoint["contents"] = self.config, self.contents
+        checkpoint["config"], checkpoint["contents"], checkpoint["step"] = self.config, self.contents, self._step(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Compare, and refuse what is fixed.
@@ -67,14 +71,40 @@ class ResumeContract(Callback):
                 changed.pop(key, None)
             elif held != now and now is not None and key not in changed:
                 changed[key] = [self.config[key], f"{self.config[key]}, with other content"]
-        if fixed := [f"{key} (was {old!r}, is {new!r})" for key, (old, new) in changed.items() if rule(key) == FIXED]:
+        same = self._same_step(trainer, checkpoint, changed)
+        if fixed := [
+            f"{key} (was {old!r}, is {new!r})" for key, (old, new) in changed.items() if rule(key) == FIXED and key not in same
+        ]:
             raise ValueError(
                 f"--ckpt_path: a resumed run keeps {'; '.join(fixed)}. Undo the change or, for another run from these weights, "
                 "set model.init_args.init_from to the checkpoint and give another trainer.default_root_dir."
             )
         self.changes = {key: values for key, values in changed.items() if rule(key) != FREE}
+        if (step := checkpoint.get("step")) and step["batches"] != trainer.accumulate_grad_batches:
+            _recount(checkpoint["loops"]["fit_loop"], trainer.accumulate_grad_batches, step["batches"])
         if trainer.limit_train_batches == 1.0 and (checkpoint["global_step"] < trainer.max_steps or trainer.max_steps == -1):
             _reopen(checkpoint["loops"]["fit_loop"])
+
+    def _step(self, trainer: Trainer) -> dict[str, int | None]:
+        """The size of a step: rows or prompts of all processes; the processes, and the batches that each accumulates."""
+        key = next((key for key in PER_PROCESS if self.config.get(key) is not None), None)
+        each = None if key is None else self.config[key] * (trainer.accumulate_grad_batches if PER_PROCESS[key] else 1)
+        size = None if each is None else each * trainer.world_size
+        return {"size": size, "processes": trainer.world_size, "batches": trainer.accumulate_grad_batches}
+
+    def _same_step(self, trainer: Trainer, checkpoint: Mapping[str, Any], changed: dict[str, list[Any]]) -> set[str]:
+        """Keys that may change, as steps stay as large as they were; the number of processes, or the size, joins the changes."""
+        if (before := checkpoint.get("step")) is None:  # of an earlier version
+            return set()
+        now = self._step(trainer)
+        if before["processes"] != now["processes"]:
+            changed["processes"] = [before["processes"], now["processes"]]
+        key = next((key for key in PER_PROCESS if key in self.config), "")
+        if before["size"] == now["size"]:
+            return {key, ACCUMULATED} if PER_PROCESS.get(key) else {key}
+        if key not in changed:
+            changed[f"{key}, of all processes"] = [before["size"], now["size"]]
+        return set()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Remember the optimisers' settings as they are written, before a checkpoint restores its own."""
@@ -97,6 +127,12 @@ class ResumeContract(Callback):
             write_json(
                 path, [*(read_json(path) if path.is_file() else []), {"step": trainer.global_step, "changed": self.changes}]
             )
+
+
+def _recount(loop: dict[str, Any], now: int, before: int) -> None:
+    """Count batches as if as many had been accumulated for each update from the start as are now."""
+    for counts in (loop["epoch_loop.batch_progress"][part] for part in ("total", "current")):
+        counts.update({name: number * now // before for name, number in counts.items()})
 
 
 def _reopen(loop: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from datamodules.earlier_arguments import EarlierArguments
 from datamodules.rows.documents import PromptBatch
 from datamodules.rows.vocabulary import entries_in_use
 from grammar import Report
-from lightning_modules.formulas import entropy_bonus, token_mean
+from lightning_modules.formulas import entropy_bonus
 from lightning_modules.models.attention import Backend, backend_of_edges
 from lightning_modules.models.compute import ledger, nominal_rl_tokens, row_counts
 from lightning_modules.models.group_forward import group_counts, groupable, grouped_logp
@@ -356,8 +356,8 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         tokens_NT, mask_NT = experience.tokens_NT[rows_N, :width], experience.mask_NT[rows_N, : width - 1]
         rows = Rows(tokens_NT, mask_NT, lengths)
         with torch.no_grad(), self.trainer.precision_plugin.forward_context():
+            ref_NT = self.reference_logp(rows) if self.kl.weight else None  # first: a pass has the room that its weights leave
             old = self.old_outputs(rows) if self.needs_old_logp else {}
-            ref_NT = self.reference_logp(rows) if self.kl.weight else None
         phases = {"old log-probabilities": self.needs_old_logp, REFERENCE: self.kl.weight > 0}
         for phase in (name for name, ran in phases.items() if ran):
             self.compute.add(phase, self.counts(rows))
@@ -390,7 +390,7 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         check_shape(gain_NT, logp_NT, f"{type(self.policy_loss).__name__}: surrogate")
         if self.update.correction is not None and batch.logp_sampled_NT is not None:
             weights_NT = self.update.correction.weights(batch.old(logp_NT), batch.logp_sampled_NT, batch.mask_NT)
-            self.update_log.add("train/sampler_weight", token_mean(weights_NT, batch.mask_NT))
+            self.update_log.mean("train/sampler_weight", weights_NT, batch.mask_NT)
             gain_NT = gain_NT * weights_NT
         return gain_NT + self.update.entropy_weight * entropy_bonus(logp_NT) if self.update.entropy_weight else gain_NT
 
@@ -402,19 +402,19 @@ class PolicyModule(StageModule, metaclass=EarlierArguments):
         if not self.kl.weight:
             return torch.zeros_like(logp_NT)
         kl_NT = self.kl.terms(logp_NT, batch.logp_ref_NT)
-        self.update_log.add("train/kl_nats", token_mean(kl_NT.detach(), batch.mask_NT))
+        self.update_log.mean("train/kl_nats", kl_NT, batch.mask_NT)
         return self.kl_weight * kl_NT if self.kl.place == "loss" else torch.zeros_like(logp_NT)
 
     def log_update(self, loss: Tensor, logp_NT: Tensor, log_ratio_NT: Tensor, batch: ExperienceBatch) -> dict[str, Any]:
         """Log a training step and the rollout behind it; returns its outputs."""
         tokens = self._tokens(logp_NT.detach(), log_ratio_NT.detach(), batch)
         self.update_log.add("train/loss", loss)
-        self.update_log.add("train/ratio", token_mean(tokens.log_ratio_NT.exp(), batch.mask_NT))
-        self.update_log.add("train/clipped", token_mean(self.policy_loss.held_back(tokens).float(), batch.mask_NT))
+        self.update_log.mean("train/ratio", tokens.log_ratio_NT.exp(), batch.mask_NT)
+        self.update_log.mean("train/clipped", self.policy_loss.held_back(tokens).float(), batch.mask_NT)
         if batch.logp_sampled_NT is not None:
-            mean, most = sampler_gap(tokens.logp_old_NT, batch.logp_sampled_NT, batch.mask_NT)
-            self.update_log.add("train/sampler_gap_nats", mean)
-            self.update_log.add("train/sampler_gap_max_nats", most, most=True)
+            gap_NT = sampler_gap(tokens.logp_old_NT, batch.logp_sampled_NT, batch.mask_NT)
+            self.update_log.mean("train/sampler_gap_nats", gap_NT, batch.mask_NT)
+            self.update_log.most("train/sampler_gap_max_nats", gap_NT.max())
         self.update_log.rollout(self.collector.log)
         self.log("train/tokens", self.tokens_seen.float())
         self.compute.add("update", self.counts(batch.rows))

@@ -32,7 +32,6 @@ class SamplerCorrection:
         return sampler_weights(logp_old_NT, logp_sampled_NT, mask_NT, level=self.level, mode=self.mode, most=self.most)
 
 
-def sampler_gap(logp_old_NT: Tensor, logp_sampled_NT: Tensor, mask_NT: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and maximum over sampled tokens of |log pi_old - log mu|, nats; gaps of opposite sign do not cancel."""
-    gap_NT = torch.where(mask_NT, (logp_old_NT - logp_sampled_NT).abs(), 0.0).detach()
-    return gap_NT.sum() / mask_NT.sum().clamp(min=1), gap_NT.max()
+def sampler_gap(logp_old_NT: Tensor, logp_sampled_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """[N, T] |log pi_old - log mu| of sampled tokens, nats, so that gaps of opposite sign do not cancel; else 0."""
+    return torch.where(mask_NT, (logp_old_NT - logp_sampled_NT).abs(), 0.0).detach()

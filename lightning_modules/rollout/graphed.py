@@ -155,7 +155,8 @@ class GraphedSampler:
         else:
             if self.graphs[shape] is None:
                 self.graphs[shape] = graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, pool=self.pool):  # records without running
+                # records without running; other threads may meanwhile use the device, as one that prints progress does
+                with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
                     self.step()
             self.graphs[shape].replay()
 

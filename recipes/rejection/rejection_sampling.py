@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from callbacks.evaluation.sample_files import read_samples
 from callbacks.files import read_json, write_json
@@ -94,7 +95,7 @@ def files_of(folders: Sequence[Path], record: str = SAMPLED) -> dict[str, list[s
 
 def is_first() -> bool:
     """Whether this process writes files: the only one, or the first of several."""
-    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+    return (torch.distributed.get_rank() if torch.distributed.is_initialized() else rank_zero_only.rank) == 0
 
 
 def wait_for_all() -> None:
