@@ -45,9 +45,10 @@ class NonFiniteLoss(Callback):
         bad = [(*self.seen[i][:2], str(losses[i].item())) for i in numbers]
         self.seen.clear()
         folder = run_folder(trainer)
-        if bad:
+        if bad or lost:
             rows = [{"batch_idx": batch, "updates_done": step, "loss": loss} for batch, step, loss in bad]
             report = {"rank": trainer.global_rank, "world_size": trainer.world_size, "batches": rows}
+            report |= {"updates_done": trainer.global_step, "weights_finite": not lost}
             write_json(folder / f"non_finite.rank{trainer.global_rank}.json", report)
         mend = "Lower the learning rate or clip gradients (`trainer.gradient_clip_val`), and resume from the last checkpoint."
         if trainer.strategy.reduce_boolean_decision(bool(bad), all=False):
@@ -56,7 +57,8 @@ class NonFiniteLoss(Callback):
         if trainer.strategy.reduce_boolean_decision(lost, all=False):
             step = trainer.global_step
             raise FloatingPointError(
-                f"training: losses are finite, but weights are not after update {step}: a gradient was not. {mend}"
+                f"training: losses are finite, but weights are not after update {step}: a gradient was not; see "
+                f"{folder}/non_finite.rank*.json. {mend}"
             )
 
 

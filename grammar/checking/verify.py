@@ -148,12 +148,12 @@ class _Checker:
         name, letter, shape = step.name, step.letter, step.shape
         fact = self.facts.fact(name)
         if fact is None:
-            self.error("ungrounded", index, f"the problem does not say what {name!r} is")
+            self.error("ungrounded", index, f"the problem does not say what {quoted(name)} is")
             fact = Fact(None, STRAY_BIT, 0, point(0) * (len(self.masks) + 2), None)
         if letter in self.masks:
             self.error("letters", index, f"{letter!r} already stands for something else; take a new letter")
         if name in self.found:
-            self.error("letters", index, f"{name!r} is defined a second time")
+            self.error("letters", index, f"{quoted(name)} is defined a second time")
         if shape is None:
             self.declare(letter, fact, NAN)
             self.found[name] = (False, False)
@@ -175,7 +175,7 @@ class _Checker:
         """Checks a step that leaves a value open."""
         self.found[step.name] = (self.reverse and fact.code == X, not fact.parents)
         if self.found[step.name] != _RIGHT:
-            self.error("value", index, f"the problem does not leave {step.name!r} open")
+            self.error("value", index, f"the problem does not leave {quoted(step.name)} open")
         elif step.letter != "x":
             self.error("letters", index, f"the unknown is called x, not {step.letter!r}")
         self.declare(step.letter, fact, X if self.reverse else NAN)

@@ -207,7 +207,7 @@ def _train(spec: ExpertIteration, seed: int, rounds: list[Round]) -> None:
         )
     wait_for_all()
     if is_first():
-        write_json(last.folder / RECORD, last.found | {"trained_as": wanted})
+        write_json(last.folder / RECORD, last.found | {"passed": True, "trained_as": wanted})
     wait_for_all()
     files = files_of([current.folder for current in (rounds if spec.union else [last])], RECORD)
     fit = [*_settings(spec, seed, last.init_from), *flags({"data.init_args.files": files, "data.init_args.mixture": None})]
