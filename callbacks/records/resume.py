@@ -55,7 +55,7 @@ class ResumeContract(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep the config."""
-        checkpoint["config"], checkpoint["contents"], checkpoint["step"] = self.config, self.contents, self._step(trainer)
+        checkpoint["config"], checkpoint["contents"], checkpoint["step_size"] = self.config, self.contents, self._step(trainer)
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Compare, and refuse what is fixed.
@@ -80,7 +80,7 @@ class ResumeContract(Callback):
                 "set model.init_args.init_from to the checkpoint and give another trainer.default_root_dir."
             )
         self.changes = {key: values for key, values in changed.items() if rule(key) != FREE}
-        if (step := checkpoint.get("step")) and step["batches"] != trainer.accumulate_grad_batches:
+        if (step := checkpoint.get("step_size")) and step["batches"] != trainer.accumulate_grad_batches:
             _recount(checkpoint["loops"]["fit_loop"], trainer.accumulate_grad_batches, step["batches"])
         if trainer.limit_train_batches == 1.0 and (checkpoint["global_step"] < trainer.max_steps or trainer.max_steps == -1):
             _reopen(checkpoint["loops"]["fit_loop"])
@@ -94,7 +94,7 @@ class ResumeContract(Callback):
 
     def _same_step(self, trainer: Trainer, checkpoint: Mapping[str, Any], changed: dict[str, list[Any]]) -> set[str]:
         """Keys that may change, as steps stay as large as they were; the number of processes, or the size, joins the changes."""
-        if (before := checkpoint.get("step")) is None:  # of an earlier version
+        if (before := checkpoint.get("step_size")) is None:  # of an earlier version
             return set()
         now = self._step(trainer)
         if before["processes"] != now["processes"]:

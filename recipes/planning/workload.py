@@ -4,12 +4,13 @@ of its problems, or of the rows of its files.
 Not here: what that costs (estimate.py: FLOPs; stage_cost.py: memory and time).
 """
 
+from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import accumulate
 from math import ceil
 from pydoc import locate
-from random import Random
 from statistics import fmean
 from typing import Any, NamedTuple
 
@@ -271,11 +272,12 @@ def _shape(data: Mapping[str, Any]) -> tuple[GraphSpec, bool]:
 
 @cache
 def _measure(tokenizer: TokenizerSettings, shape: tuple[GraphSpec, bool], components: tuple[Component, ...]) -> Lengths:
-    """Lengths of the first examples of a mixture."""
+    """Lengths of examples of a mixture."""
     total = sum(component.weight for component in components)
     mixture = Mixture([replace(component, weight=component.weight / total) for component in components])
-    synthesis, rng = Synthesis(mixture, *shape, seed=0), Random(0)
-    return _mean([synthesis.example("train", i, mixture.draw(rng)) for i in range(SAMPLED)], tokenizer)
+    synthesis, cells, ends = Synthesis(mixture, *shape, seed=0), [*mixture.weights], [*accumulate(mixture.weights.values())]
+    places = (bisect(ends, (i + 0.5) / SAMPLED, hi=len(cells) - 1) for i in range(SAMPLED))  # each cell as often as it weighs
+    return _mean([synthesis.example("train", i, cells[place]) for i, place in enumerate(places)], tokenizer)
 
 
 @cache

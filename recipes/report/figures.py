@@ -338,7 +338,7 @@ def across_stages(values: Values) -> Chart | None:
         return [*[stage for stage in run.stages if stage not in rl][-1:], *rl]
 
     def points(group: Group, band: str, k: int) -> Points:
-        key = pointer("grades", "band", band, GRADER, f"pass@{k}", "mean")
+        key = pointer("grades", "band", band, values.grader, f"pass@{k}", "mean")
         for place in range(len(chain(group.runs[0]))):
             yield place, values.number(group, lambda run, place=place: [Term(1, chain(run)[place].evaluation, key)])  # type: ignore[misc]
 
@@ -406,7 +406,8 @@ def _pairs(values: Values, most: int = 4) -> list[str]:
         found: Mapping[str, Mapping[str, float]] = values.evaluation(group).get("skills", {}).get("all", {}).get("composed", {})
         for pair, counts in found.items():
             trials[pair] = trials.get(pair, 0) + counts["trials"]
-    return list(dict.fromkeys([*withheld, *sorted(trials, key=lambda pair: -trials[pair])]))[:most]
+    tried = sorted(trials, key=lambda pair: -trials[pair])
+    return list(dict.fromkeys([*(pair for pair in withheld if pair in trials), *tried]))[:most]
 
 
 # what makes each figure (None if a study lacks the data) -> the figures of the paper that have its shape; in the order in which
@@ -419,5 +420,5 @@ MAKERS: dict[Callable[[Values], Chart | None], tuple[int, ...]] = {
 }  # fmt: skip
 GRADED = {
     differences, pass_at_k, pass_at_k_by_context, by_op, by_op_and_context, bars, ladder, validation, gains, against_axis,
-    compute, gain_against_flops, gain_prediction,
+    compute, across_stages, gain_against_flops, gain_prediction,
 }  # fmt: skip

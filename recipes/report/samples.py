@@ -100,7 +100,6 @@ def _rule(quantity: Quantity | None) -> str:
 def _answer(row: dict[str, Any]) -> dict[str, Any]:
     """A response, cut into its steps."""
     report, text, at = row["report"], row["response"], 0
-    reasons = {(error["start"], error["end"]): error for error in report["errors"]}
     parts: list[dict[str, Any]] = []
     for step in sorted(report["steps"], key=lambda step: step["start"]):
         if step["start"] > at:
@@ -109,6 +108,6 @@ def _answer(row: dict[str, Any]) -> dict[str, Any]:
         parts.append(part | {"name": step["name"]})
         at = max(at, step["end"])
     parts.append({"text": text[at:]})
-    errors = [f"{error['kind']}: {error['message']}" for error in reasons.values()]
+    errors = [f"{error['kind']}: {error['message']}" for error in report["errors"]]
     nodes = {node["name"]: node["status"] for node in report["nodes"]}
     return {"sample": row["sample"], "accepted": row["accepted"], "parts": parts, "errors": errors, "nodes": nodes}
