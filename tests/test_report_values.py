@@ -49,7 +49,10 @@ BANDS = {
     },
 }  # fmt: skip
 GRADES = {
-    "all": {"all": executable(359, 367, 373) | {"answer": passes(457, 461, 463), "errors": {}, "faults": {"missing": 439, "parents": 443, "values": 449}}},
+    "all": {"all": {
+        "executable": passes(359, 367, 373), "answer": passes(457, 461, 463), "errors": {},
+        "faults": {"missing": 439, "parents": 443, "values": 449},
+    }},
     "band": BANDS,
     "op": {"2": executable(269, 271, 277), "3": executable(281, 283, 293)},
     "context": {"garden": executable(307, 311, 313), "zoo": executable(317, 331, 337)},
