@@ -94,8 +94,17 @@ def test_the_covariate_is_the_base_not_the_stage_before_the_last_and_one_for_bot
     assert (said in (folder / "README.md").read_text()) == shared
 
 
-def test_bases_outside_the_pilots_gate_are_counted_by_bound(folder):
-    """Of three bases with a record of their competence (pass@16 .1, .3, .2) one is below .15 and one above .25."""
+@pytest.mark.parametrize(
+    ("larger", "said"),
+    [
+        (False, "of 3 with its bands and size, 2 lie outside it (edge pass@16: 2, some: 1), and are counted."),
+        (True, "of 2 with its bands and size, 1 lie outside it (edge pass@16: 1), and are counted."),
+    ],
+)
+def test_bases_outside_the_pilots_gate_are_counted_by_bound(folder, larger, said):
+    """Of three bases with a record of their competence (pass@16 .1, .3, .2) one, perhaps larger, is below .15, one above .25."""
+    if larger:
+        (folder / "study/stages/base0/compute.json").write_text(json.dumps({"flops": 1e12, "parameters": 7}))
     claims = yaml.safe_load((folder / "claims.yaml").read_text())
     claims["gate"] = [
         {"what": "edge pass@16", "at": KEY, "within": [0.15, 0.25]},
@@ -103,7 +112,6 @@ def test_bases_outside_the_pilots_gate_are_counted_by_bound(folder):
     ]
     (folder / "claims.yaml").write_text(yaml.safe_dump(claims))
     run(folder)
-    said = "of 3 with its bands, 2 lie outside it (edge pass@16: 2, some: 1), and are counted."
     assert said in (folder / "README.md").read_text()
 
 

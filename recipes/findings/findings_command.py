@@ -43,11 +43,13 @@ def measure_all(root: Path, claims: dict[str, Any]) -> dict[str, dict[str, Any]]
     files, bounds = Files(root), claims.get("gate", ())
     bands = load_scale(claims["scale"], RECIPES).kind("pretrain")[1]["data.init_args.held_out.bands"] if bounds else {}
     measured: dict[str, dict[str, Any]] = {}
+    sizes: dict[str, int | None] = {}  # of bases; the gate speaks of those of the usual size
     for study in find_studies(root):
         name, _, scale = study.index.removesuffix(".json").partition(".")
         if name in claims["findings"] and scale == claims["scale"] and study.groups:
             effects = measure(study, files, claims["findings"][name])
             bases = {folder: stage for folder, stage in study.stages().items() if files.json(stage.path("competence.json"))}
+            sizes |= {folder: (files.json(stage.path("compute.json")) or {}).get("parameters") for folder, stage in bases.items()}
             gate = {folder: gate_values(files, stage, bounds, bands) for folder, stage in bases.items()}
             measured[name] = {
                 "competent": {folder: files.json(stage.path("competence.json"))["reached"] for folder, stage in bases.items()},
@@ -61,6 +63,9 @@ def measure_all(root: Path, claims: dict[str, Any]) -> dict[str, dict[str, Any]]
             f"{root} holds no complete arm of {', '.join(claims['findings'])} at scale {claims['scale']}; run their "
             "recipes first."
         )
+    usual = max(sizes.values(), key=[*sizes.values()].count, default=None)
+    for found in measured.values():
+        found["outside"] = {folder: bounds for folder, bounds in found["outside"].items() if sizes[folder] == usual}
     for family in families(claims["findings"]):
         effects = [effect for name in family if name in measured for effect in measured[name]["effects"]]
         judge(effects, primaries(claims["findings"][name] for name in family))

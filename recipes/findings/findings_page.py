@@ -200,7 +200,7 @@ def _outside(measured: dict[str, Any]) -> str:
         return ""
     by_bound = ", ".join(f"{bound}: {count}" for bound, count in outside.most_common())
     return (
-        f"The gate bounds the bases of the pilot and chooses none of the study's: of {len(bases)} with its bands, "
+        f"The gate bounds the bases of the pilot and chooses none of the study's: of {len(bases)} with its bands and size, "
         f"{sum(map(bool, bases.values()))} lie outside it ({by_bound}), and are counted."
     )
 
