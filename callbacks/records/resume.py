@@ -85,10 +85,15 @@ class ResumeContract(Callback):
         if trainer.limit_train_batches == 1.0 and (checkpoint["global_step"] < trainer.max_steps or trainer.max_steps == -1):
             _reopen(checkpoint["loops"]["fit_loop"])
 
+    @property
+    def _sized_by(self) -> str:
+        """The key of PER_PROCESS that this run sets; "": its data are of another kind."""
+        return next((key for key in PER_PROCESS if self.config.get(key) is not None), "")
+
     def _step(self, trainer: Trainer) -> dict[str, int | None]:
         """The size of a step: rows or prompts of all processes; the processes, and the batches that each accumulates."""
-        key = next((key for key in PER_PROCESS if self.config.get(key) is not None), None)
-        each = None if key is None else self.config[key] * (trainer.accumulate_grad_batches if PER_PROCESS[key] else 1)
+        key = self._sized_by
+        each = self.config[key] * (trainer.accumulate_grad_batches if PER_PROCESS[key] else 1) if key else None
         size = None if each is None else each * trainer.world_size
         return {"size": size, "processes": trainer.world_size, "batches": trainer.accumulate_grad_batches}
 
@@ -99,7 +104,7 @@ class ResumeContract(Callback):
         now = self._step(trainer)
         if before["processes"] != now["processes"]:
             changed["processes"] = [before["processes"], now["processes"]]
-        key = next((key for key in PER_PROCESS if key in self.config), "")
+        key = self._sized_by
         if before["size"] == now["size"]:
             return {key, ACCUMULATED} if PER_PROCESS.get(key) else {key}
         if key not in changed:
